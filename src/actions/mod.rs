@@ -1,0 +1,143 @@
+//! The kinds of work a job can declare: a closed list, one file for each with its keys, its rules and its work.
+//! A new kind is a file here, a variant and an arm of [`Action`], and an example. When a run begins, and what
+//! becomes of its outcome, is left to `engine`.
+
+mod cleanup;
+mod overdue_backups;
+mod record;
+mod retention;
+mod sql;
+mod statement;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use crate::store::sqlite::{Stop, Unusable, describe};
+use crate::values::JobId;
+
+pub use cleanup::Cleanup;
+pub use overdue_backups::OverdueBackups;
+pub use sql::Sql;
+
+/// What a job does: exactly one kind, named by the key it stands under.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Deletes rows of one table that are past their time.
+    Cleanup(Cleanup),
+    /// Runs one declared statement.
+    Sql(Sql),
+    /// Looks for backups that did not come.
+    OverdueBackups(OverdueBackups),
+}
+
+impl Action {
+    /// The keys a kind can stand under, as the declaration writes them.
+    pub const KINDS: &[&str] = &["cleanup", "sql", "overdue_backups"];
+
+    fn kind(&self) -> &dyn Kind {
+        match self {
+            Self::Cleanup(kind) => kind,
+            Self::Sql(kind) => kind,
+            Self::OverdueBackups(kind) => kind,
+        }
+    }
+
+    /// The key it stands under.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+
+    /// What is wrong with the declaration of this action; `database` is the one it works on, where that is there.
+    #[must_use]
+    pub fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
+        self.kind().flaws(database)
+    }
+
+    /// Does the work once.
+    ///
+    /// # Errors
+    /// Why it was not done; nothing is half done then unless the message says so.
+    pub fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
+        self.kind().run(bench)
+    }
+}
+
+/// What every kind can do.
+trait Kind {
+    fn name(&self) -> &'static str;
+    fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw>;
+    fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure>;
+}
+
+/// Everything a run may touch: a kind reads no clock, no variable and no other file.
+#[derive(Debug)]
+pub struct Workbench<'a> {
+    /// Whose run.
+    pub job: &'a JobId,
+    /// The time it began.
+    pub now: Timestamp,
+    /// The time it was due.
+    pub scheduled_at: Timestamp,
+    /// The file of the job's database.
+    pub database: &'a Path,
+    /// Asked when the run must end.
+    pub stop: &'a Stop,
+}
+
+/// What a run that ended well has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// One sentence.
+    pub message: String,
+    /// Figures, for kinds that give some.
+    pub statistics: Option<serde_json::Value>,
+}
+
+/// Why a run did not end well, as one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(pub String);
+
+impl From<Unusable> for Failure {
+    fn from(unusable: Unusable) -> Self {
+        Self(unusable.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(format!("the database {}", describe(&error)))
+    }
+}
+
+/// What is wrong with the declaration of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// The key at fault, below the kind's own table.
+    pub key: &'static str,
+    /// What is wrong and what would do.
+    pub message: String,
+    /// How much it matters.
+    pub weight: Weight,
+}
+
+/// How much a flaw matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// The action can never work.
+    Broken,
+    /// The action does not fit the database as it is now.
+    Mismatch,
+    /// The action works, but not as one might think.
+    Notable,
+}
+
+impl Flaw {
+    fn broken(key: &'static str, message: impl Into<String>) -> Self {
+        Self { key, message: message.into(), weight: Weight::Broken }
+    }
+}

@@ -1,0 +1,78 @@
+//! A row a job writes about its own work, in the same transaction: the application's audit log, for one.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use rusqlite::types::Value as Column;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Failure;
+use super::statement::Parameters;
+use crate::values::TableName;
+
+/// The keys of `record`: one row, its columns' values given as they are, a text `":name"` standing for that
+/// parameter's value, a table or list being written as JSON.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    insert_into: TableName,
+    values: BTreeMap<TableName, Value>,
+}
+
+impl Record {
+    /// The names of the parameters its values stand for.
+    pub(super) fn parameters(&self) -> Vec<&str> {
+        fn gather<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+            match value {
+                Value::String(text) => into.extend(text.strip_prefix(':')),
+                Value::Array(list) => list.iter().for_each(|value| gather(value, into)),
+                Value::Object(table) => table.values().for_each(|value| gather(value, into)),
+                _ => {}
+            }
+        }
+        let mut names = Vec::new();
+        self.values.values().for_each(|value| gather(value, &mut names));
+        names
+    }
+
+    /// The statement that writes the row.
+    pub(super) fn statement(&self) -> String {
+        let columns: Vec<String> = self.values.keys().map(|column| format!("\"{column}\"")).collect();
+        let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
+        format!("INSERT INTO \"{}\" ({}) VALUES ({})", self.insert_into, columns.join(", "), places.join(", "))
+    }
+
+    /// Writes the row.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub(super) fn write(&self, connection: &Connection, parameters: &Parameters) -> Result<(), Failure> {
+        let columns = self.values.values().map(|value| to_column(fill(value, parameters)));
+        connection.execute(&self.statement(), rusqlite::params_from_iter(columns))?;
+        Ok(())
+    }
+}
+
+/// `value` with every `":name"` in it replaced by that parameter's value.
+fn fill(value: &Value, parameters: &Parameters) -> Value {
+    match value {
+        Value::String(text) => text
+            .strip_prefix(':')
+            .and_then(|name| parameters.get(name))
+            .map_or_else(|| value.clone(), |parameter| parameter.clone().into()),
+        Value::Array(list) => list.iter().map(|value| fill(value, parameters)).collect(),
+        Value::Object(table) => table.iter().map(|(key, value)| (key.clone(), fill(value, parameters))).collect(),
+        _ => value.clone(),
+    }
+}
+
+fn to_column(value: Value) -> Column {
+    match value {
+        Value::Null => Column::Null,
+        Value::Bool(flag) => Column::Integer(flag.into()),
+        Value::Number(number) => number.as_i64().map_or_else(|| Column::Real(number.as_f64().unwrap_or_default()), Column::Integer),
+        Value::String(text) => Column::Text(text),
+        Value::Array(_) | Value::Object(_) => Column::Text(value.to_string()),
+    }
+}

@@ -1,0 +1,72 @@
+//! How long rows are kept: the declared retention, or the application's own setting within declared bounds.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+
+use super::{Failure, Flaw};
+use crate::duplistatus::settings;
+use crate::values::{CutoffFormat, Duration, Parameter};
+
+/// The keys of a kind that say how long rows are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window<'a> {
+    pub retention: Option<Duration>,
+    pub setting: Option<&'a str>,
+    pub range: Option<[Duration; 2]>,
+    pub format: CutoffFormat,
+}
+
+impl Window<'_> {
+    /// Whether the keys give `:cutoff` and `:retention_days` a value.
+    pub fn is_declared(&self) -> bool {
+        self.retention.is_some()
+    }
+
+    /// What is wrong between the keys.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if self.retention.is_none() && self.setting.is_some() {
+            flaws.push(Flaw::broken("retention_setting", "`retention` is missing: it applies where the application has no such setting"));
+        }
+        if let Some([least, most]) = self.range {
+            if least > most {
+                flaws.push(Flaw::broken("retention_range", format!("the range ends before it begins: {least} to {most}")));
+            } else if let Some(retention) = self.retention.filter(|kept| !(least..=most).contains(kept)) {
+                flaws.push(Flaw::broken("retention", format!("{retention} is outside `retention_range`, {least} to {most}")));
+            }
+        }
+        flaws
+    }
+
+    /// The parameters `retention_days` and `cutoff` of a run at `now`; none where no retention is declared.
+    ///
+    /// # Errors
+    /// When the application's setting is no number of days, or out of range.
+    pub fn parameters(&self, connection: &Connection, now: Timestamp) -> Result<Vec<(&'static str, Parameter)>, Failure> {
+        let Some(declared) = self.retention else { return Ok(Vec::new()) };
+        let retention = self.from_setting(connection)?.unwrap_or(declared);
+        let kept = SignedDuration::try_from(retention.to_std()).unwrap_or(SignedDuration::MAX);
+        let cutoff = now
+            .checked_sub(kept)
+            .map_err(|_| Failure(format!("the retention of {retention} reaches back before the calendar")))?;
+        Ok(vec![("retention_days", Parameter::days(retention.as_days())), ("cutoff", self.format.write(cutoff))])
+    }
+
+    fn from_setting(&self, connection: &Connection) -> Result<Option<Duration>, Failure> {
+        let Some(key) = self.setting else { return Ok(None) };
+        let Some(text) = settings::get(connection, key)? else { return Ok(None) };
+        let days: u32 = text
+            .trim()
+            .parse()
+            .map_err(|_| Failure(format!("the application's setting {key} is `{text}`, not a number of days; nothing was deleted")))?;
+        let retention = Duration::from_days(days);
+        match self.range {
+            Some([least, most]) if !(least..=most).contains(&retention) => Err(Failure(format!(
+                "the application's setting {key} is {days} days, outside {} to {} days; nothing was deleted",
+                least.as_days(),
+                most.as_days()
+            ))),
+            _ => Ok(Some(retention)),
+        }
+    }
+}

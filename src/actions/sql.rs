@@ -1,0 +1,61 @@
+//! The kind `sql`: runs one declared statement, for what the short form `cleanup` cannot say.
+
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use super::record::Record;
+use super::retention::Window;
+use super::statement::Declared;
+use super::{Failure, Flaw, Kind, Report, Workbench};
+use crate::values::{CutoffFormat, Duration, TableName, Template};
+
+/// The keys of `[jobs.<id>.sql]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    statement: String,
+    tables: Vec<TableName>,
+    #[serde(default)]
+    cutoff_format: CutoffFormat,
+    retention: Option<Duration>,
+    retention_setting: Option<String>,
+    retention_range: Option<[Duration; 2]>,
+    message: Option<Template>,
+    record: Option<Record>,
+}
+
+impl Sql {
+    fn declared(&self) -> Declared<'_> {
+        let Ok(default_message) = "{rows} rows changed".parse();
+        Declared {
+            key: "statement",
+            sql: self.statement.clone(),
+            window: Window {
+                retention: self.retention,
+                setting: self.retention_setting.as_deref(),
+                range: self.retention_range,
+                format: self.cutoff_format,
+            },
+            message: self.message.clone().unwrap_or(default_message),
+            record: self.record.as_ref(),
+        }
+    }
+}
+
+impl Kind for Sql {
+    fn name(&self) -> &'static str {
+        "sql"
+    }
+
+    fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
+        let mut flaws = self.declared().flaws(database);
+        if self.tables.is_empty() {
+            flaws.push(Flaw::broken("tables", "the list is empty; name every table the statement may write"));
+        }
+        flaws
+    }
+
+    fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
+        self.declared().run(bench)
+    }
+}

@@ -1,0 +1,54 @@
+//! `run --demo`: a sample database with old rows and overdue backups in a temporary folder, and every job run once.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::{Exit, FAILED};
+use crate::config::sources::SHIPPED;
+use crate::engine::{Command, Inbox};
+
+const SAMPLE: &str = include_str!("demo.sql");
+
+/// The folder of a demonstration; it goes when the service ends.
+pub(super) struct Demo(TempDir);
+
+impl Demo {
+    /// Makes the folder with its database and a copy of the shipped declaration, and works in it from here on.
+    pub(super) fn set_up() -> Result<Self, Exit> {
+        let demo = Self::make().map_err(|error| Exit::new(FAILED, format!("the sample cannot be made: {error}")))?;
+        println!("A sample is served from {}", demo.0.path().display());
+        println!("Edit {} and watch the change apply; Ctrl-C ends it.\n", demo.declaration().display());
+        Ok(demo)
+    }
+
+    fn make() -> Result<Self, Box<dyn std::error::Error>> {
+        let folder = tempfile::Builder::new().prefix("duplistatus-demo-").tempdir()?;
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data)?;
+        Connection::open(data.join("backups.db"))?.execute_batch(SAMPLE)?;
+        std::fs::write(folder.path().join("jobs.toml"), SHIPPED)?;
+        std::env::set_current_dir(folder.path())?;
+        Ok(Self(folder))
+    }
+
+    /// The declaration that is served.
+    pub(super) fn declaration(&self) -> PathBuf {
+        self.0.path().join("jobs.toml")
+    }
+}
+
+/// Runs every job once, one after the other; the log tells what they do.
+pub(super) async fn show(engine: Inbox, jobs: Vec<String>) {
+    for job in jobs {
+        let (reply, triggered) = oneshot::channel();
+        if engine.send(Command::Trigger { job, reply }).await.is_err() {
+            return;
+        }
+        if let Ok(Ok(triggered)) = triggered.await {
+            let _ = triggered.ended.await;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The command line: its words, and one file for each command. The only place that prints.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
+
+mod client;
+mod demo;
+mod log;
+mod next;
+mod run;
+mod validate;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Environment, File, Problems, Sources};
+
+/// Something went wrong that is not the declaration's fault.
+const FAILED: u8 = 1;
+/// The command line or the declaration is no good.
+const BAD_INPUT: u8 = 2;
+/// The service cannot be reached.
+const UNREACHABLE: u8 = 3;
+
+/// The port that `--dev` and `--local` stand in for the declared one with.
+const DEV_PORT: u16 = 8667;
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 the declaration or the command line is no good; \
+                          3 the service cannot be reached; 130 ended at once by a second signal.";
+
+/// Runs declared jobs: schedules, SQL cleanups and retention windows from jobs.toml, steered over HTTP.
+#[derive(Parser, Debug)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+struct Common {
+    /// The declaration [default: CRON_CONFIG, else ./jobs.toml if there is one, else the one built in]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The port, over every other source; 0 takes a free one
+    #[arg(long, value_name = "N", global = true)]
+    port: Option<u16>,
+    /// Port 8667 unless CRON_PORT or --port say otherwise, and a log for people
+    #[arg(long, global = true)]
+    dev: bool,
+    /// Port 8667 unless CRON_PORT or --port say otherwise
+    #[arg(long, global = true)]
+    local: bool,
+}
+
+#[derive(Args, Debug, Default, Clone)]
+struct RunOptions {
+    /// Serve a sample database in a temporary folder
+    #[arg(long)]
+    demo: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the service (what happens without a command)
+    Run(RunOptions),
+    /// Check the declaration, every other source, and the SQL against the database
+    Validate(validate::Options),
+    /// Show when jobs are due next
+    Next(next::Options),
+    /// Run a job now in the running service
+    Trigger(client::TriggerOptions),
+    /// Make a job active in the running service
+    Start(client::JobOption),
+    /// Make a job inactive in the running service, until it is started or the configuration reloaded
+    Stop(client::JobOption),
+    /// Have the running service read its configuration again
+    Reload,
+    /// Ask the running service how it is
+    Health,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { command, common, run } = Cli::parse();
+    let sources = common.sources(Environment::of_process());
+    let code = match command {
+        None => run::main(&common, sources, &run),
+        Some(Command::Run(more)) => run::main(&common, sources, &RunOptions { demo: run.demo || more.demo }),
+        Some(Command::Validate(options)) => validate::main(sources, options),
+        Some(Command::Next(options)) => next::main(&sources, &options),
+        Some(Command::Trigger(options)) => client::trigger(&sources, &options),
+        Some(Command::Start(job)) => client::post(&sources, &format!("/start/{}", job.job)),
+        Some(Command::Stop(job)) => client::post(&sources, &format!("/stop/{}", job.job)),
+        Some(Command::Reload) => client::post(&sources, "/reload-config"),
+        Some(Command::Health) => client::health(&sources),
+    };
+    match code {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Exit { code, message }) => {
+            if !message.is_empty() {
+                eprintln!("{message}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why a command did not do what was asked, and the code that tells programs so.
+struct Exit {
+    code: u8,
+    message: String,
+}
+
+impl Exit {
+    fn new(code: u8, message: impl std::fmt::Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+impl From<Problems> for Exit {
+    fn from(problems: Problems) -> Self {
+        let count = problems.0.len();
+        let noun = if count == 1 { "problem" } else { "problems" };
+        Self::new(BAD_INPUT, format!("{problems}\n{count} {noun}"))
+    }
+}
+
+impl Common {
+    fn sources(&self, environment: Environment) -> Sources {
+        let named = self.config.clone().or_else(|| environment.config());
+        let here = || Some(PathBuf::from("jobs.toml")).filter(|path| path.exists());
+        Sources {
+            file: named.or_else(here).map_or(File::Shipped, File::Path),
+            environment,
+            port: self.port,
+            default_port: (self.dev || self.local).then_some(DEV_PORT),
+        }
+    }
+}
+
+/// The path of a declaration that is a file.
+fn path_of(file: &File) -> Option<&Path> {
+    match file {
+        File::Shipped => None,
+        File::Path(path) => Some(path),
+    }
+}

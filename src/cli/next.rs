@@ -1,0 +1,60 @@
+//! `next`: when jobs are due, in their own zones and in UTC.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{BAD_INPUT, Exit, Format};
+use crate::config::{self, Job, Sources};
+use crate::engine::Clock;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// The job [default: every job]
+    job: Option<String>,
+    /// How many times
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 5)]
+    count: usize,
+    /// The times after this instant, such as 2026-03-28T00:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// How to print them
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
+    let plan = config::load(sources)?.plan;
+    let wanted = |job: &&Job| options.job.as_deref().is_none_or(|id| job.id.as_str() == id);
+    let jobs: Vec<&Job> = plan.jobs_in_order().into_iter().map(AsRef::as_ref).filter(wanted).collect();
+    if let (true, Some(id)) = (jobs.is_empty(), &options.job) {
+        let declared: Vec<&str> = plan.jobs.keys().map(crate::values::JobId::as_str).collect();
+        return Err(Exit::new(BAD_INPUT, format!("no job `{id}` is declared; there are {}", declared.join(", "))));
+    }
+    let from = options.from.unwrap_or_else(|| Clock::System.now());
+    match options.format {
+        Format::Json => {
+            let by_job: Map<String, Value> = jobs.iter().map(|job| (job.id.to_string(), instants(job, from, options.count))).collect();
+            println!("{}", Value::Object(by_job));
+        }
+        Format::Text => jobs.iter().for_each(|job| print(job, from, options.count)),
+    }
+    Ok(())
+}
+
+fn times(job: &Job, from: Timestamp, count: usize) -> impl Iterator<Item = Timestamp> {
+    std::iter::successors(job.schedule.next_after(from, &job.time_zone), |at| job.schedule.next_after(*at, &job.time_zone)).take(count)
+}
+
+fn instants(job: &Job, from: Timestamp, count: usize) -> Value {
+    times(job, from, count).map(|at| Value::from(at.to_string())).collect()
+}
+
+fn print(job: &Job, from: Timestamp, count: usize) {
+    let disabled = if job.enabled { "" } else { ", disabled" };
+    println!("{}: {} ({}{disabled})", job.id, job.schedule, job.time_zone);
+    for at in times(job, from, count) {
+        let there = at.to_zoned(job.time_zone.get().clone());
+        println!("  {}  {at}", there.strftime("%a %Y-%m-%d %H:%M:%S %:z"));
+    }
+}

@@ -1,0 +1,48 @@
+//! `validate`: every problem of every source at once.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{BAD_INPUT, Exit, Format};
+use crate::config::{self, File, Problem, Severity, Sources};
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// The declaration to check [default: the one the service would use]
+    file: Option<PathBuf>,
+    /// How to print what is found
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
+    if let Some(file) = options.file {
+        sources.file = File::Path(file);
+    }
+    let (jobs, problems) = match config::load(&sources) {
+        Ok(loaded) => (loaded.plan.jobs.len(), loaded.problems),
+        Err(problems) => (0, problems.0),
+    };
+    let errors = problems.iter().filter(|problem| matches!(problem.severity, Severity::Error | Severity::Mismatch)).count();
+    match options.format {
+        Format::Json => println!("{}", json!({ "valid": errors == 0, "jobs": jobs, "problems": problems.iter().map(to_json).collect::<Vec<_>>() })),
+        Format::Text => {
+            problems.iter().for_each(|problem| println!("{problem}"));
+            match errors {
+                0 => println!("{}: good, {jobs} jobs, {} warnings", sources.file, problems.len()),
+                _ => println!("{}: {errors} errors, {} warnings", sources.file, problems.len() - errors),
+            }
+        }
+    }
+    if errors == 0 { Ok(()) } else { Err(Exit::new(BAD_INPUT, "")) }
+}
+
+fn to_json(problem: &Problem) -> serde_json::Value {
+    let mut body = serde_json::to_value(problem).unwrap_or_default();
+    if let Some((line, column)) = problem.place {
+        body["place"] = json!({ "line": line, "column": column });
+    }
+    body
+}

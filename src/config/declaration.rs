@@ -1,0 +1,59 @@
+//! The words a declaration may say, section by section, as they are written. Built-in settings lie underneath, so
+//! that only what may be left out for good is optional. What a kind of job may say stands with the kind.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::values::{DatabaseId, Duration, Schedule, TimeZone};
+
+/// The sections a declaration may have.
+pub(super) const SECTIONS: &[&str] = &["server", "state", "databases", "defaults", "jobs"];
+
+/// `[server]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub host: String,
+    pub port: u16,
+    pub shutdown_grace: Duration,
+    pub token_file: Option<PathBuf>,
+    pub allow_anonymous: bool,
+    pub allowed_hosts: Vec<String>,
+}
+
+/// `[state]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    pub path: PathBuf,
+    pub history: Duration,
+}
+
+/// `[databases.<id>]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Database {
+    pub path: PathBuf,
+}
+
+/// `[defaults]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Defaults {
+    pub database: Option<DatabaseId>,
+    pub time_zone: TimeZone,
+    pub timeout: Duration,
+}
+
+/// `[jobs.<id>]`, but for the kind.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Job {
+    pub schedule: Schedule,
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+    pub time_zone: Option<TimeZone>,
+    pub timeout: Option<Duration>,
+    pub database: Option<DatabaseId>,
+}

@@ -1,0 +1,47 @@
+//! What a new plan changes.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Job, Plan};
+use crate::values::JobId;
+
+/// The jobs that differ between two plans.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Jobs only the new plan has.
+    pub added: Vec<JobId>,
+    /// Jobs both have, with the keys that differ.
+    pub changed: BTreeMap<JobId, Vec<&'static str>>,
+    /// Jobs only the old plan has.
+    pub removed: Vec<JobId>,
+}
+
+impl Diff {
+    /// Compares two plans.
+    #[must_use]
+    pub fn new(old: &Plan, new: &Plan) -> Self {
+        let only_in = |here: &Plan, there: &Plan| here.jobs.keys().filter(|id| !there.jobs.contains_key(id)).cloned().collect();
+        let changed = new
+            .jobs
+            .iter()
+            .filter_map(|(id, job)| Some((id.clone(), changed_keys(old.jobs.get(id)?, job))))
+            .filter(|(_, keys)| !keys.is_empty())
+            .collect();
+        Self { added: only_in(new, old), changed, removed: only_in(old, new) }
+    }
+}
+
+fn changed_keys(old: &Job, new: &Job) -> Vec<&'static str> {
+    [
+        ("description", old.description != new.description),
+        ("enabled", old.enabled != new.enabled),
+        ("schedule", old.schedule != new.schedule),
+        ("time_zone", old.time_zone != new.time_zone),
+        ("timeout", old.timeout != new.timeout),
+        ("database", old.database != new.database),
+        ("action", old.action != new.action),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}

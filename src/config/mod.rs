@@ -1,0 +1,118 @@
+//! From sources to a plan. [`load`] is the one door: a start, `validate`, a reload and a changed file all call it.
+//!
+//! sources -> layers, merged by figment -> declaration -> plan, or every problem with its place.
+//! A value of a database row that is no good is set aside, and the rest applies; one of the file or of a variable
+//! is a problem that whoever starts or reloads must mend.
+
+mod declaration;
+mod diff;
+mod layer;
+mod merged;
+mod plan;
+mod problem;
+mod reading;
+mod resolve;
+pub mod sources;
+
+pub use diff::Diff;
+pub use plan::{Database, Job, Plan, Server, State};
+pub use problem::{Problem, Problems, Severity};
+pub use sources::{Environment, File, Sources};
+
+use layer::Layer;
+pub use layer::Source;
+use merged::Merged;
+
+/// A plan and what was noted while it was made.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is to be done.
+    pub plan: Plan,
+    /// Everything that is not as declared although the plan stands: values set aside, warnings, SQL that does not
+    /// fit the database.
+    pub problems: Vec<Problem>,
+    /// Where the declaration came from, for people.
+    pub source: String,
+    /// Whether the application's database gave its overrides, or why it could not.
+    pub overrides: Result<(), String>,
+}
+
+/// Reads every source and makes the plan.
+///
+/// # Errors
+/// Every problem of the declaration, the variables and the command line, with those that were only noted.
+pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let mut layers = Layers::read(sources)?;
+    let mut noted = std::mem::take(&mut layers.noted);
+    loop {
+        let merged = Merged::new(&layers.all);
+        let (plan, problems) = resolve::resolve(&merged, sources.environment.token());
+        let (from_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| problem.can_be_set_aside());
+        if from_rows.is_empty() {
+            noted.extend(others);
+            noted.sort();
+            return match plan {
+                Some(plan) if !noted.iter().any(|problem| problem.severity == Severity::Error) => {
+                    Ok(Loaded { plan, problems: noted, source: sources.file.to_string(), overrides: layers.overrides })
+                }
+                _ => Err(Problems(noted)),
+            };
+        }
+        for problem in from_rows {
+            layers.set_aside(&problem);
+            noted.push(problem.noted());
+        }
+    }
+}
+
+/// Where the service is, or would be, reached: what is left of the sources where some are broken.
+#[must_use]
+pub fn server(sources: &Sources) -> Option<Server> {
+    let layers = Layers::read(sources).map_or_else(|_| Layers::without_file(sources), Ok).ok()?;
+    resolve::server(&Merged::new(&layers.all), sources.environment.token())
+}
+
+/// Every layer of settings, later ones winning.
+struct Layers {
+    all: Vec<Layer>,
+    noted: Vec<Problem>,
+    overrides: Result<(), String>,
+}
+
+impl Layers {
+    fn read(sources: &Sources) -> Result<Self, Problems> {
+        let file = sources::file::read(&sources.file).map_err(Problems)?;
+        Self::over(vec![sources::built_in(), file], sources)
+    }
+
+    fn without_file(sources: &Sources) -> Result<Self, Problems> {
+        Self::over(vec![sources::built_in()], sources)
+    }
+
+    fn over(mut all: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {
+        let (environment, mut noted) = sources.environment.layer(&Merged::new(&all));
+        if noted.iter().any(|problem| problem.severity == Severity::Error) {
+            // The file's problems belong in the same answer as the variables'.
+            let (_, problems) = resolve::resolve(&Merged::new(&all), None);
+            noted.extend(problems);
+            noted.sort();
+            return Err(Problems(noted));
+        }
+        // Variables win over rows but are read first: they may say which database the rows are in.
+        all.push(environment);
+        let rows = sources::database::read(&Merged::new(&all));
+        let environment = all.pop();
+        noted.extend(rows.noted);
+        all.extend(rows.layers);
+        all.extend(sources.defaults_of_command_line());
+        all.extend(environment);
+        all.extend(sources.command_line());
+        Ok(Self { all, noted, overrides: rows.outcome })
+    }
+
+    fn set_aside(&mut self, problem: &Problem) {
+        if let Some(layer) = self.all.iter_mut().find(|layer| layer.source == problem.source) {
+            layer.remove(&problem.keys);
+        }
+    }
+}

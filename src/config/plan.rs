@@ -1,0 +1,93 @@
+//! What the rest of the program may rely on: everything checked, every reference resolved.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::actions::Action;
+use crate::values::{DatabaseId, Duration, JobId, Schedule, Secret, TimeZone};
+
+/// Everything the service is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// How it is reached.
+    pub server: Server,
+    /// Where it keeps its own state.
+    pub state: State,
+    /// The databases of its jobs.
+    pub databases: BTreeMap<DatabaseId, Database>,
+    /// The database whose settings override the declaration, and which tells the application the port.
+    pub default_database: DatabaseId,
+    /// The jobs.
+    pub jobs: BTreeMap<JobId, Arc<Job>>,
+}
+
+/// How the service is reached over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// A name or address; `localhost` stands for both loopback addresses.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+    /// How long runs may go on after the service was told to end.
+    pub shutdown_grace: Duration,
+    /// What a request must carry, where one is set.
+    pub token: Option<Secret>,
+    /// Names that a request's Host may have besides loopback and `host`.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Where the service keeps its own state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The file.
+    pub path: PathBuf,
+    /// How long finished runs are kept.
+    pub history: Duration,
+}
+
+/// A database that jobs work on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// One job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its name.
+    pub id: JobId,
+    /// What it is for, in the words of the declaration.
+    pub description: Option<String>,
+    /// Whether it runs by its schedule.
+    pub enabled: bool,
+    /// When it runs.
+    pub schedule: Schedule,
+    /// The zone its schedule is read in.
+    pub time_zone: TimeZone,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// The file it works on.
+    pub database: PathBuf,
+    /// What it does.
+    pub action: Action,
+    /// Its rank among the jobs of the declaration.
+    pub rank: usize,
+}
+
+impl Plan {
+    /// The jobs in the order of the declaration.
+    #[must_use]
+    pub fn jobs_in_order(&self) -> Vec<&Arc<Job>> {
+        let mut jobs: Vec<_> = self.jobs.values().collect();
+        jobs.sort_by_key(|job| job.rank);
+        jobs
+    }
+
+    /// The file of the default database.
+    #[must_use]
+    pub fn default_database_path(&self) -> PathBuf {
+        self.databases.get(&self.default_database).map(|database| database.path.clone()).unwrap_or_default()
+    }
+}

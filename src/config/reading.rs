@@ -1,0 +1,133 @@
+//! Reads merged values as the declaration's types, gathering every problem instead of the first.
+
+use figment::Error;
+use figment::error::{Actual, Kind};
+use figment::value::Value;
+use serde::de::DeserializeOwned;
+
+use super::layer::{Source, remove};
+use super::merged::Merged;
+use super::problem::{Problem, Severity};
+
+/// Reads `value`, which stands at `path`, as `T`. A value that is no good is noted, taken out, and the reading
+/// tried again, so that all of them are found. Gives what is left, where that can still be read.
+pub(super) fn read<T: DeserializeOwned>(merged: &Merged<'_>, path: &[String], value: Value, problems: &mut Vec<Problem>) -> Option<T> {
+    let mut value = value;
+    let mut taken_out: Vec<Vec<String>> = Vec::new();
+    loop {
+        let error = match value.deserialize::<T>() {
+            Ok(read) => return Some(read),
+            Err(error) => error,
+        };
+        let at = place_of(&error);
+        if reinterpret(merged, &mut value, &at) {
+            continue;
+        }
+        if taken_out.contains(&at) {
+            return None; // Taken out above, so that its absence is no news.
+        }
+        let full: Vec<String> = path.iter().chain(&at).cloned().collect();
+        problems.push(match &error.kind {
+            Kind::UnknownField(name, known) => merged.problem_of_key(&full, unknown_key(name, known)),
+            Kind::MissingField(_) => merged.problem(&full, Severity::Error, "this key is missing"),
+            kind => merged.problem(&full, Severity::Error, describe(kind)),
+        });
+        let Value::Dict(_, table) = &mut value else { return None };
+        // A value inside a list cannot be taken out alone: the list goes.
+        if !(1..=at.len()).rev().any(|length| remove(table, &at[..length])) {
+            return None;
+        }
+        taken_out.push(at);
+    }
+}
+
+/// The path an error speaks of; for a key that is unknown or missing, figment stops at its table.
+fn place_of(error: &Error) -> Vec<String> {
+    let mut at = error.path.clone();
+    match &error.kind {
+        Kind::UnknownField(name, _) => at.push(name.clone()),
+        Kind::MissingField(name) => at.push(name.to_string()),
+        _ => {}
+    }
+    at
+}
+
+/// A variable is text. Where no text is wanted, it is read as a TOML value: a number, true or false, a list.
+fn reinterpret(merged: &Merged<'_>, value: &mut Value, at: &[String]) -> bool {
+    let mut found = value;
+    for key in at {
+        let Value::Dict(_, table) = found else { return false };
+        let Some(below) = table.get_mut(key) else { return false };
+        found = below;
+    }
+    let Value::String(tag, text) = found else { return false };
+    if merged.source(*tag) != Some(&Source::Environment) {
+        return false;
+    }
+    let tag = *tag;
+    match super::sources::file::read_value(text) {
+        None | Some(Value::String(..)) => false,
+        Some(read) => {
+            *found = retag(read, tag);
+            true
+        }
+    }
+}
+
+/// The same value as if it came from where `tag` came from.
+fn retag(value: Value, tag: figment::value::Tag) -> Value {
+    match value {
+        Value::Bool(_, value) => Value::Bool(tag, value),
+        Value::Num(_, value) => Value::Num(tag, value),
+        Value::Array(_, list) => Value::Array(tag, list.into_iter().map(|value| retag(value, tag)).collect()),
+        Value::Dict(_, table) => Value::Dict(tag, table.into_iter().map(|(key, value)| (key, retag(value, tag))).collect()),
+        other => other,
+    }
+}
+
+/// What to say of a key that is not known.
+pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
+    if known.is_empty() {
+        return format!("unknown key `{name}`; none is known here");
+    }
+    format!("unknown key `{name}`; known are {}", known.join(", "))
+}
+
+fn describe(kind: &Kind) -> String {
+    match kind {
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            format!("{} is expected, not {}", expected_in_words(expected), found_in_words(found))
+        }
+        Kind::InvalidLength(length, expected) => format!("{} is expected, not {length} of them", expected_in_words(expected)),
+        Kind::UnknownVariant(name, known) => format!("`{name}` is none of {}", known.join(", ")),
+        other => other.to_string(),
+    }
+}
+
+fn expected_in_words(expected: &str) -> &str {
+    match expected {
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i64" => "a whole number",
+        "a boolean" => "true or false",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        "an array of length 2" => "a list of two",
+        other => other.strip_prefix("struct ").map_or(other, |_| "a table"),
+    }
+}
+
+fn found_in_words(found: &Actual) -> String {
+    match found {
+        Actual::Str(text) => format!("the text \"{text}\""),
+        Actual::Bool(flag) => format!("{flag}"),
+        Actual::Unsigned(number) => format!("{number}"),
+        Actual::Signed(number) => format!("{number}"),
+        Actual::Float(number) => format!("{number}"),
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a table".to_owned(),
+        Actual::Unit | Actual::Option => "nothing".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Overrides from the application's database: the row it shares with this service, and the row of our own. A row
+//! may speak of jobs and what they inherit, never of how the service is reached or which files it opens.
+
+use figment::value::Value;
+use rusqlite::Connection;
+use serde_json::Value as Json;
+
+use crate::config::layer::{Layer, Source};
+use crate::config::merged::{Merged, path};
+use crate::config::problem::{Problem, Severity};
+use crate::duplistatus::settings::{self, CRON_OVERRIDES, CRON_SERVICE};
+use crate::store::sqlite::{describe, open_read};
+
+/// The sections that the row `cron_overrides` may speak of.
+const OVERRIDABLE: &[&str] = &["jobs", "defaults"];
+
+/// What the rows say.
+pub(in crate::config) struct Rows {
+    pub layers: Vec<Layer>,
+    pub noted: Vec<Problem>,
+    /// Whether the database could be asked.
+    pub outcome: Result<(), String>,
+}
+
+/// Reads both rows from the default database of what is declared so far.
+pub(in crate::config) fn read(declared: &Merged<'_>) -> Rows {
+    let mut rows = Rows { layers: Vec::new(), noted: Vec::new(), outcome: Ok(()) };
+    let Some(file) = default_database(declared) else { return rows };
+    rows.outcome = open_read(std::path::Path::new(&file)).map_err(|unusable| unusable.to_string()).and_then(|connection| {
+        rows.read_all(&connection, declared).map_err(|error| format!("database {file}: {}", describe(&error)))
+    });
+    rows
+}
+
+/// The path of the default database, where the declaration is sound enough to tell.
+fn default_database(declared: &Merged<'_>) -> Option<String> {
+    let databases = declared.table(&["databases"]);
+    let id = match declared.get(&["defaults", "database"]) {
+        Some(id) => id.as_str()?,
+        None if databases.len() == 1 => databases.keys().next()?,
+        None => return None,
+    };
+    Some(databases.get(id)?.as_dict()?.get("path")?.as_str()?.to_owned())
+}
+
+impl Rows {
+    fn read_all(&mut self, connection: &Connection, declared: &Merged<'_>) -> rusqlite::Result<()> {
+        for (key, take) in [(CRON_SERVICE, Self::take_cron_service as fn(&mut Self, Json, &Merged<'_>)), (CRON_OVERRIDES, Self::take_overrides)] {
+            let Some(text) = settings::get(connection, key)? else { continue };
+            match serde_json::from_str(&text) {
+                Ok(json @ Json::Object(_)) => take(self, json, declared),
+                Ok(_) => self.note(key, "it is no JSON object; set aside"),
+                Err(error) => self.note(key, format!("it is no JSON: {error}; set aside")),
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, key: &'static str, message: impl Into<String>) {
+        self.noted.push(Problem::of_source(Source::Row(key), Severity::SetAside, message));
+    }
+
+    fn take_cron_service(&mut self, row: Json, declared: &Merged<'_>) {
+        let mut layer = Layer::new(Source::Row(CRON_SERVICE));
+        let mut put = |path: Vec<String>, value: &Json, name: String| {
+            layer.insert(&path, convert(value));
+            layer.names.insert(path, name);
+        };
+        if let Some(port) = row.get("port") {
+            put(path(&["server", "port"]), port, "port".to_owned());
+        }
+        let tasks = row.get("tasks").cloned().unwrap_or_else(|| Json::Object(serde_json::Map::new()));
+        let Json::Object(tasks) = tasks else { return self.note(CRON_SERVICE, "`tasks` is no table; set aside") };
+        for (job, task) in &tasks {
+            if declared.get(&["jobs", job]).is_none() {
+                self.noted.push(undeclared(CRON_SERVICE, format!("tasks.{job}"), job));
+                continue;
+            }
+            for (theirs, ours) in [("cronExpression", "schedule"), ("enabled", "enabled")] {
+                if let Some(value) = task.get(theirs) {
+                    put(path(&["jobs", job, ours]), value, format!("tasks.{job}.{theirs}"));
+                }
+            }
+        }
+        self.layers.push(layer);
+    }
+
+    fn take_overrides(&mut self, row: Json, declared: &Merged<'_>) {
+        let mut layer = Layer::new(Source::Row(CRON_OVERRIDES));
+        let Json::Object(sections) = row else { return };
+        for (section, mut value) in sections {
+            if !OVERRIDABLE.contains(&section.as_str()) {
+                let why = format!("`{section}` cannot be overridden from the database, only {}; set aside", OVERRIDABLE.join(" and "));
+                self.note(CRON_OVERRIDES, why);
+                continue;
+            }
+            let Json::Object(table) = &mut value else {
+                self.note(CRON_OVERRIDES, format!("`{section}` is no table; set aside"));
+                continue;
+            };
+            if section == "jobs" {
+                table.retain(|job, _| {
+                    let known = declared.get(&["jobs", job]).is_some();
+                    if !known {
+                        self.noted.push(undeclared(CRON_OVERRIDES, format!("jobs.{job}"), job));
+                    }
+                    known
+                });
+            }
+            layer.insert(&[section], convert(&value));
+        }
+        self.layers.push(layer);
+    }
+}
+
+fn undeclared(row: &'static str, name: String, job: &str) -> Problem {
+    let message = format!("no job `{job}` is declared; set aside");
+    Problem { name, ..Problem::of_source(Source::Row(row), Severity::Warning, message) }
+}
+
+fn convert(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(figment::value::Empty::Unit),
+        Json::Bool(flag) => (*flag).into(),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            _ => number.as_f64().unwrap_or(f64::NAN).into(),
+        },
+        Json::String(text) => text.clone().into(),
+        Json::Array(list) => list.iter().map(convert).collect::<Vec<_>>().into(),
+        Json::Object(table) => table.iter().map(|(key, value)| (key.clone(), convert(value))).collect::<figment::value::Dict>().into(),
+    }
+}

@@ -1,0 +1,136 @@
+//! The variables of the process. Only this file reads them, once; the rest of the program is given this value.
+//!
+//! Ours are `CRON_PORT`, `CRON_TOKEN`, `CRON_CONFIG` and `CRON_<SECTION>__<KEY>`; `PORT` is the web application's,
+//! whose next port is ours by default.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::config::layer::{Layer, Source};
+use crate::config::merged::{Merged, path};
+use crate::config::problem::{Problem, Severity};
+use crate::values::Secret;
+
+/// The variables of the process, as they were when it began.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values may be secrets.
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl Environment {
+    /// Reads the variables of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    /// `CRON_CONFIG`, the declaration to use.
+    #[must_use]
+    pub fn config(&self) -> Option<PathBuf> {
+        self.0.get("CRON_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// `CRON_TOKEN`, what a request must carry.
+    #[must_use]
+    pub fn token(&self) -> Option<Secret> {
+        self.0.get("CRON_TOKEN").filter(|token| !token.is_empty()).map(|token| Secret::new(token.clone()))
+    }
+
+    /// The layer of settings the variables give, and what is wrong with them. `declared` tells the ids there are.
+    pub(in crate::config) fn layer(&self, declared: &Merged<'_>) -> (Layer, Vec<Problem>) {
+        let mut reading = Reading { layer: Layer::new(Source::Environment), problems: Vec::new() };
+        reading.take_port(&self.0);
+        for (name, value) in &self.0 {
+            let Some(setting) = name.strip_prefix("CRON_").filter(|rest| rest.contains("__")) else { continue };
+            match path_of(setting, declared) {
+                Ok(path) => reading.put(path, name, value.clone()),
+                Err(why) => reading.refuse(name, why),
+            }
+        }
+        (reading.layer, reading.problems)
+    }
+}
+
+struct Reading {
+    layer: Layer,
+    problems: Vec<Problem>,
+}
+
+impl Reading {
+    fn put(&mut self, path: Vec<String>, name: &str, value: impl Into<figment::value::Value>) {
+        self.layer.insert(&path, value.into());
+        self.layer.names.insert(path, name.to_owned());
+    }
+
+    fn problem(&mut self, name: &str, severity: Severity, message: String) {
+        let problem = Problem::of_source(Source::Environment, severity, message);
+        self.problems.push(Problem { name: name.to_owned(), ..problem });
+    }
+
+    fn refuse(&mut self, name: &str, why: String) {
+        self.problem(name, Severity::Error, why);
+    }
+
+    /// `CRON_PORT`, or else the port after `PORT`.
+    fn take_port(&mut self, variables: &BTreeMap<String, String>) {
+        let at = path(&["server", "port"]);
+        match variables.get("CRON_PORT").map(String::as_str) {
+            Some(address) if address.starts_with("tcp://") => self.problem(
+                "CRON_PORT",
+                Severity::Warning,
+                format!("`{address}` is the address of a Kubernetes service, not a port; ignored (enableServiceLinks: false avoids it)"),
+            ),
+            Some(text) => {
+                return match text.trim().parse::<u16>() {
+                    Ok(port) => self.put(at, "CRON_PORT", port),
+                    Err(_) => self.refuse("CRON_PORT", format!("`{text}` is not a port: a whole number from 0 to 65535 is expected")),
+                };
+            }
+            None => {}
+        }
+        let Some(text) = variables.get("PORT").filter(|text| !text.is_empty()) else { return };
+        match text.trim().parse::<u16>().ok().and_then(|port| port.checked_add(1)) {
+            Some(port) => self.put(at, "PORT", port),
+            None => self.refuse("PORT", format!("`{text}` is not a port with one after it: a whole number from 0 to 65534 is expected, or set CRON_PORT")),
+        }
+    }
+}
+
+/// The path in the declaration that `SECTION__KEY` or `SECTION__ID__KEY…` means.
+fn path_of(setting: &str, declared: &Merged<'_>) -> Result<Vec<String>, String> {
+    let mut parts = setting.split("__").map(str::to_owned).collect::<Vec<_>>();
+    if parts.iter().any(|part| part.is_empty() || part.chars().any(|c| c.is_ascii_lowercase())) {
+        return Err("a name such as CRON_SERVER__HOST is expected, in upper case".to_owned());
+    }
+    let section = parts[0].to_lowercase();
+    if matches!(section.as_str(), "jobs" | "databases") {
+        let ids: Vec<String> = declared.table(&[&section]).into_keys().collect();
+        let matching: Vec<&String> = ids.iter().filter(|id| id.to_uppercase().replace('-', "_") == parts[1]).collect();
+        parts[1] = match matching.as_slice() {
+            [id] => (*id).clone(),
+            [] => return Err(format!("no id in [{section}] is written `{}`; declared are {}", parts[1], ids.join(", "))),
+            several => return Err(format!("`{}` may mean several: {several:?}", parts[1])),
+        };
+        if parts.len() < 3 {
+            return Err("the key is missing after the id".to_owned());
+        }
+        parts[2..].iter_mut().for_each(|part| *part = part.to_lowercase());
+    } else {
+        parts.iter_mut().for_each(|part| *part = part.to_lowercase());
+    }
+    parts[0] = section;
+    Ok(parts)
+}

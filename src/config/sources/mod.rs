@@ -1,0 +1,50 @@
+//! The sources of settings, each read into a layer of its own:
+//! built-in < jobs.toml < database rows < environment < command line.
+
+pub(super) mod database;
+pub mod environment;
+pub(super) mod file;
+
+pub use environment::Environment;
+pub use file::{File, SHIPPED};
+
+use super::layer::{Layer, Source};
+
+/// Everything a plan is made from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The declaration.
+    pub file: File,
+    /// The variables of the process.
+    pub environment: Environment,
+    /// The port of `--port`.
+    pub port: Option<u16>,
+    /// The port that stands in for the declared one, as `--dev` and `--local` ask for.
+    pub default_port: Option<u16>,
+}
+
+impl Sources {
+    /// What the command line changes the defaults to.
+    pub(super) fn defaults_of_command_line(&self) -> Option<Layer> {
+        self.default_port.map(|port| port_layer(Source::Mode, port))
+    }
+
+    /// What the command line says, which wins over everything.
+    pub(super) fn command_line(&self) -> Option<Layer> {
+        self.port.map(|port| port_layer(Source::CommandLine, port))
+    }
+}
+
+fn port_layer(source: Source, port: u16) -> Layer {
+    let mut layer = Layer::new(source);
+    let path = ["server".to_owned(), "port".to_owned()];
+    layer.insert(&path, port.into());
+    layer.names.insert(path.to_vec(), "--port".to_owned());
+    layer
+}
+
+/// The settings that lie under every declaration.
+pub(super) fn built_in() -> Layer {
+    // A test reads it, so that it cannot be broken in a build that is used.
+    file::parse(Source::BuiltIn, include_str!("built_in.toml").to_owned()).unwrap_or_else(|_| Layer::new(Source::BuiltIn))
+}

@@ -1,0 +1,70 @@
+//! The application's settings: `configurations(key, value)`, text or JSON in each.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+/// The row that holds the port and the tasks' schedules, shared with the web application.
+pub const CRON_SERVICE: &str = "cron_service";
+/// The row that holds overrides in the shape of jobs.toml.
+pub const CRON_OVERRIDES: &str = "cron_overrides";
+
+/// The value of setting `key`; `None` where there is no such row, or it holds nothing.
+///
+/// # Errors
+/// When the table cannot be read, for one because it is not there.
+pub fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row("SELECT CAST(value AS TEXT) FROM configurations WHERE key = ?1", [key], |row| row.get(0))
+        .optional()
+        .map(Option::flatten)
+}
+
+/// Writes `port` into the row `cron_service`, where the application looks for the service, and nothing else in it.
+/// Gives whether that was a change. A row that holds no JSON object is left alone.
+///
+/// # Errors
+/// When the table cannot be read or written.
+pub fn publish_port(connection: &mut Connection, port: u16) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let text = get(&transaction, CRON_SERVICE)?.unwrap_or_else(|| "{}".to_owned());
+    let Ok(serde_json::Value::Object(mut row)) = serde_json::from_str(&text) else {
+        return Ok(false);
+    };
+    if row.get("port").and_then(serde_json::Value::as_u64) == Some(u64::from(port)) {
+        return Ok(false);
+    }
+    row.insert("port".to_owned(), port.into());
+    transaction.execute(
+        "INSERT INTO configurations (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (CRON_SERVICE, serde_json::Value::Object(row).to_string()),
+    )?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(value: Option<&str>) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE configurations (key TEXT PRIMARY KEY NOT NULL, value TEXT)").unwrap();
+        if let Some(value) = value {
+            connection.execute("INSERT INTO configurations VALUES ('cron_service', ?1)", [value]).unwrap();
+        }
+        connection
+    }
+
+    #[test]
+    fn only_the_port_changes_in_the_row() {
+        for (before, changed, after) in [
+            (Some(r#"{"tasks":{"b":1,"a":2},"port":1234,"more":null}"#), true, Some(r#"{"tasks":{"b":1,"a":2},"port":9667,"more":null}"#)),
+            (Some(r#"{"port": 9667}"#), false, Some(r#"{"port": 9667}"#)),
+            (Some("broken"), false, Some("broken")),
+            (None, true, Some(r#"{"port":9667}"#)),
+        ] {
+            let mut connection = settings(before);
+            assert_eq!(publish_port(&mut connection, 9667).unwrap(), changed, "{before:?}");
+            assert_eq!(get(&connection, CRON_SERVICE).unwrap().as_deref(), after);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Everything the outside may ask of the engine: its one inbox takes these, and each answer comes by a one-shot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{Diff, Problem};
+use crate::store::{LastRun, RunId, Status};
+use crate::values::JobId;
+
+/// A way to answer one question.
+pub type Reply<T> = oneshot::Sender<T>;
+/// Where commands are put.
+pub type Inbox = mpsc::Sender<Command>;
+
+/// A question or an order.
+#[derive(Debug)]
+pub enum Command {
+    /// Run a job now.
+    Trigger {
+        /// The job's id, as it was asked for.
+        job: String,
+        /// Told at once whether the run began.
+        reply: Reply<Result<Triggered, Refusal>>,
+    },
+    /// Make a job active, lifting an operator's stop.
+    Start {
+        /// The job's id, as it was asked for.
+        job: String,
+        /// Told when it is done.
+        reply: Reply<Result<(), Refusal>>,
+    },
+    /// Make a job inactive until it is started or the configuration reloaded by hand.
+    Stop {
+        /// The job's id, as it was asked for.
+        job: String,
+        /// Told when it is done.
+        reply: Reply<Result<(), Refusal>>,
+    },
+    /// Read every source again.
+    Reload {
+        /// Why.
+        cause: Cause,
+        /// Told what changed, where someone waits for it.
+        reply: Option<Reply<Reloaded>>,
+    },
+    /// Tell how things are.
+    Report {
+        /// Told at once.
+        reply: Reply<Report>,
+    },
+    /// End, letting runs finish for a while.
+    Shutdown,
+}
+
+/// Why the configuration is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An operator asked over HTTP; operator's stops are lifted.
+    Operator,
+    /// The process got SIGHUP.
+    Signal,
+    /// A file changed.
+    File,
+    /// The database that could not be asked for its overrides is there now.
+    Database,
+}
+
+impl Cause {
+    /// The word for it in logs and in `/health`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Signal => "SIGHUP",
+            Self::File => "file",
+            Self::Database => "database",
+        }
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such job is declared, or, for a stop, active.
+    Unknown,
+    /// The job is running already and its runs must not overlap.
+    Running,
+    /// The state database cannot be written.
+    State(String),
+    /// The service is about to end.
+    ShuttingDown,
+}
+
+/// A run that began.
+#[derive(Debug)]
+pub struct Triggered {
+    /// Its number.
+    pub run: RunId,
+    /// Told how it ended.
+    pub ended: oneshot::Receiver<Ended>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its number.
+    pub run: RunId,
+    /// How.
+    pub status: Status,
+    /// What it has to say, or why it did not end well.
+    pub message: String,
+    /// Figures, for kinds that give some.
+    pub statistics: Option<serde_json::Value>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug)]
+pub enum Reloaded {
+    /// The new plan is in force.
+    Applied {
+        /// What it changed.
+        diff: Diff,
+        /// What is not as declared although it is in force.
+        problems: Vec<Problem>,
+    },
+    /// Everything runs on as before.
+    Refused {
+        /// Why.
+        problems: Vec<Problem>,
+    },
+}
+
+/// How things are.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The time of the report.
+    pub at: Timestamp,
+    /// When the service started.
+    pub started_at: Timestamp,
+    /// Active jobs, in the order they were activated.
+    pub active: Vec<JobId>,
+    /// Every declared job, in the order of the declaration.
+    pub jobs: Vec<JobReport>,
+    /// What is wrong with the state database.
+    pub state_error: Option<String>,
+    /// Whether the service is about to end.
+    pub shutting_down: bool,
+    /// The configuration in force.
+    pub config: ConfigReport,
+    /// The files of the databases that jobs work on.
+    pub databases: Vec<PathBuf>,
+    /// Why the application's database could not be asked for its overrides.
+    pub overrides_error: Option<String>,
+}
+
+/// How one job is.
+#[derive(Clone, Debug)]
+pub struct JobReport {
+    /// Its id.
+    pub id: JobId,
+    /// Its description.
+    pub description: Option<String>,
+    /// Its schedule, as declared.
+    pub schedule: String,
+    /// The zone of its schedule.
+    pub time_zone: String,
+    /// Whether it is declared as running by its schedule.
+    pub enabled: bool,
+    /// Whether it does so now.
+    pub active: bool,
+    /// Whether a run is under way.
+    pub running: bool,
+    /// When it is next due.
+    pub next_run: Option<Timestamp>,
+    /// Its newest runs.
+    pub last: LastRun,
+}
+
+/// The configuration in force and the last attempt to change it.
+#[derive(Clone, Debug)]
+pub struct ConfigReport {
+    /// Where the declaration came from.
+    pub source: String,
+    /// When it was loaded.
+    pub loaded_at: Timestamp,
+    /// What is not as declared.
+    pub problems: Vec<Problem>,
+    /// The last reload, if there was one.
+    pub last_reload: Option<LastReload>,
+}
+
+/// The last reload.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: Cause,
+    /// Whether its plan is in force.
+    pub applied: bool,
+    /// What was wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// Newest runs by job.
+pub(super) type LastRuns = BTreeMap<JobId, LastRun>;

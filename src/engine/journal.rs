@@ -1,0 +1,151 @@
+//! The engine's hold on the state database: remembers whether it can be written, keeps what could not be written
+//! yet, and sees to what an earlier process left behind.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::command::LastRuns;
+use crate::store::sqlite::Unusable;
+use crate::store::{Finish, NewRun, RunId, State};
+use crate::values::{Duration, JobId};
+
+const BETWEEN_CLEARINGS: SignedDuration = SignedDuration::from_hours(24);
+
+/// The state database as the engine sees it.
+#[derive(Debug)]
+pub(super) struct Journal {
+    state: State,
+    /// Why it could not be written the last time.
+    error: Option<String>,
+    /// Whether what an earlier process left behind is seen to.
+    is_open: bool,
+    stopped: BTreeSet<JobId>,
+    unwritten: Vec<(RunId, Finish)>,
+    next_clearing: Timestamp,
+}
+
+impl Journal {
+    pub fn new(path: &Path) -> Self {
+        Self {
+            state: State::new(path),
+            error: None,
+            is_open: false,
+            stopped: BTreeSet::new(),
+            unwritten: Vec::new(),
+            next_clearing: Timestamp::MIN,
+        }
+    }
+
+    /// Whether the state could be written the last time.
+    pub fn is_well(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// The jobs an operator has stopped.
+    pub fn stopped(&self) -> &BTreeSet<JobId> {
+        &self.stopped
+    }
+
+    /// Tries the state, and gives what is wrong with it.
+    pub fn probe(&mut self) -> Option<String> {
+        let probed = self.state.probe();
+        let _ = self.note(probed);
+        self.error.clone()
+    }
+
+    /// Closes what an earlier process left running and reads the operator's stops.
+    pub fn open(&mut self, now: Timestamp) {
+        let closed = self.state.close_interrupted(now);
+        if let Ok(closed) = self.note(closed) {
+            for (job, run) in closed {
+                tracing::warn!(job, run = %run, "interrupted: the service ended during this run");
+            }
+            let stops = self.state.stops();
+            if let Ok(stops) = self.note(stops) {
+                self.stopped = stops.iter().filter_map(|job| job.parse().ok()).collect();
+                self.is_open = true;
+            }
+        }
+    }
+
+    /// Mends what could not be done before, and once a day drops runs older than `history`.
+    pub fn tend(&mut self, now: Timestamp, history: Duration) {
+        if self.error.is_some() && self.probe().is_none() {
+            tracing::info!("the state can be written again");
+        }
+        if self.error.is_some() {
+            return;
+        }
+        if !self.is_open {
+            self.open(now);
+        }
+        for (run, finish) in std::mem::take(&mut self.unwritten) {
+            self.finish(run, finish);
+        }
+        if now >= self.next_clearing {
+            self.next_clearing = now + BETWEEN_CLEARINGS;
+            let kept = SignedDuration::try_from(history.to_std()).unwrap_or(SignedDuration::MAX);
+            let dropped = self.state.forget_runs(now.checked_sub(kept).unwrap_or(Timestamp::MIN));
+            let _ = self.note(dropped);
+        }
+    }
+
+    pub fn begin(&mut self, run: &NewRun) -> Result<Option<RunId>, String> {
+        if !self.is_open {
+            // Before the first run of ours, or it would be closed with those of an earlier process.
+            self.open(run.started_at);
+        }
+        let begun = self.state.begin(run);
+        self.note(begun)
+    }
+
+    pub fn skip(&mut self, run: &NewRun, why: &str) -> Result<Option<RunId>, String> {
+        let skipped = self.state.skip(run, why);
+        self.note(skipped)
+    }
+
+    pub fn finish(&mut self, run: RunId, finish: Finish) {
+        let finished = self.state.finish(run, &finish);
+        if self.note(finished).is_err() {
+            self.unwritten.push((run, finish));
+        }
+    }
+
+    pub fn stop(&mut self, job: &JobId, now: Timestamp) -> Result<(), String> {
+        let stopped = self.state.stop(job, now);
+        self.note(stopped)?;
+        self.stopped.insert(job.clone());
+        Ok(())
+    }
+
+    /// Lifts the stop of `job`, or of every job.
+    pub fn lift_stops(&mut self, job: Option<&JobId>) -> Result<(), String> {
+        let lifted = self.state.lift_stops(job);
+        self.note(lifted)?;
+        self.stopped.retain(|stopped| job.is_some_and(|job| job != stopped));
+        Ok(())
+    }
+
+    pub fn last_runs<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) -> LastRuns {
+        jobs.filter_map(|job| Some((job.clone(), self.state.last_run(job).ok()?))).collect()
+    }
+
+    fn note<T>(&mut self, result: Result<T, Unusable>) -> Result<T, String> {
+        match result {
+            Ok(value) => {
+                self.error = None;
+                Ok(value)
+            }
+            Err(unusable) => {
+                let error = format!("state {unusable}");
+                if self.error.as_ref() != Some(&error) {
+                    tracing::error!("{error}");
+                }
+                self.error = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The engine: one task that owns the plan, the timetable, the runs under way and the state database, and takes
+//! its orders from one inbox. It does what is due, then sleeps until the next time or until it is told something.
+
+pub mod clock;
+pub mod command;
+mod journal;
+mod reload;
+mod report;
+mod runner;
+mod runs;
+mod timetable;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+pub use clock::Clock;
+pub use command::{Command, Inbox};
+pub use timetable::{Due, Timetable};
+
+use crate::config::{Loaded, Plan, Server, Sources};
+use command::{Cause, LastRuns, Refusal};
+use journal::Journal;
+use reload::Reloads;
+use runs::Runs;
+
+/// The longest sleep, so that a clock that was set is noticed.
+const LONGEST_NAP: Duration = Duration::from_secs(30);
+/// How soon to look again for a database that is not there, or a state that cannot be written.
+const SOON: Duration = Duration::from_secs(5);
+/// How far the clock may fall behind what was seen before it counts as set back.
+const SET_BACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+/// How long runs that were asked to end may take to do so.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
+/// What the engine starts from.
+#[derive(Debug)]
+pub struct Setup {
+    /// The time.
+    pub clock: Clock,
+    /// What is read again at a reload.
+    pub sources: Sources,
+    /// What was loaded for the start.
+    pub loaded: Loaded,
+    /// The port the service answers on, told to the application.
+    pub port: u16,
+}
+
+/// The engine. Build it with [`Engine::new`] and let [`Engine::run`] have it.
+#[derive(Debug)]
+pub struct Engine {
+    clock: Clock,
+    started_at: Timestamp,
+    last_seen: Timestamp,
+    plan: Arc<Plan>,
+    timetable: Timetable,
+    runs: Runs,
+    last_runs: LastRuns,
+    journal: Journal,
+    reloads: Reloads,
+    inbox: mpsc::Receiver<Command>,
+    server: watch::Sender<Server>,
+    ending: Option<Ending>,
+}
+
+/// A shutdown under way.
+#[derive(Debug)]
+struct Ending {
+    next_step: Instant,
+    asked_runs: bool,
+}
+
+impl Engine {
+    /// An engine with its jobs active as declared, the place to put commands for it, and the declared server as
+    /// reloads change it.
+    #[must_use]
+    pub fn new(setup: Setup) -> (Self, Inbox, watch::Receiver<Server>) {
+        let (sender, inbox) = mpsc::channel(64);
+        let now = setup.clock.now();
+        let plan = Arc::new(setup.loaded.plan.clone());
+        let (server, server_now) = watch::channel(plan.server.clone());
+        let mut engine = Self {
+            clock: setup.clock,
+            started_at: now,
+            last_seen: now,
+            timetable: Timetable::default(),
+            runs: Runs::default(),
+            last_runs: LastRuns::new(),
+            journal: Journal::new(&plan.state.path),
+            reloads: Reloads::new(setup.sources, &setup.loaded, setup.port, now),
+            plan,
+            inbox,
+            server,
+            ending: None,
+        };
+        engine.journal.open(now);
+        engine.last_runs = engine.journal.last_runs(engine.plan.jobs.keys());
+        let stopped = engine.journal.stopped().clone();
+        for job in engine.plan.jobs_in_order() {
+            if job.enabled && !stopped.contains(&job.id) {
+                engine.timetable.activate(job, now);
+            }
+        }
+        (engine, sender, server_now)
+    }
+
+    /// Runs until it is told to end, or every sender of its inbox is gone.
+    pub async fn run(mut self) {
+        self.publish_port().await;
+        loop {
+            let now = self.look_at_the_clock();
+            self.journal.tend(now, self.plan.state.history);
+            if self.ending.is_none() {
+                self.start_what_is_due(now);
+                self.reload_once_the_database_is_there();
+            } else if self.has_ended() {
+                break;
+            }
+            let nap = self.nap(now);
+            tokio::select! {
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => self.begin_to_end(),
+                },
+                Some((run, outcome)) = self.runs.next_ended() => self.finish(run, outcome),
+                Some(loaded) = self.reloads.next_loaded() => self.take_over(loaded),
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+        tracing::info!("ended");
+    }
+
+    fn look_at_the_clock(&mut self) -> Timestamp {
+        let now = self.clock.now();
+        if now < self.last_seen - SET_BACK {
+            tracing::warn!(from = %self.last_seen, to = %now, "the clock was set back; next times are set anew");
+            self.timetable.recompute(now);
+        }
+        self.last_seen = now;
+        now
+    }
+
+    fn nap(&self, now: Timestamp) -> Duration {
+        let longest = if self.journal.is_well() && self.reloads.overrides_are_read() { LONGEST_NAP } else { SOON };
+        let until_due = match (&self.ending, self.timetable.next_wake()) {
+            (Some(ending), _) => Some(ending.next_step.saturating_duration_since(Instant::now())),
+            // While the state cannot be written nothing can begin, and trying again at once would only burn time.
+            (None, _) if !self.journal.is_well() => None,
+            (None, next) => next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default()),
+        };
+        until_due.map_or(longest, |until| until.min(longest))
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Whoever asked may be gone by now; the order stands all the same.
+        match command {
+            Command::Trigger { job, reply } => drop(reply.send(self.trigger(&job))),
+            Command::Start { job, reply } => drop(reply.send(self.start(&job))),
+            Command::Stop { job, reply } => drop(reply.send(self.stop(&job))),
+            Command::Reload { cause, reply } => self.reloads.ask(cause, reply),
+            Command::Report { reply } => drop(reply.send(self.report())),
+            Command::Shutdown => self.begin_to_end(),
+        }
+    }
+
+    fn start(&mut self, job: &str) -> Result<(), Refusal> {
+        let job = self.declared(job)?;
+        self.journal.lift_stops(Some(&job.id)).map_err(Refusal::State)?;
+        self.timetable.activate(&job, self.clock.now());
+        tracing::info!(job = %job.id, "started");
+        Ok(())
+    }
+
+    fn stop(&mut self, job: &str) -> Result<(), Refusal> {
+        let job = self.declared(job)?;
+        if !self.timetable.is_active(&job.id) {
+            return Err(Refusal::Unknown);
+        }
+        self.journal.stop(&job.id, self.clock.now()).map_err(Refusal::State)?;
+        self.timetable.deactivate(&job.id);
+        tracing::info!(job = %job.id, "stopped");
+        Ok(())
+    }
+
+    fn reload_once_the_database_is_there(&mut self) {
+        if !self.reloads.overrides_are_read() && self.plan.default_database_path().is_file() {
+            self.reloads.ask_unless_tried(Cause::Database, self.last_seen);
+        }
+    }
+
+    fn begin_to_end(&mut self) {
+        if self.ending.is_none() {
+            let grace = self.plan.server.shutdown_grace.to_std();
+            tracing::info!(runs = self.runs.len(), "ending");
+            self.ending = Some(Ending { next_step: Instant::now() + grace, asked_runs: false });
+        }
+    }
+
+    /// Whether every run is over, or has had its time to end.
+    fn has_ended(&mut self) -> bool {
+        let Some(ending) = &mut self.ending else { return false };
+        if self.runs.is_empty() {
+            return true;
+        }
+        if Instant::now() < ending.next_step {
+            return false;
+        }
+        if ending.asked_runs {
+            return true; // Their rows stay "running" and are closed at the next start.
+        }
+        *ending = Ending { next_step: Instant::now() + LAST_GRACE, asked_runs: true };
+        self.runs.ask_all_to_end();
+        false
+    }
+}

@@ -1,0 +1,157 @@
+//! The runs under way: how one begins, by schedule or by hand, and what happens when it ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinSet};
+
+use super::Engine;
+use super::command::{Ended, Refusal, Triggered};
+use super::runner::{self, Outcome};
+use super::timetable::Due;
+use crate::config::Job;
+use crate::store::sqlite::{Stop, StopReason};
+use crate::store::{Finish, NewRun, RunId, Status, Trigger};
+use crate::values::JobId;
+
+/// The runs under way.
+#[derive(Default, Debug)]
+pub(super) struct Runs {
+    tasks: JoinSet<Outcome>,
+    by_task: HashMap<Id, Running>,
+    by_job: BTreeMap<JobId, RunId>,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    id: RunId,
+    job: JobId,
+    stop: Stop,
+    waiting: Option<oneshot::Sender<Ended>>,
+}
+
+impl Runs {
+    pub fn len(&self) -> usize {
+        self.by_task.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_task.is_empty()
+    }
+
+    /// Whether a run of the job is under way.
+    pub fn has(&self, job: &JobId) -> bool {
+        self.by_job.contains_key(job)
+    }
+
+    /// Waits for the next run to end; `None` at once when none is under way.
+    pub async fn next_ended(&mut self) -> Option<(Running, Outcome)> {
+        let (task, outcome) = match self.tasks.join_next_with_id().await? {
+            Ok((task, outcome)) => (task, outcome),
+            Err(error) => {
+                let outcome = Outcome { status: Status::Failed, message: error.to_string(), statistics: None };
+                (error.id(), outcome)
+            }
+        };
+        let run = self.by_task.remove(&task)?;
+        self.by_job.remove(&run.job);
+        Some((run, outcome))
+    }
+
+    pub fn ask_all_to_end(&self) {
+        for run in self.by_task.values() {
+            tracing::warn!(job = %run.job, run = %run.id, "interrupted: the service ends");
+            run.stop.ask(StopReason::Interrupted);
+        }
+    }
+
+    fn begin(&mut self, job: &Arc<Job>, id: RunId, new: &NewRun, waiting: Option<oneshot::Sender<Ended>>) {
+        tracing::info!(job = %job.id, run = %id, trigger = new.trigger.as_str(), "run started");
+        let stop = Stop::default();
+        let work = runner::run(Arc::clone(job), new.scheduled_at, new.started_at, stop.clone());
+        let task = self.tasks.spawn(work).id();
+        self.by_job.insert(job.id.clone(), id);
+        self.by_task.insert(task, Running { id, job: job.id.clone(), stop, waiting });
+    }
+}
+
+impl Engine {
+    pub(super) fn start_what_is_due(&mut self, now: Timestamp) {
+        if !self.journal.is_well() {
+            return;
+        }
+        for due in self.timetable.due(now) {
+            if !self.start_scheduled(&due, now) {
+                self.timetable.put_back(&due);
+            }
+        }
+    }
+
+    /// Starts a run whose time has come; false when it could not be written down and must be tried again.
+    fn start_scheduled(&mut self, due: &Due, now: Timestamp) -> bool {
+        let job = &due.job;
+        let new = NewRun { job: job.id.clone(), trigger: Trigger::Schedule, scheduled_at: due.scheduled_at, started_at: now };
+        if self.runs.has(&job.id) {
+            tracing::warn!(job = %job.id, "skipped: its last run is still under way");
+            return self.journal.skip(&new, "the last run was still under way").is_ok();
+        }
+        match self.journal.begin(&new) {
+            Ok(Some(id)) => self.runs.begin(job, id, &new, None),
+            Ok(None) => tracing::debug!(job = %job.id, at = %due.scheduled_at, "this time was run already"),
+            Err(_) => return false,
+        }
+        self.note_start(job, now);
+        true
+    }
+
+    pub(super) fn trigger(&mut self, job: &str) -> Result<Triggered, Refusal> {
+        let job = self.declared(job)?;
+        if self.ending.is_some() {
+            return Err(Refusal::ShuttingDown);
+        }
+        if self.runs.has(&job.id) {
+            return Err(Refusal::Running);
+        }
+        let now = self.clock.now();
+        let new = NewRun { job: job.id.clone(), trigger: Trigger::Manual, scheduled_at: now, started_at: now };
+        let run = self.journal.begin(&new).map_err(Refusal::State)?.ok_or(Refusal::Running)?;
+        let (reply, ended) = oneshot::channel();
+        self.runs.begin(&job, run, &new, Some(reply));
+        self.note_start(&job, now);
+        Ok(Triggered { run, ended })
+    }
+
+    fn note_start(&mut self, job: &Job, now: Timestamp) {
+        self.last_runs.entry(job.id.clone()).or_default().started_at = Some(now);
+    }
+
+    /// The declared job of that id.
+    pub(super) fn declared(&self, job: &str) -> Result<Arc<Job>, Refusal> {
+        let id: JobId = job.parse().map_err(|_| Refusal::Unknown)?;
+        self.plan.jobs.get(&id).cloned().ok_or(Refusal::Unknown)
+    }
+
+    pub(super) fn finish(&mut self, run: Running, outcome: Outcome) {
+        let now = self.clock.now();
+        let Outcome { status, message, statistics } = outcome;
+        let last = self.last_runs.entry(run.job.clone()).or_default();
+        let (said, error) = if status == Status::Success {
+            tracing::info!(job = %run.job, run = %run.id, "{message}");
+            last.succeeded_at = Some(now);
+            last.error = None;
+            (Some(message.clone()), None)
+        } else {
+            tracing::error!(job = %run.job, run = %run.id, status = status.as_str(), "{message}");
+            last.error = Some(message.clone());
+            (None, Some(message.clone()))
+        };
+        self.journal.finish(run.id, Finish { status, at: now, message: said, error });
+        if let Some(waiting) = run.waiting {
+            // Whoever waited may have hung up.
+            let _ = waiting.send(Ended { run: run.id, status, message, statistics });
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The front door: takes connections from the network and hands only whole, well-formed, small requests to the
+//! inner server, one for each connection. tiny_http can be ended by a single request and stops for good when it
+//! cannot accept, so it never meets the network itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinSet;
+
+use super::Context;
+use super::head::{self, Head, LONGEST_HEAD, Refused};
+use super::inner::Inner;
+
+/// Connections served at one time.
+const SEATS: u32 = 32;
+/// How long a client may take to send its request, and to take each part of the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last answers may take when the service ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// The pause after a connection could not be accepted, for one because no descriptor is free.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The addresses the service is bound to; all have one port.
+#[derive(Debug)]
+pub struct Listeners {
+    listeners: Vec<TcpListener>,
+    port: u16,
+}
+
+impl Listeners {
+    /// Binds `host`; `localhost` means both loopback addresses, as far as the machine has them. Port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When nothing can be bound, for one because another program has the port.
+    pub async fn bind(host: &str, port: u16) -> io::Result<Self> {
+        if host != "localhost" {
+            let listener = TcpListener::bind((host, port)).await?;
+            let port = listener.local_addr()?.port();
+            return Ok(Self { listeners: vec![listener], port });
+        }
+        let first = TcpListener::bind(("127.0.0.1", port)).await?;
+        let port = first.local_addr()?.port();
+        let second = TcpListener::bind(("::1", port)).await;
+        if let Err(error) = &second
+            && error.kind() == io::ErrorKind::AddrInUse
+        {
+            return Err(io::Error::new(error.kind(), format!("[::1]:{port}: {error}")));
+        }
+        Ok(Self { listeners: std::iter::once(first).chain(second.ok()).collect(), port })
+    }
+
+    /// The port, known also where a free one was taken.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The addresses.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+}
+
+/// Serves requests until `end` is told, then answers those under way.
+///
+/// # Errors
+/// When the inner server cannot be set up.
+pub async fn serve(listeners: Listeners, context: Context, end: oneshot::Receiver<()>) -> io::Result<()> {
+    let door = Arc::new(Door { inner: Inner::start(context)?, seats: Arc::new(Semaphore::new(SEATS as usize)) });
+    let mut accepting = JoinSet::new();
+    for listener in listeners.listeners {
+        accepting.spawn(accept(listener, Arc::clone(&door)));
+    }
+    let _ = end.await;
+    accepting.abort_all();
+    let everyone_gone = door.seats.acquire_many(SEATS);
+    let _ = tokio::time::timeout(LAST_ANSWERS, everyone_gone).await;
+    Ok(())
+}
+
+struct Door {
+    inner: Inner,
+    seats: Arc<Semaphore>,
+}
+
+async fn accept(listener: TcpListener, door: Arc<Door>) {
+    let mut quiet = false;
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                quiet = false;
+                match Arc::clone(&door.seats).try_acquire_owned() {
+                    Ok(seat) => drop(tokio::spawn(attend(client, Arc::clone(&door), seat))),
+                    Err(_) => turn_away(&client),
+                }
+            }
+            Err(error) => {
+                if !quiet {
+                    tracing::warn!("connections cannot be accepted for now: {error}");
+                }
+                quiet = true;
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// Answers a connection for which there is no seat, without waiting for it.
+fn turn_away(client: &TcpStream) {
+    let _ = client.try_write(&refusal((503, "too many requests at once; try again in a moment")));
+}
+
+async fn attend(mut client: TcpStream, door: Arc<Door>, _seat: OwnedSemaphorePermit) {
+    let request = match tokio::time::timeout(PATIENCE, receive(&mut client)).await {
+        Ok(Ok(Some(request))) => request,
+        Ok(Ok(None)) => return, // The client went away.
+        Ok(Err(refused)) => return refuse(&mut client, refused).await,
+        Err(_) => return refuse(&mut client, (408, "the request did not come in time")).await,
+    };
+    if let Err(error) = relay(&mut client, &door.inner, &request).await {
+        tracing::debug!("an answer could not be given: {error}");
+    }
+}
+
+/// Reads one whole request; `None` when the client goes away before that.
+async fn receive(client: &mut TcpStream) -> Result<Option<Vec<u8>>, Refused> {
+    let mut read = Vec::with_capacity(1024);
+    let Head { length, body, mut forwarded } = loop {
+        // One byte more than the longest head, so that a longer one is noticed.
+        let room = (LONGEST_HEAD + 1 - read.len()) as u64;
+        match (&mut *client).take(room).read_buf(&mut read).await {
+            Ok(0) | Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+        if let Some(head) = head::parse(&read)? {
+            break head;
+        }
+    };
+    let mut whole = read.split_off(length);
+    whole.truncate(body);
+    let missing = body - whole.len();
+    let start = whole.len();
+    whole.resize(body, 0);
+    if missing > 0 && client.read_exact(&mut whole[start..]).await.is_err() {
+        return Ok(None);
+    }
+    forwarded.extend_from_slice(&whole);
+    Ok(Some(forwarded))
+}
+
+/// Hands the request to the inner server and its answer to the client.
+async fn relay(client: &mut TcpStream, inner: &Inner, request: &[u8]) -> io::Result<()> {
+    let mut server = match inner.connect().await {
+        Ok(server) => server,
+        Err(error) => {
+            refuse(client, (503, "the server is starting anew; try again in a moment")).await;
+            return Err(error);
+        }
+    };
+    server.write_all(request).await?;
+    let mut part = [0; 4096];
+    loop {
+        // A run that is waited for may take as long as its own timeout: only the client is hurried.
+        let length = server.read(&mut part).await?;
+        if length == 0 {
+            return client.shutdown().await;
+        }
+        tokio::time::timeout(PATIENCE, client.write_all(&part[..length])).await??;
+    }
+}
+
+async fn refuse(client: &mut TcpStream, refused: Refused) {
+    let answer = refusal(refused);
+    let _ = tokio::time::timeout(PATIENCE, client.write_all(&answer)).await;
+    let _ = client.shutdown().await;
+    // What is still on its way is taken in, or else the reset would take our answer back from the client.
+    let mut rest = [0; 4096];
+    let drain = async { while matches!(client.read(&mut rest).await, Ok(length) if length > 0) {} };
+    let _ = tokio::time::timeout(BREATH, drain).await;
+}
+
+fn refusal((status, why): Refused) -> Vec<u8> {
+    let body = serde_json::json!({ "error": why }).to_string();
+    let length = body.len();
+    let retry = if status == 503 { "Retry-After: 1\r\n" } else { "" };
+    format!("HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\n{retry}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        .into_bytes()
+}

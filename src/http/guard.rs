@@ -1,0 +1,121 @@
+//! Who may ask: no page that a user visits may act on the service, and where a token is set only its holder may.
+
+use std::net::IpAddr;
+
+use super::{Answer, Request};
+use crate::config::Server;
+
+/// Refuses a request that must not be answered. `open` names an endpoint that needs no token.
+pub(super) fn refuse(request: &Request, server: &Server, open: bool) -> Option<Answer> {
+    if server.token.is_none() && !is_host_allowed(request, server) {
+        let why = "this Host is not allowed; server.allowed_hosts names those that are";
+        return Some(Answer::error(403, why));
+    }
+    if request.method == "POST" && is_from_another_site(request) {
+        return Some(Answer::error(403, "a page of another site may not do this"));
+    }
+    let Some(token) = server.token.as_ref().filter(|_| !open) else { return None };
+    let given = request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "));
+    if given.is_some_and(|given| token.matches(given.trim())) {
+        return None;
+    }
+    Some(Answer::error(401, "a token is needed: Authorization: Bearer …"))
+}
+
+/// Without a token, only names that no foreign name server can point at us by a trick may be asked for.
+fn is_host_allowed(request: &Request, server: &Server) -> bool {
+    let Some(host) = request.header("Host").map(without_port) else { return false };
+    let is_loopback = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let mut allowed = server.allowed_hosts.iter().chain([&server.host]);
+    is_loopback || allowed.any(|allowed| without_port(allowed).eq_ignore_ascii_case(host))
+}
+
+fn without_port(host: &str) -> &str {
+    if let Some(bracketed) = host.strip_prefix('[') {
+        return bracketed.split(']').next().unwrap_or_default();
+    }
+    match host.split_once(':') {
+        Some((name, port)) if !port.contains(':') => name,
+        _ => host,
+    }
+}
+
+/// Whether a browser sent the request from a page of another origin.
+fn is_from_another_site(request: &Request) -> bool {
+    let elsewhere = request.header("Sec-Fetch-Site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let origin = request.header("Origin").is_some_and(|origin| {
+        let origin = origin.split_once("://").map_or(origin, |(_, host)| host);
+        request.header("Host").is_none_or(|host| !host.eq_ignore_ascii_case(origin))
+    });
+    elsewhere || origin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::Secret;
+
+    fn server(token: Option<&str>) -> Server {
+        Server {
+            host: "localhost".to_owned(),
+            port: 9667,
+            shutdown_grace: "1s".parse().unwrap(),
+            token: token.map(|token| Secret::new(token.to_owned())),
+            allowed_hosts: vec!["cron".to_owned()],
+        }
+    }
+
+    fn status(method: &str, headers: &[(&str, &str)], token: Option<&str>) -> u16 {
+        let headers = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let request = Request { method: method.to_owned(), path: "/".to_owned(), query: Vec::new(), headers };
+        refuse(&request, &server(token), false).map_or(200, |answer| answer.status)
+    }
+
+    #[test]
+    fn without_a_token_only_known_hosts_are_answered() {
+        for (host, expected) in [
+            ("localhost:9667", 200),
+            ("127.0.0.1", 200),
+            ("127.9.9.9:1", 200),
+            ("[::1]:9667", 200),
+            ("cron:9667", 200),
+            ("CRON", 200),
+            ("evil.example", 403),
+            ("localhost.evil.example", 403),
+            ("127.0.0.1.evil.example:9667", 403),
+            ("192.168.1.5:9667", 403),
+            ("", 403),
+        ] {
+            assert_eq!(status("GET", &[("Host", host)], None), expected, "{host}");
+        }
+        assert_eq!(status("GET", &[], None), 403);
+        assert_eq!(status("GET", &[("Host", "evil.example"), ("Authorization", "Bearer t")], Some("t")), 200);
+    }
+
+    #[test]
+    fn a_post_from_another_site_is_refused() {
+        let host = ("Host", "localhost:9667");
+        for (header, expected) in [
+            (("Origin", "http://localhost:9667"), 200),
+            (("Origin", "http://localhost:3000"), 403),
+            (("Origin", "https://evil.example"), 403),
+            (("Origin", "null"), 403),
+            (("Sec-Fetch-Site", "same-origin"), 200),
+            (("Sec-Fetch-Site", "none"), 200),
+            (("Sec-Fetch-Site", "same-site"), 403),
+            (("Sec-Fetch-Site", "cross-site"), 403),
+        ] {
+            assert_eq!(status("POST", &[host, header], None), expected, "{header:?}");
+            assert_eq!(status("GET", &[host, header], None), 200, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_must_be_carried_whole() {
+        let host = ("Host", "localhost");
+        for (value, expected) in [("Bearer secret", 200), ("Bearer secre", 401), ("Bearer secrets", 401), ("secret", 401), ("Basic secret", 401)] {
+            assert_eq!(status("GET", &[host, ("Authorization", value)], Some("secret")), expected, "{value}");
+        }
+        assert_eq!(status("GET", &[host], Some("secret")), 401);
+    }
+}

@@ -1,0 +1,98 @@
+//! HTTP: a bounded front door on TCP, tiny_http behind it on a private socket, and the routes.
+//!
+//! client -> [`front_door`] (whole, well-formed, small requests only) -> [`inner`] (tiny_http, a thread a request)
+//! -> [`guard`] (who may ask) -> [`routes`] (one row an endpoint) -> engine.
+
+pub mod front_door;
+mod guard;
+mod head;
+mod health;
+mod inner;
+mod routes;
+mod schedules;
+mod tasks;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use crate::config::Server;
+use crate::engine::{Command, Inbox};
+
+pub use front_door::{Listeners, serve};
+
+/// How long the engine may take to answer what needs no run before it counts as stuck.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the routes work with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where the engine takes its orders.
+    pub engine: Inbox,
+    /// The declared server, which a reload may change.
+    pub server: watch::Receiver<Server>,
+    /// The state database, for reading the history.
+    pub state: PathBuf,
+    /// The runtime that the engine's answers come from.
+    pub runtime: Handle,
+}
+
+impl Context {
+    /// Puts a question to the engine and waits for the answer; `None` when the engine is stuck or gone.
+    fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.engine.send(question(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        self.runtime.block_on(async { tokio::time::timeout(ENGINE_PATIENCE, asked).await.ok().flatten() })
+    }
+
+    /// Waits for an answer however long it takes; `None` when it will never come.
+    fn wait<T>(&self, answer: oneshot::Receiver<T>) -> Option<T> {
+        self.runtime.block_on(answer).ok()
+    }
+}
+
+/// A request as the routes see it.
+#[derive(Debug)]
+struct Request {
+    method: String,
+    path: String,
+    query: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a request is answered with; every body is JSON.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    status: u16,
+    body: Value,
+}
+
+impl Answer {
+    fn ok(body: Value) -> Self {
+        Self { status: 200, body }
+    }
+
+    fn error(status: u16, message: impl Into<String>) -> Self {
+        Self { status, body: json!({ "error": message.into() }) }
+    }
+
+    fn stuck() -> Self {
+        Self::error(503, "the engine does not answer")
+    }
+}

@@ -1,0 +1,52 @@
+//! The table of endpoints: one row each. `:job` in a path stands for one part, given to the handler.
+
+use super::{Answer, Context, Request, guard, health, schedules, tasks};
+
+type Handler = fn(&Context, &Request, &str) -> Answer;
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    /// Whether it needs no token.
+    open: bool,
+    handler: Handler,
+}
+
+const fn route(method: &'static str, path: &'static str, handler: Handler) -> Route {
+    Route { method, path, open: false, handler }
+}
+
+const ROUTES: &[Route] = &[
+    Route { open: true, ..route("GET", "/health", health::get) },
+    route("POST", "/trigger/:job", tasks::trigger),
+    route("POST", "/start/:job", tasks::start),
+    route("POST", "/stop/:job", tasks::stop),
+    route("POST", "/reload-config", tasks::reload),
+    route("GET", "/api/schedules", schedules::list),
+    route("GET", "/api/schedules/executions", schedules::executions),
+    route("POST", "/api/schedules/run/:job", schedules::run),
+];
+
+/// Answers a request.
+pub(super) fn answer(request: &Request, context: &Context) -> Answer {
+    let at_path: Vec<(&Route, &str)> = ROUTES.iter().filter_map(|route| Some((route, capture(route.path, &request.path)?))).collect();
+    let found = at_path.iter().find(|(route, _)| route.method == request.method);
+    let open = found.is_some_and(|(route, _)| route.open);
+    let refused = guard::refuse(request, &context.server.borrow(), open);
+    if let Some(refused) = refused {
+        return refused;
+    }
+    match (found, at_path.first()) {
+        (Some((route, job)), _) => (route.handler)(context, request, job),
+        (None, Some((route, _))) => Answer::error(405, format!("{} is expected here", route.method)),
+        (None, None) => Answer::error(404, "there is nothing here"),
+    }
+}
+
+/// What `path` has in the place of `:job`, where it has the form of `pattern`; nothing for one without.
+fn capture<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    match pattern.strip_suffix(":job") {
+        None => (pattern == path).then_some(""),
+        Some(start) => path.strip_prefix(start).filter(|job| !job.is_empty() && !job.contains('/')),
+    }
+}

@@ -1,0 +1,92 @@
+//! `/api/schedules`: the jobs with their next times, and their recorded runs.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Answer, Context, Request, tasks};
+use crate::engine::Command;
+use crate::engine::command::{JobReport, Refusal};
+use crate::store::{Filter, History, Status};
+use crate::values::iso;
+
+/// `GET /api/schedules`
+pub(super) fn list(context: &Context, _request: &Request, _job: &str) -> Answer {
+    let Some(report) = context.ask(|reply| Command::Report { reply }) else { return Answer::stuck() };
+    let jobs: Vec<Value> = report.jobs.iter().map(describe).collect();
+    Answer::ok(json!({ "jobs": jobs }))
+}
+
+fn describe(job: &JobReport) -> Value {
+    json!({
+        "id": job.id,
+        "next_run": job.next_run.map(iso),
+        "description": job.description,
+        "schedule": job.schedule,
+        "time_zone": job.time_zone,
+        "enabled": job.enabled,
+        "active": job.active,
+        "running": job.running,
+        "last_run": job.last.started_at.map(iso),
+    })
+}
+
+/// `POST /api/schedules/run/:job`: runs it now and answers when it is done.
+pub(super) fn run(context: &Context, _request: &Request, job: &str) -> Answer {
+    let triggered = match tasks::begin(context, job) {
+        None => return Answer::stuck(),
+        Some(Err(Refusal::Unknown)) => return Answer { status: 404, body: json!({ "detail": "Job not found" }) },
+        Some(Err(refusal)) => {
+            let status = tasks::refusal_status(&refusal);
+            return Answer { status, body: json!({ "detail": tasks::in_words(&refusal, job) }) };
+        }
+        Some(Ok(triggered)) => triggered,
+    };
+    let Some(ended) = context.wait(triggered.ended) else { return Answer::stuck() };
+    Answer::ok(json!({
+        "status": "executed",
+        "job": job,
+        "run_id": ended.run,
+        "success": ended.status == Status::Success,
+        "outcome": ended.status,
+        "message": ended.message,
+        "statistics": ended.statistics,
+    }))
+}
+
+/// `GET /api/schedules/executions`
+pub(super) fn executions(context: &Context, request: &Request, _job: &str) -> Answer {
+    let filter = match read_filter(request) {
+        Ok(filter) => filter,
+        Err(why) => return Answer::error(400, why),
+    };
+    match History::read(&context.state, &filter) {
+        Ok(history) => Answer::ok(json!({ "total": history.total, "executions": history.runs })),
+        Err(unusable) => Answer::error(503, format!("state {unusable}")),
+    }
+}
+
+fn read_filter(request: &Request) -> Result<Filter, String> {
+    let mut filter = Filter::default();
+    for (key, value) in &request.query {
+        let refuse = |why: String| format!("{key}: {why}");
+        match key.as_str() {
+            "job" => filter.job = Some(value.clone()),
+            "status" => filter.status = Some(value.parse().map_err(refuse)?),
+            "trigger" => filter.trigger = Some(value.parse().map_err(refuse)?),
+            "from" => filter.from = Some(read_instant(value).map_err(refuse)?),
+            "to" => filter.to = Some(read_instant(value).map_err(refuse)?),
+            "limit" => filter.limit = read_number(value, 1000).map_err(refuse)?,
+            "offset" => filter.offset = read_number(value, u32::MAX).map_err(refuse)?,
+            _ => return Err(format!("unknown filter `{key}`; known are job, status, trigger, from, to, limit, offset")),
+        }
+    }
+    Ok(filter)
+}
+
+fn read_instant(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an instant such as 2026-11-20T12:30:00Z"))
+}
+
+fn read_number<N: std::str::FromStr + PartialOrd + std::fmt::Display>(text: &str, most: N) -> Result<N, String> {
+    text.parse().ok().filter(|number| *number <= most).ok_or_else(|| format!("`{text}` is not a whole number from 0 to {most}"))
+}

@@ -1,0 +1,119 @@
+//! The calls the web application makes: trigger, start, stop, reload-config. Their bodies keep its words.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Context, Request};
+use crate::config::Problem;
+use crate::engine::Command;
+use crate::engine::command::{Cause, Ended, Refusal, Reloaded, Triggered};
+use crate::store::Status;
+
+/// `POST /trigger/:job`: runs it now and answers when it is done; with `?wait=false`, when it has begun.
+pub(super) fn trigger(context: &Context, request: &Request, job: &str) -> Answer {
+    let answer = |status: u16, message: String| Answer {
+        status,
+        body: json!({ "taskName": job, "success": false, "error": format!("Error: {message}"), "message": message }),
+    };
+    match begin(context, job) {
+        None => Answer::stuck(),
+        Some(Err(Refusal::Unknown)) => answer(404, format!("Unknown task: {job}")),
+        Some(Err(refusal)) => answer(refusal_status(&refusal), in_words(&refusal, job)),
+        Some(Ok(triggered)) if request.query("wait") == Some("false") => Answer {
+            status: 202,
+            body: json!({ "taskName": job, "runId": triggered.run, "message": format!("Task {job} started") }),
+        },
+        Some(Ok(triggered)) => context.wait(triggered.ended).map_or_else(Answer::stuck, |ended| Answer::ok(told(job, &ended))),
+    }
+}
+
+/// Has the engine begin a run of `job`.
+pub(super) fn begin(context: &Context, job: &str) -> Option<Result<Triggered, Refusal>> {
+    context.ask(|reply| Command::Trigger { job: job.to_owned(), reply })
+}
+
+fn told(job: &str, ended: &Ended) -> Value {
+    let success = ended.status == Status::Success;
+    let mut body = json!({ "taskName": job, "success": success, "message": ended.message });
+    if !success {
+        body["error"] = ended.message.clone().into();
+    }
+    if let Some(statistics) = &ended.statistics {
+        body["statistics"] = statistics.clone();
+    }
+    body
+}
+
+/// `POST /start/:job`
+pub(super) fn start(context: &Context, _request: &Request, job: &str) -> Answer {
+    match context.ask(|reply| Command::Start { job: job.to_owned(), reply }) {
+        None => Answer::stuck(),
+        Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} started") })),
+        Some(Err(Refusal::Unknown)) => Answer::error(404, format!("Task {job} not found in configuration")),
+        Some(Err(refusal)) => Answer::error(refusal_status(&refusal), in_words(&refusal, job)),
+    }
+}
+
+/// `POST /stop/:job`
+pub(super) fn stop(context: &Context, _request: &Request, job: &str) -> Answer {
+    match context.ask(|reply| Command::Stop { job: job.to_owned(), reply }) {
+        None => Answer::stuck(),
+        Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} stopped") })),
+        Some(Err(Refusal::Unknown)) => Answer::error(404, format!("Task {job} not found")),
+        Some(Err(refusal)) => Answer::error(refusal_status(&refusal), in_words(&refusal, job)),
+    }
+}
+
+/// `POST /reload-config`
+pub(super) fn reload(context: &Context, _request: &Request, _job: &str) -> Answer {
+    match context.ask(|reply| Command::Reload { cause: Cause::Operator, reply: Some(reply) }) {
+        None => Answer::stuck(),
+        Some(Reloaded::Applied { diff, problems }) => {
+            let changed: Vec<_> = diff.changed.keys().collect();
+            Answer::ok(json!({
+                "message": "Configuration reloaded successfully",
+                "added": diff.added,
+                "changed": changed,
+                "changes": changes(&diff),
+                "removed": diff.removed,
+                "problems": problems.iter().map(problem).collect::<Vec<_>>(),
+            }))
+        }
+        Some(Reloaded::Refused { problems }) => Answer {
+            status: 422,
+            body: json!({
+                "error": "The configuration was refused; everything runs on as before",
+                "message": "The configuration was refused; everything runs on as before",
+                "added": [], "changed": [], "removed": [],
+                "problems": problems.iter().map(problem).collect::<Vec<_>>(),
+            }),
+        },
+    }
+}
+
+fn changes(diff: &crate::config::Diff) -> Value {
+    diff.changed.iter().map(|(job, keys)| (job.to_string(), json!(keys))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// A problem for programs, with the sentence for people.
+pub(super) fn problem(problem: &Problem) -> Value {
+    let mut body = serde_json::to_value(problem).unwrap_or_default();
+    body["text"] = problem.to_string().into();
+    body
+}
+
+pub(super) fn refusal_status(refusal: &Refusal) -> u16 {
+    match refusal {
+        Refusal::Unknown => 404,
+        Refusal::Running => 409,
+        Refusal::State(_) | Refusal::ShuttingDown => 503,
+    }
+}
+
+pub(super) fn in_words(refusal: &Refusal, job: &str) -> String {
+    match refusal {
+        Refusal::Unknown => format!("Task {job} not found"),
+        Refusal::Running => format!("Task {job} is running already"),
+        Refusal::State(why) => why.clone(),
+        Refusal::ShuttingDown => "the service is about to end".to_owned(),
+    }
+}

@@ -1,0 +1,43 @@
+//! duplistatus-cron runs declarations: one binary that knows *kinds* of jobs, while which jobs exist, when they run,
+//! what SQL they execute and what they keep is data.
+//!
+//! ```text
+//! sources (built-in settings, jobs.toml, database rows, environment, command line)
+//!   -> Declaration -> Plan, or every Problem with its place          config
+//!   -> Engine: one inbox, a timetable, the runs under way            engine
+//!   -> Action -> Report or Failure                                   actions
+//!   -> the ledger and history of runs                                store
+//! ```
+//!
+//! To follow one run from start to end, read [`config::load`], [`config::Plan`], [`engine::Command`],
+//! [`engine::Engine::run`], then any file of [`actions`].
+//!
+//! Imports go down this list only, which a test checks:
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`cli`] | the commands; the only place that prints |
+//! | [`http`], [`watch`], [`signals`] | what reaches the running service from outside, turned into commands |
+//! | [`engine`] | time and runs: when a job begins, what becomes of its outcome |
+//! | [`config`] | the one door from sources to a plan |
+//! | [`actions`] | the kinds of work, one file each |
+//! | [`duplistatus`] | what only the application's database knows |
+//! | [`store`] | opening databases; the service's own state |
+//! | [`values`] | small types that check themselves |
+//!
+//! | to add | touch |
+//! |---|---|
+//! | a kind of job | `actions/<kind>.rs`, a variant and an arm in `actions/mod.rs`, an example |
+//! | an endpoint | a row of the table in `http/routes.rs` |
+//! | a setting | `config/declaration.rs`, `config/plan.rs`, a line in `config/resolve.rs`, and `jobs.toml`, which explains it |
+
+pub mod actions;
+pub mod cli;
+pub mod config;
+pub mod duplistatus;
+pub mod engine;
+pub mod http;
+pub mod signals;
+pub mod store;
+pub mod values;
+pub mod watch;

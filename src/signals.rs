@@ -1,0 +1,41 @@
+//! Signals: SIGTERM and SIGINT end the service, a second one at once; SIGHUP reloads.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::engine::command::Cause;
+use crate::engine::{Command, Inbox};
+
+/// The exit code of a process that was told to end at once: 128 and the number of SIGINT.
+const ENDED_AT_ONCE: i32 = 130;
+
+/// Turns signals into commands until the engine is gone.
+///
+/// # Errors
+/// When the process cannot take signals.
+pub fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        let mut ending = false;
+        loop {
+            let command = tokio::select! {
+                _ = terminate.recv() => Command::Shutdown,
+                _ = interrupt.recv() => Command::Shutdown,
+                _ = hang_up.recv() => Command::Reload { cause: Cause::Signal, reply: None },
+            };
+            if matches!(command, Command::Shutdown) {
+                if ending {
+                    tracing::warn!("ended at once; runs under way are recorded as interrupted at the next start");
+                    std::process::exit(ENDED_AT_ONCE);
+                }
+                ending = true;
+            }
+            if engine.send(command).await.is_err() {
+                return;
+            }
+        }
+    })
+}

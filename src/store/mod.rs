@@ -1,0 +1,11 @@
+//! Databases: how any SQLite file is opened, and the service's own state in one of them.
+//! What the application's tables mean is left to `duplistatus`, what jobs do with them to `actions`.
+
+mod history;
+mod run;
+pub mod sqlite;
+mod state;
+
+pub use history::{Filter, History};
+pub use run::{LastRun, NewRun, Run, RunId, Status, Trigger};
+pub use state::{Finish, State};

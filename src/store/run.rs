@@ -1,0 +1,159 @@
+//! What the state database keeps of a run: the words of the ledger and the history.
+
+use jiff::Timestamp;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::Serialize;
+
+use crate::values::{JobId, iso};
+
+/// The number of a run, unique in one state database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RunId(pub i64);
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A closed list of words that stand in a column, in JSON and in filters alike.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$what:meta])* $variant:ident => $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$what])* $variant,)* }
+
+        impl $name {
+            /// Every word of the list.
+            pub const WORDS: &[&str] = &[$($word),*];
+
+            /// The word as it is stored and shown.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(format!("`{text}` is none of {}", Self::WORDS.join(", "))),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_str()?.parse().map_err(|_| FromSqlError::InvalidType)
+            }
+        }
+    };
+}
+
+words! {
+    /// How a run ended, or that it has not.
+    Status {
+        /// Under way.
+        Running => "running",
+        /// Ended well.
+        Success => "success",
+        /// Ended with an error.
+        Failed => "failed",
+        /// Ended by its own deadline.
+        TimedOut => "timed_out",
+        /// Cut off by the end of the service.
+        Interrupted => "interrupted",
+        /// Never began.
+        Skipped => "skipped",
+    }
+}
+
+words! {
+    /// What a run was started by.
+    Trigger {
+        /// Its schedule.
+        Schedule => "schedule",
+        /// Its schedule, for a time that was missed.
+        CatchUp => "catch_up",
+        /// A person or program, over HTTP.
+        Manual => "manual",
+    }
+}
+
+/// A run that is about to begin, or one that is recorded as skipped.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Whose run.
+    pub job: JobId,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The time it was due.
+    pub scheduled_at: Timestamp,
+    /// The time it begins.
+    pub started_at: Timestamp,
+}
+
+/// A recorded run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// Its number.
+    pub id: RunId,
+    /// Whose run; kept as text, for the job may be gone from the declaration.
+    pub job: String,
+    /// What started it.
+    pub trigger: Trigger,
+    /// How it ended.
+    pub status: Status,
+    /// The time it was due.
+    #[serde(serialize_with = "write_instant")]
+    pub scheduled_at: Timestamp,
+    /// The time it began.
+    #[serde(serialize_with = "write_instant")]
+    pub started_at: Timestamp,
+    /// The time it ended, once it has.
+    #[serde(serialize_with = "write_optional_instant")]
+    pub finished_at: Option<Timestamp>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<i64>,
+    /// What it has to say.
+    pub message: Option<String>,
+    /// Why it did not end well.
+    pub error: Option<String>,
+}
+
+/// The newest of a job's runs, summed up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastRun {
+    /// When the newest run began.
+    pub started_at: Option<Timestamp>,
+    /// When the newest successful run ended.
+    pub succeeded_at: Option<Timestamp>,
+    /// The newest finished run's error, unless it ended well.
+    pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn write_instant<S: serde::Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&iso(*at))
+}
+
+#[expect(clippy::ref_option, reason = "the signature serde asks for")]
+fn write_optional_instant<S: serde::Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    at.map(iso).serialize(to)
+}

@@ -1,0 +1,163 @@
+//! Opens SQLite files that already exist, and says in words why one cannot be used.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// Why a database cannot be used, naming its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// The file, as declared.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "database {}: {}", self.path.display(), self.why)
+    }
+}
+
+impl Unusable {
+    fn new(path: &Path, why: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), why: why.into() }
+    }
+
+    /// Says what `error`, met in the database at `path`, means for the person who can mend it.
+    #[must_use]
+    pub fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        Self::new(path, describe(error))
+    }
+}
+
+/// A SQLite error in words.
+#[must_use]
+pub fn describe(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "is not a SQLite database".to_owned(),
+        Some(ErrorCode::DatabaseCorrupt) => "is damaged; restore it from a copy".to_owned(),
+        Some(ErrorCode::ReadOnly) => "cannot be written: it is read-only for this process".to_owned(),
+        Some(ErrorCode::CannotOpen) => "cannot be opened: check the permissions of the file and its folder".to_owned(),
+        Some(ErrorCode::DatabaseBusy) => "is locked by another writer".to_owned(),
+        Some(ErrorCode::DiskFull) => "cannot grow: the disk is full".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Opens the database at `path` for reading only. The file is never created.
+///
+/// # Errors
+/// When there is no such file, or it is no database that can be read.
+pub fn open_read(path: &Path) -> Result<Connection, Unusable> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// Opens the database at `path` for reading and writing. The file is never created.
+///
+/// # Errors
+/// When there is no such file, or it is no database that can be read.
+pub fn open_write(path: &Path) -> Result<Connection, Unusable> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+fn open(path: &Path, access: OpenFlags) -> Result<Connection, Unusable> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(Unusable::new(path, "is a folder, not a database")),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unusable::new(path, "does not exist")),
+        Err(error) => return Err(Unusable::new(path, format!("cannot be opened: {error}"))),
+    }
+    let because = |error: rusqlite::Error| Unusable::from_sqlite(path, &error);
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(because)?;
+    // SQLite opens lazily: the first read is what finds a foreign or damaged file.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(because)?;
+    connection.pragma_update(None, "cache_size", -512).map_err(because)?;
+    Ok(connection)
+}
+
+/// Why a run is to end before its work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Its time is up.
+    TimedOut,
+    /// The service ends.
+    Interrupted,
+}
+
+/// Asks work on another thread to end; work looks at it, or has SQLite do so.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicU8>);
+
+impl Stop {
+    /// Asks for the end. The first reason given stays.
+    pub fn ask(&self, reason: StopReason) {
+        let code = match reason {
+            StopReason::TimedOut => 1,
+            StopReason::Interrupted => 2,
+        };
+        let _ = self.0.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The reason, once the end was asked for.
+    #[must_use]
+    pub fn asked(&self) -> Option<StopReason> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(StopReason::TimedOut),
+            _ => Some(StopReason::Interrupted),
+        }
+    }
+
+    /// Makes `connection` end its statement, or its wait for another writer, when the end is asked for.
+    ///
+    /// # Errors
+    /// When SQLite cannot take the handlers.
+    pub fn govern(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        const STEPS_BETWEEN_LOOKS: i32 = 1000;
+        const WAIT: Duration = Duration::from_millis(5);
+        let (stop, waiting) = (self.clone(), self.clone());
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || stop.asked().is_some()))?;
+        connection.busy_handler(Some(move |_| {
+            std::thread::sleep(WAIT);
+            waiting.asked().is_none()
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unusable_file_is_named_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = folder.path().join("foreign.db");
+        std::fs::write(&foreign, "this is not a database, but it is long enough to be looked at".repeat(20)).unwrap();
+        for (path, why) in [
+            (folder.path().join("none.db"), "does not exist"),
+            (folder.path().to_owned(), "is a folder, not a database"),
+            (foreign, "is not a SQLite database"),
+        ] {
+            let unusable = open_write(&path).unwrap_err();
+            assert_eq!(unusable.why, why);
+            assert!(unusable.to_string().contains(path.to_str().unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_endless_statement_ends_when_asked() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let stop = Stop::default();
+        stop.govern(&mut connection).unwrap();
+        stop.ask(StopReason::TimedOut);
+        stop.ask(StopReason::Interrupted);
+        let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let error = connection.query_row(endless, [], |_| Ok(())).unwrap_err();
+        assert_eq!(error.sqlite_error_code(), Some(ErrorCode::OperationInterrupted));
+        assert_eq!(stop.asked(), Some(StopReason::TimedOut));
+    }
+}

@@ -1,0 +1,71 @@
+//! The names that tables of the declaration are keyed by: lower case letters, digits and dashes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::deserialize_from_text;
+
+fn check(text: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || !text.chars().all(allowed) {
+        return Err(format!("`{text}` is not an id: only a-z, 0-9 and - may be used"));
+    }
+    Ok(())
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                check(text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl $name {
+            /// The id as it is written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        deserialize_from_text!($name);
+    };
+}
+
+id!(
+    /// The id of a job: `[jobs.<id>]`.
+    JobId
+);
+id!(
+    /// The id of a database: `[databases.<id>]`.
+    DatabaseId
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_lower_case_letters_digits_and_dashes_only() {
+        for good in ["a", "audit-log-cleanup", "7"] {
+            assert_eq!(good.parse::<JobId>().unwrap().as_str(), good);
+        }
+        for bad in ["", "Audit", "a_b", "a.b", "ä", "a b"] {
+            assert!(bad.parse::<JobId>().is_err(), "{bad:?}");
+        }
+    }
+}

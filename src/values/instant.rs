@@ -1,0 +1,9 @@
+//! How instants are written for people and programs.
+
+use jiff::Timestamp;
+
+/// RFC 3339 in UTC with milliseconds and Z, as JavaScript's `toISOString` writes it.
+#[must_use]
+pub fn iso(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
