@@ -36,9 +36,18 @@ impl Watch {
     pub fn new(path: &Path) -> Self {
         let (tell, told) = mpsc::channel(1);
         let watcher = watch_folder(path, tell).map_err(|error| {
-            tracing::warn!("changes of {} are noticed within {} s only: {error}", path.display(), LOOK.as_secs());
+            tracing::warn!(
+                "changes of {} are noticed within {} s only: {error}",
+                path.display(),
+                LOOK.as_secs()
+            );
         });
-        Self { path: path.to_owned(), content: fingerprint(path), told, _watcher: watcher.ok() }
+        Self {
+            path: path.to_owned(),
+            content: fingerprint(path),
+            told,
+            _watcher: watcher.ok(),
+        }
     }
 
     /// Sends a reload for every change, until the engine is gone.
@@ -54,7 +63,14 @@ impl Watch {
                 continue;
             }
             self.content = content;
-            if engine.send(Command::Reload { cause: Cause::File, reply: None }).await.is_err() {
+            if engine
+                .send(Command::Reload {
+                    cause: Cause::File,
+                    reply: None,
+                })
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -73,8 +89,14 @@ fn watch_folder(path: &Path, tell: mpsc::Sender<()>) -> notify::Result<Recommend
             let _ = tell.try_send(());
         }
     })?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    watcher.watch(&folder.canonicalize().map_err(notify::Error::io)?, RecursiveMode::NonRecursive)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    watcher.watch(
+        &folder.canonicalize().map_err(notify::Error::io)?,
+        RecursiveMode::NonRecursive,
+    )?;
     Ok(watcher)
 }
 

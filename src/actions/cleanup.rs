@@ -49,7 +49,10 @@ impl Kind for Cleanup {
 
     fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
         if self.r#where.trim().is_empty() {
-            return vec![Flaw::broken("where", "it is empty: every row would go; write \"true\" if that is meant")];
+            return vec![Flaw::broken(
+                "where",
+                "it is empty: every row would go; write \"true\" if that is meant",
+            )];
         }
         self.declared().flaws(database)
     }

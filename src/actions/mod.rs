@@ -138,6 +138,10 @@ pub enum Weight {
 
 impl Flaw {
     fn broken(key: &'static str, message: impl Into<String>) -> Self {
-        Self { key, message: message.into(), weight: Weight::Broken }
+        Self {
+            key,
+            message: message.into(),
+            weight: Weight::Broken,
+        }
     }
 }

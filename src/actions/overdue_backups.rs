@@ -19,7 +19,11 @@ impl Kind for OverdueBackups {
     }
 
     fn flaws(&self, _database: Option<&Connection>) -> Vec<Flaw> {
-        vec![Flaw { key: "", message: NOT_YET.to_owned(), weight: Weight::Notable }]
+        vec![Flaw {
+            key: "",
+            message: NOT_YET.to_owned(),
+            weight: Weight::Notable,
+        }]
     }
 
     fn run(&self, _bench: &Workbench<'_>) -> Result<Report, Failure> {

@@ -15,7 +15,7 @@ use crate::values::TableName;
 /// parameter's value, a table or list being written as JSON.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub(super) struct Record {
     insert_into: TableName,
     values: BTreeMap<TableName, Value>,
 }
@@ -40,7 +40,12 @@ impl Record {
     pub(super) fn statement(&self) -> String {
         let columns: Vec<String> = self.values.keys().map(|column| format!("\"{column}\"")).collect();
         let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
-        format!("INSERT INTO \"{}\" ({}) VALUES ({})", self.insert_into, columns.join(", "), places.join(", "))
+        format!(
+            "INSERT INTO \"{}\" ({}) VALUES ({})",
+            self.insert_into,
+            columns.join(", "),
+            places.join(", ")
+        )
     }
 
     /// Writes the row.
@@ -62,7 +67,10 @@ fn fill(value: &Value, parameters: &Parameters) -> Value {
             .and_then(|name| parameters.get(name))
             .map_or_else(|| value.clone(), |parameter| parameter.clone().into()),
         Value::Array(list) => list.iter().map(|value| fill(value, parameters)).collect(),
-        Value::Object(table) => table.iter().map(|(key, value)| (key.clone(), fill(value, parameters))).collect(),
+        Value::Object(table) => table
+            .iter()
+            .map(|(key, value)| (key.clone(), fill(value, parameters)))
+            .collect(),
         _ => value.clone(),
     }
 }
@@ -71,7 +79,9 @@ fn to_column(value: Value) -> Column {
     match value {
         Value::Null => Column::Null,
         Value::Bool(flag) => Column::Integer(flag.into()),
-        Value::Number(number) => number.as_i64().map_or_else(|| Column::Real(number.as_f64().unwrap_or_default()), Column::Integer),
+        Value::Number(number) => number
+            .as_i64()
+            .map_or_else(|| Column::Real(number.as_f64().unwrap_or_default()), Column::Integer),
         Value::String(text) => Column::Text(text),
         Value::Array(_) | Value::Object(_) => Column::Text(value.to_string()),
     }

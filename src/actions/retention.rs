@@ -18,21 +18,30 @@ pub(super) struct Window<'a> {
 
 impl Window<'_> {
     /// Whether the keys give `:cutoff` and `:retention_days` a value.
-    pub fn is_declared(&self) -> bool {
+    pub(super) fn is_declared(&self) -> bool {
         self.retention.is_some()
     }
 
     /// What is wrong between the keys.
-    pub fn flaws(&self) -> Vec<Flaw> {
+    pub(super) fn flaws(&self) -> Vec<Flaw> {
         let mut flaws = Vec::new();
         if self.retention.is_none() && self.setting.is_some() {
-            flaws.push(Flaw::broken("retention_setting", "`retention` is missing: it applies where the application has no such setting"));
+            flaws.push(Flaw::broken(
+                "retention_setting",
+                "`retention` is missing: it applies where the application has no such setting",
+            ));
         }
         if let Some([least, most]) = self.range {
             if least > most {
-                flaws.push(Flaw::broken("retention_range", format!("the range ends before it begins: {least} to {most}")));
+                flaws.push(Flaw::broken(
+                    "retention_range",
+                    format!("the range ends before it begins: {least} to {most}"),
+                ));
             } else if let Some(retention) = self.retention.filter(|kept| !(least..=most).contains(kept)) {
-                flaws.push(Flaw::broken("retention", format!("{retention} is outside `retention_range`, {least} to {most}")));
+                flaws.push(Flaw::broken(
+                    "retention",
+                    format!("{retention} is outside `retention_range`, {least} to {most}"),
+                ));
             }
         }
         flaws
@@ -42,23 +51,35 @@ impl Window<'_> {
     ///
     /// # Errors
     /// When the application's setting is no number of days, or out of range.
-    pub fn parameters(&self, connection: &Connection, now: Timestamp) -> Result<Vec<(&'static str, Parameter)>, Failure> {
-        let Some(declared) = self.retention else { return Ok(Vec::new()) };
-        let retention = self.from_setting(connection)?.unwrap_or(declared);
+    pub(super) fn parameters(
+        &self,
+        connection: &Connection,
+        now: Timestamp,
+    ) -> Result<Vec<(&'static str, Parameter)>, Failure> {
+        let Some(declared) = self.retention else {
+            return Ok(Vec::new());
+        };
+        let retention = self.of_application(connection)?.unwrap_or(declared);
         let kept = SignedDuration::try_from(retention.to_std()).unwrap_or(SignedDuration::MAX);
         let cutoff = now
             .checked_sub(kept)
             .map_err(|_| Failure(format!("the retention of {retention} reaches back before the calendar")))?;
-        Ok(vec![("retention_days", Parameter::days(retention.as_days())), ("cutoff", self.format.write(cutoff))])
+        Ok(vec![
+            ("retention_days", Parameter::days(retention.as_days())),
+            ("cutoff", self.format.write(cutoff)),
+        ])
     }
 
-    fn from_setting(&self, connection: &Connection) -> Result<Option<Duration>, Failure> {
+    fn of_application(&self, connection: &Connection) -> Result<Option<Duration>, Failure> {
         let Some(key) = self.setting else { return Ok(None) };
-        let Some(text) = settings::get(connection, key)? else { return Ok(None) };
-        let days: u32 = text
-            .trim()
-            .parse()
-            .map_err(|_| Failure(format!("the application's setting {key} is `{text}`, not a number of days; nothing was deleted")))?;
+        let Some(text) = settings::get(connection, key)? else {
+            return Ok(None);
+        };
+        let days: u32 = text.trim().parse().map_err(|_| {
+            Failure(format!(
+                "the application's setting {key} is `{text}`, not a number of days; nothing was deleted"
+            ))
+        })?;
         let retention = Duration::from_days(days);
         match self.range {
             Some([least, most]) if !(least..=most).contains(&retention) => Err(Failure(format!(

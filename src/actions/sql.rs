@@ -50,7 +50,10 @@ impl Kind for Sql {
     fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
         let mut flaws = self.declared().flaws(database);
         if self.tables.is_empty() {
-            flaws.push(Flaw::broken("tables", "the list is empty; name every table the statement may write"));
+            flaws.push(Flaw::broken(
+                "tables",
+                "the list is empty; name every table the statement may write",
+            ));
         }
         flaws
     }

@@ -29,7 +29,7 @@ pub(super) struct Declared<'a> {
 
 impl Declared<'_> {
     /// What is wrong with the statement, its message and its record.
-    pub fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
+    pub(super) fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
         let mut flaws = self.window.flaws();
         let mut names = vec!["now", "scheduled_at", "job", "batch"];
         if self.window.is_declared() {
@@ -47,7 +47,7 @@ impl Declared<'_> {
     }
 
     /// Runs the statement, once or, where it names `:batch`, in rounds until one changes nothing.
-    pub fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
+    pub(super) fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         let mut connection = open_write(bench.database)?;
         bench.stop.govern(&mut connection)?;
         let mut parameters: Parameters = [
@@ -73,8 +73,13 @@ impl Declared<'_> {
                 record.write(&transaction, &parameters)?;
             }
             transaction.commit()?;
-            let message = self.message.render(|name| parameters.get(name).map(ToString::to_string));
-            return Ok(Report { message, statistics: None });
+            let message = self
+                .message
+                .render(|name| parameters.get(name).map(ToString::to_string));
+            return Ok(Report {
+                message,
+                statistics: None,
+            });
         }
     }
 }
@@ -113,18 +118,20 @@ fn unknown<'a>(key: &'static str, used: impl IntoIterator<Item = &'a str>, known
         };
         Flaw::broken(key, why)
     };
-    used.into_iter().filter(|name| !known.contains(name)).map(refuse).collect()
+    used.into_iter()
+        .filter(|name| !known.contains(name))
+        .map(refuse)
+        .collect()
 }
 
 /// Compiles `sql` against the database, or, where that is not there, against none: then only its grammar is checked.
 fn compile(key: &'static str, sql: &str, database: Option<&Connection>) -> Option<Flaw> {
     let nothing;
-    let connection = match database {
-        Some(connection) => connection,
-        None => {
-            nothing = Connection::open_in_memory().ok()?;
-            &nothing
-        }
+    let connection = if let Some(connection) = database {
+        connection
+    } else {
+        nothing = Connection::open_in_memory().ok()?;
+        &nothing
     };
     let message = match connection.prepare(sql) {
         Ok(_) => return None,
@@ -137,7 +144,11 @@ fn compile(key: &'static str, sql: &str, database: Option<&Connection>) -> Optio
         return None;
     }
     let weight = if of_schema { Weight::Mismatch } else { Weight::Broken };
-    Some(Flaw { key, message: format!("the SQL does not compile: {message}"), weight })
+    Some(Flaw {
+        key,
+        message: format!("the SQL does not compile: {message}"),
+        weight,
+    })
 }
 
 /// The names of the `:parameters` in `sql`, outside texts, quoted names and comments.
@@ -149,7 +160,9 @@ fn parameters_of(sql: &str) -> Vec<&str> {
         let skip = |end: &str| tail.find(end).map_or("", |at| &tail[at + end.len()..]);
         rest = match head {
             ":" => {
-                let length = tail.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(tail.len());
+                let length = tail
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                    .unwrap_or(tail.len());
                 names.extend((length > 0).then_some(&tail[..length]));
                 &tail[length..]
             }
@@ -171,7 +184,10 @@ mod tests {
     fn parameters_are_found_where_sqlite_finds_them() {
         for (sql, names) in [
             ("timestamp < :cutoff AND a = :job", vec!["cutoff", "job"]),
-            ("a = ':no' OR \":no\" = [:no] -- :no\n OR b = :now /* :no */", vec!["now"]),
+            (
+                "a = ':no' OR \":no\" = [:no] -- :no\n OR b = :now /* :no */",
+                vec!["now"],
+            ),
             ("a = 'it''s :no' AND b=:batch", vec!["batch"]),
             ("a - b / c", vec![]),
             ("'unclosed :no", vec![]),

@@ -33,8 +33,14 @@ pub(super) fn trigger(sources: &Sources, options: &TriggerOptions) -> Result<(),
 pub(super) fn post(sources: &Sources, path: &str) -> Result<(), Exit> {
     let (status, body) = call(sources, "POST", path)?;
     let text = |key: &str| body[key].as_str().map(str::to_owned);
-    let message = text("message").or_else(|| text("error")).unwrap_or_else(|| body.to_string());
-    let problems = body["problems"].as_array().into_iter().flatten().filter_map(|problem| problem["text"].as_str());
+    let message = text("message")
+        .or_else(|| text("error"))
+        .unwrap_or_else(|| body.to_string());
+    let problems = body["problems"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|problem| problem["text"].as_str());
     let lines: Vec<&str> = problems.chain([message.as_str()]).collect();
     if status >= 300 || body["success"] == false {
         return Err(Exit::new(FAILED, lines.join("\n")));
@@ -47,14 +53,28 @@ pub(super) fn post(sources: &Sources, path: &str) -> Result<(), Exit> {
 pub(super) fn health(sources: &Sources) -> Result<(), Exit> {
     let (status, body) = call(sources, "GET", "/health")?;
     println!("{body:#}");
-    if status == 200 { Ok(()) } else { Err(Exit::new(FAILED, "")) }
+    if status == 200 {
+        Ok(())
+    } else {
+        Err(Exit::new(FAILED, ""))
+    }
 }
 
 fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exit> {
     const CONNECT: Duration = Duration::from_secs(5);
-    let server = config::server(sources).ok_or_else(|| Exit::new(UNREACHABLE, "the declaration does not tell where the service is; --port does"))?;
+    let server = config::server(sources).ok_or_else(|| {
+        Exit::new(
+            UNREACHABLE,
+            "the declaration does not tell where the service is; --port does",
+        )
+    })?;
     let address = address(&server);
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(CONNECT)).proxy(None).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT))
+        .proxy(None)
+        .build()
+        .into();
     let url = format!("http://{address}{path}");
     let token = server.token.as_ref().map(|token| format!("Bearer {}", token.reveal()));
     let answered = match (method, token) {
@@ -63,10 +83,20 @@ fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exi
         (_, None) => agent.post(url).send_empty(),
         (_, Some(token)) => agent.post(url).header("Authorization", token).send_empty(),
     };
-    let unreachable = |error: ureq::Error| Exit::new(UNREACHABLE, format!("the service at {address} cannot be reached: {error}"));
+    let unreachable = |error: ureq::Error| {
+        Exit::new(
+            UNREACHABLE,
+            format!("the service at {address} cannot be reached: {error}"),
+        )
+    };
     let mut answer = answered.map_err(unreachable)?;
     let text = answer.body_mut().read_to_string().map_err(unreachable)?;
-    let body = serde_json::from_str(&text).map_err(|_| Exit::new(UNREACHABLE, format!("what answers at {address} is not duplistatus-cron")))?;
+    let body = serde_json::from_str(&text).map_err(|_| {
+        Exit::new(
+            UNREACHABLE,
+            format!("what answers at {address} is not duplistatus-cron"),
+        )
+    })?;
     Ok((answer.status().as_u16(), body))
 }
 

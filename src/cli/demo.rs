@@ -20,7 +20,10 @@ impl Demo {
     pub(super) fn set_up() -> Result<Self, Exit> {
         let demo = Self::make().map_err(|error| Exit::new(FAILED, format!("the sample cannot be made: {error}")))?;
         println!("A sample is served from {}", demo.0.path().display());
-        println!("Edit {} and watch the change apply; Ctrl-C ends it.\n", demo.declaration().display());
+        println!(
+            "Edit {} and watch the change apply; Ctrl-C ends it.\n",
+            demo.declaration().display()
+        );
         Ok(demo)
     }
 

@@ -13,12 +13,28 @@ use super::Common;
 pub(super) fn set_up(common: &Common, people: bool) {
     let level = if common.dev { Level::DEBUG } else { Level::INFO };
     let ours = Targets::new().with_target("duplistatus_cron", level);
-    let lines = tracing_subscriber::fmt::layer().with_target(false).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .log_internal_errors(false);
     let for_people = people || common.dev || (stdout().is_terminal() && !common.local);
     if for_people {
-        tracing_subscriber::registry().with(ours).with(lines.with_ansi(stdout().is_terminal())).init();
+        tracing_subscriber::registry()
+            .with(ours)
+            .with(lines.with_ansi(stdout().is_terminal()))
+            .init();
     } else {
-        tracing_subscriber::registry().with(ours).with(lines.json().flatten_event(true).with_current_span(false).with_span_list(false)).init();
+        tracing_subscriber::registry()
+            .with(ours)
+            .with(
+                lines
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false),
+            )
+            .init();
     }
-    std::panic::set_hook(Box::new(|panic| tracing::error!("panic, which is a fault of this program: {panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("panic, which is a fault of this program: {panic}");
+    }));
 }

@@ -1,5 +1,10 @@
 //! The command line: its words, and one file for each command. The only place that prints.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::doc_markdown,
+    reason = "printing is what a command line is for, and its help is no Markdown"
+)]
 
 mod client;
 mod demo;
@@ -99,7 +104,13 @@ pub fn main() -> ExitCode {
     let sources = common.sources(Environment::of_process());
     let code = match command {
         None => run::main(&common, sources, &run),
-        Some(Command::Run(more)) => run::main(&common, sources, &RunOptions { demo: run.demo || more.demo }),
+        Some(Command::Run(more)) => run::main(
+            &common,
+            sources,
+            &RunOptions {
+                demo: run.demo || more.demo,
+            },
+        ),
         Some(Command::Validate(options)) => validate::main(sources, options),
         Some(Command::Next(options)) => next::main(&sources, &options),
         Some(Command::Trigger(options)) => client::trigger(&sources, &options),
@@ -127,7 +138,10 @@ struct Exit {
 
 impl Exit {
     fn new(code: u8, message: impl std::fmt::Display) -> Self {
-        Self { code, message: message.to_string() }
+        Self {
+            code,
+            message: message.to_string(),
+        }
     }
 }
 
@@ -135,7 +149,7 @@ impl From<Problems> for Exit {
     fn from(problems: Problems) -> Self {
         let count = problems.0.len();
         let noun = if count == 1 { "problem" } else { "problems" };
-        Self::new(BAD_INPUT, format!("{problems}\n{count} {noun}"))
+        Self::new(BAD_INPUT, format!("{problems}{count} {noun}"))
     }
 }
 

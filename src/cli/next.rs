@@ -26,15 +26,26 @@ pub(super) struct Options {
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let plan = config::load(sources)?.plan;
     let wanted = |job: &&Job| options.job.as_deref().is_none_or(|id| job.id.as_str() == id);
-    let jobs: Vec<&Job> = plan.jobs_in_order().into_iter().map(AsRef::as_ref).filter(wanted).collect();
+    let jobs: Vec<&Job> = plan
+        .jobs_in_order()
+        .into_iter()
+        .map(AsRef::as_ref)
+        .filter(wanted)
+        .collect();
     if let (true, Some(id)) = (jobs.is_empty(), &options.job) {
         let declared: Vec<&str> = plan.jobs.keys().map(crate::values::JobId::as_str).collect();
-        return Err(Exit::new(BAD_INPUT, format!("no job `{id}` is declared; there are {}", declared.join(", "))));
+        return Err(Exit::new(
+            BAD_INPUT,
+            format!("no job `{id}` is declared; there are {}", declared.join(", ")),
+        ));
     }
     let from = options.from.unwrap_or_else(|| Clock::System.now());
     match options.format {
         Format::Json => {
-            let by_job: Map<String, Value> = jobs.iter().map(|job| (job.id.to_string(), instants(job, from, options.count))).collect();
+            let by_job: Map<String, Value> = jobs
+                .iter()
+                .map(|job| (job.id.to_string(), instants(job, from, options.count)))
+                .collect();
             println!("{}", Value::Object(by_job));
         }
         Format::Text => jobs.iter().for_each(|job| print(job, from, options.count)),
@@ -43,7 +54,10 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
 }
 
 fn times(job: &Job, from: Timestamp, count: usize) -> impl Iterator<Item = Timestamp> {
-    std::iter::successors(job.schedule.next_after(from, &job.time_zone), |at| job.schedule.next_after(*at, &job.time_zone)).take(count)
+    std::iter::successors(job.schedule.next_after(from, &job.time_zone), |at| {
+        job.schedule.next_after(*at, &job.time_zone)
+    })
+    .take(count)
 }
 
 fn instants(job: &Job, from: Timestamp, count: usize) -> Value {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{BAD_INPUT, Common, Exit, FAILED, RunOptions, demo, log, path_of};
-use crate::config::{self, File, Loaded, Severity, Sources};
+use crate::config::{self, File, Loaded, Sources};
 use crate::engine::{Clock, Engine, Setup};
 use crate::http::{self, Context, Listeners};
 use crate::signals;
@@ -20,7 +20,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) -> Result<(), Exit> {
     log::set_up(common, options.demo);
-    let demo = if options.demo { Some(demo::Demo::set_up()?) } else { None };
+    let demo = if options.demo {
+        Some(demo::Demo::set_up()?)
+    } else {
+        None
+    };
     if let Some(demo) = &demo {
         sources.file = File::Path(demo.declaration());
     }
@@ -42,23 +46,49 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
     let plan = loaded.plan.clone();
     let _lock = lock(&plan.state.path)?;
     let (host, port) = (plan.server.host.as_str(), plan.server.port);
-    let listeners = Listeners::bind(host, port)
-        .await
-        .map_err(|error| Exit::new(FAILED, format!("cannot listen on {host}:{port}: {error}; --port or CRON_PORT sets another port")))?;
+    let listeners = Listeners::bind(host, port).await.map_err(|error| {
+        Exit::new(
+            FAILED,
+            format!("cannot listen on {host}:{port}: {error}; --port or CRON_PORT sets another port"),
+        )
+    })?;
     let source = loaded.source.clone();
-    let setup = Setup { clock: Clock::System, sources, loaded, port: listeners.port() };
+    let setup = Setup {
+        clock: Clock::System,
+        sources,
+        loaded,
+        port: listeners.port(),
+    };
     let (engine, inbox, server) = Engine::new(setup);
     let failed = |error: std::io::Error| Exit::new(FAILED, format!("the service cannot start: {error}"));
     tokio::spawn(signals::listen(inbox.clone()).map_err(failed)?);
     if let Some(watch) = watch {
         tokio::spawn(watch.run(inbox.clone()));
     }
-    let context = Context { engine: inbox.clone(), server, state: plan.state.path.clone(), runtime: tokio::runtime::Handle::current() };
-    tracing::info!(source, jobs = plan.jobs.len(), port = listeners.port(), "listening on {:?}", listeners.addresses());
+    let context = Context {
+        engine: inbox.clone(),
+        server,
+        state: plan.state.path.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    tracing::info!(
+        source,
+        jobs = plan.jobs.len(),
+        port = listeners.port(),
+        "listening on {:?}",
+        listeners.addresses()
+    );
     let (end, ended) = oneshot::channel();
     let http = tokio::spawn(http::serve(listeners, context, ended));
     if demo {
-        tokio::spawn(demo::show(inbox.clone(), plan.jobs_in_order().into_iter().filter(|job| job.enabled).map(|job| job.id.to_string()).collect()));
+        tokio::spawn(demo::show(
+            inbox.clone(),
+            plan.jobs_in_order()
+                .into_iter()
+                .filter(|job| job.enabled)
+                .map(|job| job.id.to_string())
+                .collect(),
+        ));
     }
     drop(inbox);
     engine.run().await;
@@ -71,9 +101,10 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
 fn load(sources: &Sources) -> Result<Loaded, Exit> {
     let loaded = config::load(sources)?;
     for problem in &loaded.problems {
-        match problem.severity {
-            Severity::Error | Severity::Mismatch => tracing::error!("{problem}"),
-            Severity::SetAside | Severity::Warning => tracing::warn!("{problem}"),
+        if problem.severity.is_error() {
+            tracing::error!("{problem}");
+        } else {
+            tracing::warn!("{problem}");
         }
     }
     if let Err(why) = &loaded.overrides {
@@ -87,18 +118,28 @@ fn lock(state: &Path) -> Result<Option<LockFile>, Exit> {
     let mut path = state.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
-    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| LockFile::create(&path));
+    let made = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| LockFile::create(&path));
     let file = match made {
         Ok(file) => file,
         Err(error) => {
-            tracing::warn!("{}: {error}; nothing keeps a second service from using the same state", path.display());
+            tracing::warn!(
+                "{}: {error}; nothing keeps a second service from using the same state",
+                path.display()
+            );
             return Ok(None);
         }
     };
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            Err(Exit::new(BAD_INPUT, format!("another duplistatus-cron uses {}; state.path must name a file of its own", state.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(Exit::new(
+            BAD_INPUT,
+            format!(
+                "another duplistatus-cron uses {}; state.path must name a file of its own",
+                state.display()
+            ),
+        )),
         _ => Ok(Some(file)),
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{BAD_INPUT, Exit, Format};
-use crate::config::{self, File, Problem, Severity, Sources};
+use crate::config::{self, File, Problem, Problems, Sources};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -25,18 +25,29 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
         Ok(loaded) => (loaded.plan.jobs.len(), loaded.problems),
         Err(problems) => (0, problems.0),
     };
-    let errors = problems.iter().filter(|problem| matches!(problem.severity, Severity::Error | Severity::Mismatch)).count();
+    let errors = problems.iter().filter(|problem| problem.severity.is_error()).count();
     match options.format {
-        Format::Json => println!("{}", json!({ "valid": errors == 0, "jobs": jobs, "problems": problems.iter().map(to_json).collect::<Vec<_>>() })),
+        Format::Json => println!(
+            "{}",
+            json!({ "valid": errors == 0, "jobs": jobs, "problems": problems.iter().map(to_json).collect::<Vec<_>>() })
+        ),
         Format::Text => {
-            problems.iter().for_each(|problem| println!("{problem}"));
+            print!("{}", Problems(problems.clone()));
             match errors {
                 0 => println!("{}: good, {jobs} jobs, {} warnings", sources.file, problems.len()),
-                _ => println!("{}: {errors} errors, {} warnings", sources.file, problems.len() - errors),
+                _ => println!(
+                    "{}: {errors} errors, {} warnings",
+                    sources.file,
+                    problems.len() - errors
+                ),
             }
         }
     }
-    if errors == 0 { Ok(()) } else { Err(Exit::new(BAD_INPUT, "")) }
+    if errors == 0 {
+        Ok(())
+    } else {
+        Err(Exit::new(BAD_INPUT, ""))
+    }
 }
 
 fn to_json(problem: &Problem) -> serde_json::Value {

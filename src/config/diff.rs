@@ -20,14 +20,24 @@ impl Diff {
     /// Compares two plans.
     #[must_use]
     pub fn new(old: &Plan, new: &Plan) -> Self {
-        let only_in = |here: &Plan, there: &Plan| here.jobs.keys().filter(|id| !there.jobs.contains_key(id)).cloned().collect();
+        let only_in = |here: &Plan, there: &Plan| {
+            here.jobs
+                .keys()
+                .filter(|id| !there.jobs.contains_key(id))
+                .cloned()
+                .collect()
+        };
         let changed = new
             .jobs
             .iter()
             .filter_map(|(id, job)| Some((id.clone(), changed_keys(old.jobs.get(id)?, job))))
             .filter(|(_, keys)| !keys.is_empty())
             .collect();
-        Self { added: only_in(new, old), changed, removed: only_in(old, new) }
+        Self {
+            added: only_in(new, old),
+            changed,
+            removed: only_in(old, new),
+        }
     }
 }
 

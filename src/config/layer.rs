@@ -64,12 +64,18 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub fn new(source: Source) -> Self {
-        Self { source, values: Dict::new(), text: String::new(), spans: HashMap::new(), names: HashMap::new() }
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            source,
+            values: Dict::new(),
+            text: String::new(),
+            spans: HashMap::new(),
+            names: HashMap::new(),
+        }
     }
 
     /// Puts `value` at `path`, making the tables above it.
-    pub fn insert(&mut self, path: &[String], value: Value) {
+    pub(super) fn insert(&mut self, path: &[String], value: Value) {
         let Some((last, above)) = path.split_last() else { return };
         let mut table = &mut self.values;
         for key in above {
@@ -84,23 +90,35 @@ impl Layer {
     }
 
     /// Takes out what stands at `path`, or at the nearest path above it that the layer has.
-    pub fn remove(&mut self, path: &[String]) {
-        if (1..=path.len()).rev().any(|length| remove(&mut self.values, &path[..length])) {
+    pub(super) fn remove(&mut self, path: &[String]) {
+        if (1..=path.len())
+            .rev()
+            .any(|length| remove(&mut self.values, &path[..length]))
+        {
             return;
         }
         self.values.clear();
     }
 
     /// Line and column, from 1, of `path` or the nearest table above it; of its key where `of_key`.
-    pub fn place(&self, path: &[String], of_key: bool) -> Option<(usize, usize)> {
-        let (length, span) = (1..=path.len()).rev().find_map(|length| Some((length, self.spans.get(&path[..length])?)))?;
-        let at = if of_key || length < path.len() { span.key.start } else { span.value.start };
+    pub(super) fn place(&self, path: &[String], of_key: bool) -> Option<(usize, usize)> {
+        let (length, span) = (1..=path.len())
+            .rev()
+            .find_map(|length| Some((length, self.spans.get(&path[..length])?)))?;
+        let at = if of_key || length < path.len() {
+            span.key.start
+        } else {
+            span.value.start
+        };
         Some(line_and_column(&self.text, at))
     }
 
     /// What the source calls `path`.
-    pub fn name(&self, path: &[String]) -> String {
-        (1..=path.len()).rev().find_map(|length| self.names.get(&path[..length]).cloned()).unwrap_or_else(|| path.join("."))
+    pub(super) fn name(&self, path: &[String]) -> String {
+        (1..=path.len())
+            .rev()
+            .find_map(|length| self.names.get(&path[..length]).cloned())
+            .unwrap_or_else(|| path.join("."))
     }
 }
 

@@ -7,7 +7,7 @@ use super::layer::{Layer, Source};
 use super::problem::{Problem, Severity};
 
 /// The merged values and the layers they came from.
-pub struct Merged<'a> {
+pub(super) struct Merged<'a> {
     layers: &'a [Layer],
     figment: Figment,
     values: Dict,
@@ -17,14 +17,23 @@ impl<'a> Merged<'a> {
     pub(super) fn new(layers: &'a [Layer]) -> Self {
         let figment = layers.iter().fold(Figment::new(), |merged, layer| merged.merge(layer));
         // Our own providers never fail, so an error cannot occur here.
-        let values = figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default();
-        Self { layers, figment, values }
+        let values = figment
+            .data()
+            .ok()
+            .and_then(|mut profiles| profiles.remove(&Profile::Default))
+            .unwrap_or_default();
+        Self {
+            layers,
+            figment,
+            values,
+        }
     }
 
     /// The value at `path`.
     pub(super) fn get(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.values.get(*first)?, |value, key| value.as_dict()?.get(*key))
+        rest.iter()
+            .try_fold(self.values.get(*first)?, |value, key| value.as_dict()?.get(*key))
     }
 
     /// The table at `path`, empty where there is none.
@@ -50,45 +59,54 @@ impl<'a> Merged<'a> {
     /// The layer whose value stands at `path`: for a table, the last one that has a part in it.
     fn layer_at(&self, path: &[String]) -> Option<&Layer> {
         let keys: Vec<&str> = path.iter().map(String::as_str).collect();
-        (1..=keys.len()).rev().find_map(|length| match self.get(&keys[..length])? {
-            Value::Dict(..) => self.layers.iter().rev().find(|layer| layer.has(&path[..length])),
-            value => self.layer(value.tag()),
-        })
+        (1..=keys.len())
+            .rev()
+            .find_map(|length| match self.get(&keys[..length])? {
+                Value::Dict(..) => self.layers.iter().rev().find(|layer| layer.has(&path[..length])),
+                value => self.layer(value.tag()),
+            })
     }
 
     /// A problem with what stands at `path`, in the words of the source it came from.
     pub(super) fn problem(&self, path: &[String], severity: Severity, message: impl Into<String>) -> Problem {
-        self.problem_in(self.layer_at(path), path, false, severity, message.into())
+        problem_in(self.layer_at(path), path, false, severity, message.into())
     }
 
     /// A problem with the key at the end of `path` itself.
     pub(super) fn problem_of_key(&self, path: &[String], message: impl Into<String>) -> Problem {
-        self.problem_in(self.layer_at(path), path, true, Severity::Error, message.into())
-    }
-
-    fn problem_in(&self, layer: Option<&Layer>, path: &[String], of_key: bool, severity: Severity, message: String) -> Problem {
-        Problem {
-            place: layer.and_then(|layer| layer.place(path, of_key)),
-            source: layer.map_or(Source::BuiltIn, |layer| layer.source.clone()),
-            name: layer.map_or_else(|| path.join("."), |layer| layer.name(path)),
-            message,
-            severity,
-            keys: path.to_vec(),
-        }
+        problem_in(self.layer_at(path), path, true, Severity::Error, message.into())
     }
 
     /// Where `path` was declared in the file, for keeping the order of its tables.
     pub(super) fn position(&self, path: &[String]) -> usize {
-        self.layers.iter().find_map(|layer| layer.spans.get(path)).map_or(usize::MAX, |span| span.key.start)
+        self.layers
+            .iter()
+            .find_map(|layer| layer.spans.get(path))
+            .map_or(usize::MAX, |span| span.key.start)
     }
 }
 
 impl Layer {
     /// Whether the layer has anything at `path`.
     fn has(&self, path: &[String]) -> bool {
-        let Some((first, rest)) = path.split_first() else { return true };
-        let found = rest.iter().try_fold(self.values.get(first), |value, key| Some(value?.as_dict()?.get(key)));
+        let Some((first, rest)) = path.split_first() else {
+            return true;
+        };
+        let found = rest
+            .iter()
+            .try_fold(self.values.get(first), |value, key| Some(value?.as_dict()?.get(key)));
         found.flatten().is_some()
+    }
+}
+
+fn problem_in(layer: Option<&Layer>, path: &[String], of_key: bool, severity: Severity, message: String) -> Problem {
+    Problem {
+        place: layer.and_then(|layer| layer.place(path, of_key)),
+        source: layer.map_or(Source::BuiltIn, |layer| layer.source.clone()),
+        name: layer.map_or_else(|| path.join("."), |layer| layer.name(path)),
+        message,
+        severity,
+        keys: path.to_vec(),
     }
 }
 

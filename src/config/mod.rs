@@ -6,6 +6,7 @@
 
 mod declaration;
 mod diff;
+mod jobs;
 mod layer;
 mod merged;
 mod plan;
@@ -47,14 +48,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     loop {
         let merged = Merged::new(&layers.all);
         let (plan, problems) = resolve::resolve(&merged, sources.environment.token());
-        let (from_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| problem.can_be_set_aside());
+        let (from_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::can_be_set_aside);
         if from_rows.is_empty() {
             noted.extend(others);
             noted.sort();
             return match plan {
-                Some(plan) if !noted.iter().any(|problem| problem.severity == Severity::Error) => {
-                    Ok(Loaded { plan, problems: noted, source: sources.file.to_string(), overrides: layers.overrides })
-                }
+                Some(plan) if !noted.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
+                    plan,
+                    problems: noted,
+                    source: sources.file.to_string(),
+                    overrides: layers.overrides,
+                }),
                 _ => Err(Problems(noted)),
             };
         }
@@ -68,7 +72,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 /// Where the service is, or would be, reached: what is left of the sources where some are broken.
 #[must_use]
 pub fn server(sources: &Sources) -> Option<Server> {
-    let layers = Layers::read(sources).map_or_else(|_| Layers::without_file(sources), Ok).ok()?;
+    let layers = Layers::read(sources)
+        .map_or_else(|_| Layers::without_file(sources), Ok)
+        .ok()?;
     resolve::server(&Merged::new(&layers.all), sources.environment.token())
 }
 
@@ -107,7 +113,11 @@ impl Layers {
         all.extend(sources.defaults_of_command_line());
         all.extend(environment);
         all.extend(sources.command_line());
-        Ok(Self { all, noted, overrides: rows.outcome })
+        Ok(Self {
+            all,
+            noted,
+            overrides: rows.outcome,
+        })
     }
 
     fn set_aside(&mut self, problem: &Problem) {

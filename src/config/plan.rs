@@ -88,6 +88,9 @@ impl Plan {
     /// The file of the default database.
     #[must_use]
     pub fn default_database_path(&self) -> PathBuf {
-        self.databases.get(&self.default_database).map(|database| database.path.clone()).unwrap_or_default()
+        self.databases
+            .get(&self.default_database)
+            .map(|database| database.path.clone())
+            .unwrap_or_default()
     }
 }

@@ -20,6 +20,21 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// The word for it that people know.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error | Self::Mismatch => "error",
+            Self::SetAside | Self::Warning => "warning",
+        }
+    }
+
+    /// Whether `validate` and a reload refuse the declaration for it.
+    pub fn is_error(self) -> bool {
+        matches!(self, Self::Error | Self::Mismatch)
+    }
+}
+
 /// One thing that is wrong, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
@@ -44,7 +59,14 @@ impl Problem {
     /// A problem of a whole source.
     #[must_use]
     pub fn of_source(source: Source, severity: Severity, message: impl Into<String>) -> Self {
-        Self { place: None, source, name: String::new(), message: message.into(), severity, keys: Vec::new() }
+        Self {
+            place: None,
+            source,
+            name: String::new(),
+            message: message.into(),
+            severity,
+            keys: Vec::new(),
+        }
     }
 
     /// Whether the value at fault stands in a database row, which must never stop the service.
@@ -54,17 +76,17 @@ impl Problem {
 
     /// The same problem once its value is set aside.
     pub(super) fn noted(self) -> Self {
-        Self { severity: Severity::SetAside, message: format!("{}; set aside", self.message), ..self }
+        Self {
+            severity: Severity::SetAside,
+            message: format!("{}; set aside", self.message),
+            ..self
+        }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.severity {
-            Severity::Error | Severity::Mismatch => "error",
-            Severity::SetAside | Severity::Warning => "warning",
-        };
-        write!(f, "{word}: {}", self.source)?;
+        write!(f, "{}", self.source)?;
         if let Some((line, column)) = self.place {
             write!(f, ":{line}:{column}")?;
         }
@@ -81,7 +103,8 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
+        self.0
+            .iter()
+            .try_for_each(|problem| writeln!(f, "{}: {problem}", problem.severity.as_str()))
     }
 }

@@ -11,7 +11,12 @@ use super::problem::{Problem, Severity};
 
 /// Reads `value`, which stands at `path`, as `T`. A value that is no good is noted, taken out, and the reading
 /// tried again, so that all of them are found. Gives what is left, where that can still be read.
-pub(super) fn read<T: DeserializeOwned>(merged: &Merged<'_>, path: &[String], value: Value, problems: &mut Vec<Problem>) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(
+    merged: &Merged<'_>,
+    path: &[String],
+    value: Value,
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
     let mut value = value;
     let mut taken_out: Vec<Vec<String>> = Vec::new();
     loop {
@@ -80,7 +85,10 @@ fn retag(value: Value, tag: figment::value::Tag) -> Value {
         Value::Bool(_, value) => Value::Bool(tag, value),
         Value::Num(_, value) => Value::Num(tag, value),
         Value::Array(_, list) => Value::Array(tag, list.into_iter().map(|value| retag(value, tag)).collect()),
-        Value::Dict(_, table) => Value::Dict(tag, table.into_iter().map(|(key, value)| (key, retag(value, tag))).collect()),
+        Value::Dict(_, table) => Value::Dict(
+            tag,
+            table.into_iter().map(|(key, value)| (key, retag(value, tag))).collect(),
+        ),
         other => other,
     }
 }
@@ -96,9 +104,15 @@ pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
 fn describe(kind: &Kind) -> String {
     match kind {
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-            format!("{} is expected, not {}", expected_in_words(expected), found_in_words(found))
+            format!(
+                "{} is expected, not {}",
+                expected_in_words(expected),
+                found_in_words(found)
+            )
         }
-        Kind::InvalidLength(length, expected) => format!("{} is expected, not {length} of them", expected_in_words(expected)),
+        Kind::InvalidLength(length, expected) => {
+            format!("{} is expected, not {length} of them", expected_in_words(expected))
+        }
         Kind::UnknownVariant(name, known) => format!("`{name}` is none of {}", known.join(", ")),
         other => other.to_string(),
     }

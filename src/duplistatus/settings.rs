@@ -13,7 +13,11 @@ pub const CRON_OVERRIDES: &str = "cron_overrides";
 /// When the table cannot be read, for one because it is not there.
 pub fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     connection
-        .query_row("SELECT CAST(value AS TEXT) FROM configurations WHERE key = ?1", [key], |row| row.get(0))
+        .query_row(
+            "SELECT CAST(value AS TEXT) FROM configurations WHERE key = ?1",
+            [key],
+            |row| row.get(0),
+        )
         .optional()
         .map(Option::flatten)
 }
@@ -47,9 +51,13 @@ mod tests {
 
     fn settings(value: Option<&str>) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE configurations (key TEXT PRIMARY KEY NOT NULL, value TEXT)").unwrap();
+        connection
+            .execute_batch("CREATE TABLE configurations (key TEXT PRIMARY KEY NOT NULL, value TEXT)")
+            .unwrap();
         if let Some(value) = value {
-            connection.execute("INSERT INTO configurations VALUES ('cron_service', ?1)", [value]).unwrap();
+            connection
+                .execute("INSERT INTO configurations VALUES ('cron_service', ?1)", [value])
+                .unwrap();
         }
         connection
     }
@@ -57,7 +65,11 @@ mod tests {
     #[test]
     fn only_the_port_changes_in_the_row() {
         for (before, changed, after) in [
-            (Some(r#"{"tasks":{"b":1,"a":2},"port":1234,"more":null}"#), true, Some(r#"{"tasks":{"b":1,"a":2},"port":9667,"more":null}"#)),
+            (
+                Some(r#"{"tasks":{"b":1,"a":2},"port":1234,"more":null}"#),
+                true,
+                Some(r#"{"tasks":{"b":1,"a":2},"port":9667,"more":null}"#),
+            ),
             (Some(r#"{"port": 9667}"#), false, Some(r#"{"port": 9667}"#)),
             (Some("broken"), false, Some("broken")),
             (None, true, Some(r#"{"port":9667}"#)),

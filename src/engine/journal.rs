@@ -27,7 +27,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path) -> Self {
         Self {
             state: State::new(path),
             error: None,
@@ -39,24 +39,24 @@ impl Journal {
     }
 
     /// Whether the state could be written the last time.
-    pub fn is_well(&self) -> bool {
+    pub(super) fn is_well(&self) -> bool {
         self.error.is_none()
     }
 
     /// The jobs an operator has stopped.
-    pub fn stopped(&self) -> &BTreeSet<JobId> {
+    pub(super) fn stopped(&self) -> &BTreeSet<JobId> {
         &self.stopped
     }
 
     /// Tries the state, and gives what is wrong with it.
-    pub fn probe(&mut self) -> Option<String> {
+    pub(super) fn probe(&mut self) -> Option<String> {
         let probed = self.state.probe();
         let _ = self.note(probed);
         self.error.clone()
     }
 
     /// Closes what an earlier process left running and reads the operator's stops.
-    pub fn open(&mut self, now: Timestamp) {
+    pub(super) fn open(&mut self, now: Timestamp) {
         let closed = self.state.close_interrupted(now);
         if let Ok(closed) = self.note(closed) {
             for (job, run) in closed {
@@ -71,7 +71,7 @@ impl Journal {
     }
 
     /// Mends what could not be done before, and once a day drops runs older than `history`.
-    pub fn tend(&mut self, now: Timestamp, history: Duration) {
+    pub(super) fn tend(&mut self, now: Timestamp, history: Duration) {
         if self.error.is_some() && self.probe().is_none() {
             tracing::info!("the state can be written again");
         }
@@ -92,7 +92,7 @@ impl Journal {
         }
     }
 
-    pub fn begin(&mut self, run: &NewRun) -> Result<Option<RunId>, String> {
+    pub(super) fn begin(&mut self, run: &NewRun) -> Result<Option<RunId>, String> {
         if !self.is_open {
             // Before the first run of ours, or it would be closed with those of an earlier process.
             self.open(run.started_at);
@@ -101,19 +101,19 @@ impl Journal {
         self.note(begun)
     }
 
-    pub fn skip(&mut self, run: &NewRun, why: &str) -> Result<Option<RunId>, String> {
+    pub(super) fn skip(&mut self, run: &NewRun, why: &str) -> Result<Option<RunId>, String> {
         let skipped = self.state.skip(run, why);
         self.note(skipped)
     }
 
-    pub fn finish(&mut self, run: RunId, finish: Finish) {
+    pub(super) fn finish(&mut self, run: RunId, finish: Finish) {
         let finished = self.state.finish(run, &finish);
         if self.note(finished).is_err() {
             self.unwritten.push((run, finish));
         }
     }
 
-    pub fn stop(&mut self, job: &JobId, now: Timestamp) -> Result<(), String> {
+    pub(super) fn stop(&mut self, job: &JobId, now: Timestamp) -> Result<(), String> {
         let stopped = self.state.stop(job, now);
         self.note(stopped)?;
         self.stopped.insert(job.clone());
@@ -121,15 +121,16 @@ impl Journal {
     }
 
     /// Lifts the stop of `job`, or of every job.
-    pub fn lift_stops(&mut self, job: Option<&JobId>) -> Result<(), String> {
+    pub(super) fn lift_stops(&mut self, job: Option<&JobId>) -> Result<(), String> {
         let lifted = self.state.lift_stops(job);
         self.note(lifted)?;
         self.stopped.retain(|stopped| job.is_some_and(|job| job != stopped));
         Ok(())
     }
 
-    pub fn last_runs<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) -> LastRuns {
-        jobs.filter_map(|job| Some((job.clone(), self.state.last_run(job).ok()?))).collect()
+    pub(super) fn last_runs<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) -> LastRuns {
+        jobs.filter_map(|job| Some((job.clone(), self.state.last_run(job).ok()?)))
+            .collect()
     }
 
     fn note<T>(&mut self, result: Result<T, Unusable>) -> Result<T, String> {

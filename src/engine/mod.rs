@@ -144,7 +144,11 @@ impl Engine {
     }
 
     fn nap(&self, now: Timestamp) -> Duration {
-        let longest = if self.journal.is_well() && self.reloads.overrides_are_read() { LONGEST_NAP } else { SOON };
+        let longest = if self.journal.is_well() && self.reloads.overrides_are_read() {
+            LONGEST_NAP
+        } else {
+            SOON
+        };
         let until_due = match (&self.ending, self.timetable.next_wake()) {
             (Some(ending), _) => Some(ending.next_step.saturating_duration_since(Instant::now())),
             // While the state cannot be written nothing can begin, and trying again at once would only burn time.
@@ -195,7 +199,10 @@ impl Engine {
         if self.ending.is_none() {
             let grace = self.plan.server.shutdown_grace.to_std();
             tracing::info!(runs = self.runs.len(), "ending");
-            self.ending = Some(Ending { next_step: Instant::now() + grace, asked_runs: false });
+            self.ending = Some(Ending {
+                next_step: Instant::now() + grace,
+                asked_runs: false,
+            });
         }
     }
 
@@ -211,7 +218,10 @@ impl Engine {
         if ending.asked_runs {
             return true; // Their rows stay "running" and are closed at the next start.
         }
-        *ending = Ending { next_step: Instant::now() + LAST_GRACE, asked_runs: true };
+        *ending = Ending {
+            next_step: Instant::now() + LAST_GRACE,
+            asked_runs: true,
+        };
         self.runs.ask_all_to_end();
         false
     }

@@ -23,8 +23,13 @@ pub(super) struct Reloads {
 }
 
 impl Reloads {
-    pub fn new(sources: Sources, loaded: &Loaded, port: u16, now: Timestamp) -> Self {
-        let report = ConfigReport { source: loaded.source.clone(), loaded_at: now, problems: loaded.problems.clone(), last_reload: None };
+    pub(super) fn new(sources: Sources, loaded: &Loaded, port: u16, now: Timestamp) -> Self {
+        let report = ConfigReport {
+            source: loaded.source.clone(),
+            loaded_at: now,
+            problems: loaded.problems.clone(),
+            last_reload: None,
+        };
         Self {
             sources,
             port,
@@ -38,25 +43,29 @@ impl Reloads {
     }
 
     /// Whether the application's database was asked for its overrides.
-    pub fn overrides_are_read(&self) -> bool {
+    pub(super) fn overrides_are_read(&self) -> bool {
         self.overrides.is_ok()
     }
 
     /// Why it could not be asked.
-    pub fn overrides_error(&self) -> Option<String> {
+    pub(super) fn overrides_error(&self) -> Option<String> {
         self.overrides.clone().err()
     }
 
     /// Asks for a reload. What is asked for while one is under way is done after it, once for all.
-    pub fn ask(&mut self, cause: Cause, reply: Option<Reply<Reloaded>>) {
+    pub(super) fn ask(&mut self, cause: Cause, reply: Option<Reply<Reloaded>>) {
         self.asked.push((cause, reply));
         self.begin();
     }
 
     /// Asks for a reload unless one was tried a moment ago.
-    pub fn ask_unless_tried(&mut self, cause: Cause, now: Timestamp) {
+    pub(super) fn ask_unless_tried(&mut self, cause: Cause, now: Timestamp) {
         let soon = jiff::SignedDuration::try_from(super::SOON).unwrap_or(jiff::SignedDuration::ZERO);
-        if self.loading.is_empty() && self.last_automatic.is_none_or(|last| now.duration_since(last).abs() >= soon) {
+        if self.loading.is_empty()
+            && self
+                .last_automatic
+                .is_none_or(|last| now.duration_since(last).abs() >= soon)
+        {
             self.last_automatic = Some(now);
             self.ask(cause, None);
         }
@@ -71,11 +80,15 @@ impl Reloads {
     }
 
     /// Waits for the sources being read; `None` at once when none are.
-    pub async fn next_loaded(&mut self) -> Option<Result<Loaded, Problems>> {
+    pub(super) async fn next_loaded(&mut self) -> Option<Result<Loaded, Problems>> {
         let loaded = self.loading.join_next().await?;
         Some(loaded.unwrap_or_else(|error| {
             let message = format!("reading the configuration failed, which is a fault of this program: {error}");
-            Err(Problems(vec![Problem::of_source(Source::BuiltIn, Severity::Error, message)]))
+            Err(Problems(vec![Problem::of_source(
+                Source::BuiltIn,
+                Severity::Error,
+                message,
+            )]))
         }))
     }
 }
@@ -83,7 +96,7 @@ impl Reloads {
 /// Reads every source, and tells the application the port.
 fn load(sources: &Sources, port: u16) -> Result<Loaded, Problems> {
     let mut loaded = config::load(sources)?;
-    if loaded.problems.iter().any(|problem| problem.severity == Severity::Mismatch) {
+    if loaded.problems.iter().any(|problem| problem.severity.is_error()) {
         return Err(Problems(loaded.problems));
     }
     loaded.problems.extend(publish_port(&loaded, port));
@@ -96,9 +109,12 @@ fn publish_port(loaded: &Loaded, port: u16) -> Option<Problem> {
         return None; // The database is not there, or not the application's: that is reported already.
     }
     let path = loaded.plan.default_database_path();
-    let published = open_write(&path).map_err(|unusable| unusable.to_string()).and_then(|mut connection| {
-        settings::publish_port(&mut connection, port).map_err(|error| Unusable::from_sqlite(&path, &error).to_string())
-    });
+    let published = open_write(&path)
+        .map_err(|unusable| unusable.to_string())
+        .and_then(|mut connection| {
+            settings::publish_port(&mut connection, port)
+                .map_err(|error| Unusable::from_sqlite(&path, &error).to_string())
+        });
     match published {
         Ok(changed) => {
             if changed {
@@ -108,7 +124,11 @@ fn publish_port(loaded: &Loaded, port: u16) -> Option<Problem> {
         }
         Err(why) => {
             let message = format!("the application cannot be told port {port}: {why}");
-            Some(Problem::of_source(Source::Row(settings::CRON_SERVICE), Severity::Warning, message))
+            Some(Problem::of_source(
+                Source::Row(settings::CRON_SERVICE),
+                Severity::Warning,
+                message,
+            ))
         }
     }
 }
@@ -131,8 +151,13 @@ impl Engine {
     pub(super) fn take_over(&mut self, loaded: Result<Loaded, Problems>) {
         let now = self.clock.now();
         let asked = std::mem::take(&mut self.reloads.under_way);
-        let cause = asked.iter().map(|(cause, _)| *cause).find(|cause| *cause == Cause::Operator);
-        let cause = cause.or_else(|| asked.first().map(|(cause, _)| *cause)).unwrap_or(Cause::Operator);
+        let cause = asked
+            .iter()
+            .map(|(cause, _)| *cause)
+            .find(|cause| *cause == Cause::Operator);
+        let cause = cause
+            .or_else(|| asked.first().map(|(cause, _)| *cause))
+            .unwrap_or(Cause::Operator);
         let answer = match loaded {
             Ok(loaded) => self.apply(loaded, cause, now),
             Err(Problems(problems)) => {
@@ -146,7 +171,12 @@ impl Engine {
             Reloaded::Applied { problems, .. } => (true, problems.clone()),
             Reloaded::Refused { problems } => (false, problems.clone()),
         };
-        self.reloads.report.last_reload = Some(LastReload { at: now, cause, applied, problems });
+        self.reloads.report.last_reload = Some(LastReload {
+            at: now,
+            cause,
+            applied,
+            problems,
+        });
         for reply in asked.into_iter().filter_map(|(_, reply)| reply) {
             let _ = reply.send(answer.clone());
         }
@@ -154,7 +184,12 @@ impl Engine {
     }
 
     fn apply(&mut self, loaded: Loaded, cause: Cause, now: Timestamp) -> Reloaded {
-        let Loaded { plan: mut new, mut problems, source, overrides } = loaded;
+        let Loaded {
+            plan: mut new,
+            mut problems,
+            source,
+            overrides,
+        } = loaded;
         problems.extend(self.keep_what_cannot_change(&mut new));
         let diff = Diff::new(&self.plan, &new);
         self.plan = std::sync::Arc::new(new);
@@ -166,7 +201,12 @@ impl Engine {
         }
         self.fit_timetable(&diff, cause, now);
         self.reloads.overrides = overrides;
-        self.reloads.report = ConfigReport { source, loaded_at: now, problems: problems.clone(), last_reload: None };
+        self.reloads.report = ConfigReport {
+            source,
+            loaded_at: now,
+            problems: problems.clone(),
+            last_reload: None,
+        };
         tracing::info!(cause = cause.as_str(), added = ?names(&diff.added), changed = ?names(diff.changed.keys()), removed = ?names(&diff.removed), "configuration reloaded");
         for problem in &problems {
             tracing::warn!("{problem}");
@@ -179,18 +219,39 @@ impl Engine {
         let old = &self.plan;
         let mut refused = Vec::new();
         let mut refuse = |name: &str, from: String, to: String| {
-            let message = format!("{name} cannot change from {from} to {to} while the service runs; it takes effect at the next start");
-            refused.push(Problem { name: name.to_owned(), ..Problem::of_source(Source::File(self.reloads.report.source.clone()), Severity::Warning, message) });
+            let message = format!(
+                "{name} cannot change from {from} to {to} while the service runs; it takes effect at the next start"
+            );
+            refused.push(Problem {
+                name: name.to_owned(),
+                ..Problem::of_source(
+                    Source::File(self.reloads.report.source.clone()),
+                    Severity::Warning,
+                    message,
+                )
+            });
         };
         if new.server.host != old.server.host {
-            refuse("server.host", old.server.host.clone(), std::mem::replace(&mut new.server.host, old.server.host.clone()));
+            refuse(
+                "server.host",
+                old.server.host.clone(),
+                std::mem::replace(&mut new.server.host, old.server.host.clone()),
+            );
         }
         if new.server.port != old.server.port {
-            refuse("server.port", old.server.port.to_string(), std::mem::replace(&mut new.server.port, old.server.port).to_string());
+            refuse(
+                "server.port",
+                old.server.port.to_string(),
+                std::mem::replace(&mut new.server.port, old.server.port).to_string(),
+            );
         }
         if new.state.path != old.state.path {
             let to = std::mem::replace(&mut new.state.path, old.state.path.clone());
-            refuse("state.path", old.state.path.display().to_string(), to.display().to_string());
+            refuse(
+                "state.path",
+                old.state.path.display().to_string(),
+                to.display().to_string(),
+            );
         }
         refused
     }
@@ -211,6 +272,10 @@ impl Engine {
             } else {
                 self.timetable.deactivate(&job.id);
             }
+        }
+        if cause == Cause::Operator {
+            self.timetable
+                .order_by(self.plan.jobs_in_order().into_iter().map(|job| &job.id));
         }
         for job in &diff.added {
             let last = self.journal.last_runs(std::iter::once(job));

@@ -24,7 +24,12 @@ impl Engine {
             state_error: self.journal.probe(),
             shutting_down: self.ending.is_some(),
             config: self.reloads.report.clone(),
-            databases: self.plan.databases.values().map(|database| database.path.clone()).collect(),
+            databases: self
+                .plan
+                .databases
+                .values()
+                .map(|database| database.path.clone())
+                .collect(),
             overrides_error: self.reloads.overrides_error(),
         }
     }

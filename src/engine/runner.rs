@@ -22,7 +22,13 @@ pub(super) async fn run(job: Arc<Job>, scheduled_at: Timestamp, now: Timestamp, 
     let timeout = job.timeout;
     let deadline = stop.clone();
     let mut work = tokio::task::spawn_blocking(move || {
-        let bench = Workbench { job: &job.id, now, scheduled_at, database: &job.database, stop: &stop };
+        let bench = Workbench {
+            job: &job.id,
+            now,
+            scheduled_at,
+            database: &job.database,
+            stop: &stop,
+        };
         let result = job.action.run(&bench);
         (result, stop.asked())
     });
@@ -34,20 +40,41 @@ pub(super) async fn run(job: Arc<Job>, scheduled_at: Timestamp, now: Timestamp, 
         }
     };
     match done {
-        Ok((Ok(Report { message, statistics }), _)) => Outcome { status: Status::Success, message, statistics },
-        Ok((Err(_), Some(StopReason::TimedOut))) => failed(Status::TimedOut, format!("not done within {timeout}, its timeout; what was not committed is undone")),
-        Ok((Err(_), Some(StopReason::Interrupted))) => failed(Status::Interrupted, "the service ended during this run".to_owned()),
+        Ok((Ok(Report { message, statistics }), _)) => Outcome {
+            status: Status::Success,
+            message,
+            statistics,
+        },
+        Ok((Err(_), Some(StopReason::TimedOut))) => failed(
+            Status::TimedOut,
+            format!("not done within {timeout}, its timeout; what was not committed is undone"),
+        ),
+        Ok((Err(_), Some(StopReason::Interrupted))) => {
+            failed(Status::Interrupted, "the service ended during this run".to_owned())
+        }
         Ok((Err(failure), None)) => failed(Status::Failed, failure.0),
         Err(error) => failed(Status::Failed, panic_message(error)),
     }
 }
 
 fn failed(status: Status, message: String) -> Outcome {
-    Outcome { status, message, statistics: None }
+    Outcome {
+        status,
+        message,
+        statistics: None,
+    }
 }
 
 fn panic_message(error: JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else { return "the run was cancelled".to_owned() };
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("the run panicked, which is a fault of this program: {}", text.unwrap_or_default())
+    let Ok(panic) = error.try_into_panic() else {
+        return "the run was cancelled".to_owned();
+    };
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!(
+        "the run panicked, which is a fault of this program: {}",
+        text.unwrap_or_default()
+    )
 }

@@ -34,25 +34,29 @@ pub(super) struct Running {
 }
 
 impl Runs {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_task.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.by_task.is_empty()
     }
 
     /// Whether a run of the job is under way.
-    pub fn has(&self, job: &JobId) -> bool {
+    pub(super) fn has(&self, job: &JobId) -> bool {
         self.by_job.contains_key(job)
     }
 
     /// Waits for the next run to end; `None` at once when none is under way.
-    pub async fn next_ended(&mut self) -> Option<(Running, Outcome)> {
+    pub(super) async fn next_ended(&mut self) -> Option<(Running, Outcome)> {
         let (task, outcome) = match self.tasks.join_next_with_id().await? {
             Ok((task, outcome)) => (task, outcome),
             Err(error) => {
-                let outcome = Outcome { status: Status::Failed, message: error.to_string(), statistics: None };
+                let outcome = Outcome {
+                    status: Status::Failed,
+                    message: error.to_string(),
+                    statistics: None,
+                };
                 (error.id(), outcome)
             }
         };
@@ -61,7 +65,7 @@ impl Runs {
         Some((run, outcome))
     }
 
-    pub fn ask_all_to_end(&self) {
+    pub(super) fn ask_all_to_end(&self) {
         for run in self.by_task.values() {
             tracing::warn!(job = %run.job, run = %run.id, "interrupted: the service ends");
             run.stop.ask(StopReason::Interrupted);
@@ -74,7 +78,15 @@ impl Runs {
         let work = runner::run(Arc::clone(job), new.scheduled_at, new.started_at, stop.clone());
         let task = self.tasks.spawn(work).id();
         self.by_job.insert(job.id.clone(), id);
-        self.by_task.insert(task, Running { id, job: job.id.clone(), stop, waiting });
+        self.by_task.insert(
+            task,
+            Running {
+                id,
+                job: job.id.clone(),
+                stop,
+                waiting,
+            },
+        );
     }
 }
 
@@ -93,7 +105,12 @@ impl Engine {
     /// Starts a run whose time has come; false when it could not be written down and must be tried again.
     fn start_scheduled(&mut self, due: &Due, now: Timestamp) -> bool {
         let job = &due.job;
-        let new = NewRun { job: job.id.clone(), trigger: Trigger::Schedule, scheduled_at: due.scheduled_at, started_at: now };
+        let new = NewRun {
+            job: job.id.clone(),
+            trigger: Trigger::Schedule,
+            scheduled_at: due.scheduled_at,
+            started_at: now,
+        };
         if self.runs.has(&job.id) {
             tracing::warn!(job = %job.id, "skipped: its last run is still under way");
             return self.journal.skip(&new, "the last run was still under way").is_ok();
@@ -116,8 +133,17 @@ impl Engine {
             return Err(Refusal::Running);
         }
         let now = self.clock.now();
-        let new = NewRun { job: job.id.clone(), trigger: Trigger::Manual, scheduled_at: now, started_at: now };
-        let run = self.journal.begin(&new).map_err(Refusal::State)?.ok_or(Refusal::Running)?;
+        let new = NewRun {
+            job: job.id.clone(),
+            trigger: Trigger::Manual,
+            scheduled_at: now,
+            started_at: now,
+        };
+        let run = self
+            .journal
+            .begin(&new)
+            .map_err(Refusal::State)?
+            .ok_or(Refusal::Running)?;
         let (reply, ended) = oneshot::channel();
         self.runs.begin(&job, run, &new, Some(reply));
         self.note_start(&job, now);
@@ -136,7 +162,11 @@ impl Engine {
 
     pub(super) fn finish(&mut self, run: Running, outcome: Outcome) {
         let now = self.clock.now();
-        let Outcome { status, message, statistics } = outcome;
+        let Outcome {
+            status,
+            message,
+            statistics,
+        } = outcome;
         let last = self.last_runs.entry(run.job.clone()).or_default();
         let (said, error) = if status == Status::Success {
             tracing::info!(job = %run.job, run = %run.id, "{message}");
@@ -148,10 +178,23 @@ impl Engine {
             last.error = Some(message.clone());
             (None, Some(message.clone()))
         };
-        self.journal.finish(run.id, Finish { status, at: now, message: said, error });
+        self.journal.finish(
+            run.id,
+            Finish {
+                status,
+                at: now,
+                message: said,
+                error,
+            },
+        );
         if let Some(waiting) = run.waiting {
             // Whoever waited may have hung up.
-            let _ = waiting.send(Ended { run: run.id, status, message, statistics });
+            let _ = waiting.send(Ended {
+                run: run.id,
+                status,
+                message,
+                statistics,
+            });
         }
     }
 }

@@ -42,14 +42,23 @@ impl Timetable {
         }
         let activation = self.activations;
         self.activations += 1;
-        self.entries.insert(job.id.clone(), Entry { job: Arc::clone(job), next: None, activation });
+        self.entries.insert(
+            job.id.clone(),
+            Entry {
+                job: Arc::clone(job),
+                next: None,
+                activation,
+            },
+        );
         self.set_next(&job.id, next_after(job, now));
     }
 
     /// Puts a changed declaration in the place of the one an active job has. Its next time changes only with its
     /// schedule.
     pub fn replace(&mut self, job: &Arc<Job>, now: Timestamp) {
-        let Some(entry) = self.entries.get_mut(&job.id) else { return };
+        let Some(entry) = self.entries.get_mut(&job.id) else {
+            return;
+        };
         let same_times = entry.job.schedule == job.schedule && entry.job.time_zone == job.time_zone;
         entry.job = Arc::clone(job);
         if !same_times {
@@ -61,6 +70,16 @@ impl Timetable {
     pub fn deactivate(&mut self, id: &JobId) -> bool {
         self.set_next(id, None);
         self.entries.remove(id).is_some()
+    }
+
+    /// Counts the jobs as activated in the order of `ids`.
+    pub fn order_by<'a>(&mut self, ids: impl Iterator<Item = &'a JobId>) {
+        for id in ids {
+            if let Some(entry) = self.entries.get_mut(id) {
+                entry.activation = self.activations;
+                self.activations += 1;
+            }
+        }
     }
 
     /// Takes out every job that is due at `now` and sets its next time.

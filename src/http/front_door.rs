@@ -1,5 +1,5 @@
 //! The front door: takes connections from the network and hands only whole, well-formed, small requests to the
-//! inner server, one for each connection. tiny_http can be ended by a single request and stops for good when it
+//! inner server, one for each connection. `tiny_http` can be ended by a single request and stops for good when it
 //! cannot accept, so it never meets the network itself.
 
 use std::io;
@@ -41,7 +41,10 @@ impl Listeners {
         if host != "localhost" {
             let listener = TcpListener::bind((host, port)).await?;
             let port = listener.local_addr()?.port();
-            return Ok(Self { listeners: vec![listener], port });
+            return Ok(Self {
+                listeners: vec![listener],
+                port,
+            });
         }
         let first = TcpListener::bind(("127.0.0.1", port)).await?;
         let port = first.local_addr()?.port();
@@ -51,7 +54,10 @@ impl Listeners {
         {
             return Err(io::Error::new(error.kind(), format!("[::1]:{port}: {error}")));
         }
-        Ok(Self { listeners: std::iter::once(first).chain(second.ok()).collect(), port })
+        Ok(Self {
+            listeners: std::iter::once(first).chain(second.ok()).collect(),
+            port,
+        })
     }
 
     /// The port, known also where a free one was taken.
@@ -63,7 +69,10 @@ impl Listeners {
     /// The addresses.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
     }
 }
 
@@ -72,7 +81,10 @@ impl Listeners {
 /// # Errors
 /// When the inner server cannot be set up.
 pub async fn serve(listeners: Listeners, context: Context, end: oneshot::Receiver<()>) -> io::Result<()> {
-    let door = Arc::new(Door { inner: Inner::start(context)?, seats: Arc::new(Semaphore::new(SEATS as usize)) });
+    let door = Arc::new(Door {
+        inner: Inner::start(context)?,
+        seats: Arc::new(Semaphore::new(SEATS as usize)),
+    });
     let mut accepting = JoinSet::new();
     for listener in listeners.listeners {
         accepting.spawn(accept(listener, Arc::clone(&door)));
@@ -131,7 +143,11 @@ async fn attend(mut client: TcpStream, door: Arc<Door>, _seat: OwnedSemaphorePer
 /// Reads one whole request; `None` when the client goes away before that.
 async fn receive(client: &mut TcpStream) -> Result<Option<Vec<u8>>, Refused> {
     let mut read = Vec::with_capacity(1024);
-    let Head { length, body, mut forwarded } = loop {
+    let Head {
+        length,
+        body,
+        mut forwarded,
+    } = loop {
         // One byte more than the longest head, so that a longer one is noticed.
         let room = (LONGEST_HEAD + 1 - read.len()) as u64;
         match (&mut *client).take(room).read_buf(&mut read).await {

@@ -14,8 +14,10 @@ pub(super) fn refuse(request: &Request, server: &Server, open: bool) -> Option<A
     if request.method == "POST" && is_from_another_site(request) {
         return Some(Answer::error(403, "a page of another site may not do this"));
     }
-    let Some(token) = server.token.as_ref().filter(|_| !open) else { return None };
-    let given = request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let token = server.token.as_ref().filter(|_| !open)?;
+    let given = request
+        .header("Authorization")
+        .and_then(|value| value.strip_prefix("Bearer "));
     if given.is_some_and(|given| token.matches(given.trim())) {
         return None;
     }
@@ -24,8 +26,11 @@ pub(super) fn refuse(request: &Request, server: &Server, open: bool) -> Option<A
 
 /// Without a token, only names that no foreign name server can point at us by a trick may be asked for.
 fn is_host_allowed(request: &Request, server: &Server) -> bool {
-    let Some(host) = request.header("Host").map(without_port) else { return false };
-    let is_loopback = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let Some(host) = request.header("Host").map(without_port) else {
+        return false;
+    };
+    let is_loopback =
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let mut allowed = server.allowed_hosts.iter().chain([&server.host]);
     is_loopback || allowed.any(|allowed| without_port(allowed).eq_ignore_ascii_case(host))
 }
@@ -42,10 +47,14 @@ fn without_port(host: &str) -> &str {
 
 /// Whether a browser sent the request from a page of another origin.
 fn is_from_another_site(request: &Request) -> bool {
-    let elsewhere = request.header("Sec-Fetch-Site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let elsewhere = request
+        .header("Sec-Fetch-Site")
+        .is_some_and(|site| !matches!(site, "same-origin" | "none"));
     let origin = request.header("Origin").is_some_and(|origin| {
         let origin = origin.split_once("://").map_or(origin, |(_, host)| host);
-        request.header("Host").is_none_or(|host| !host.eq_ignore_ascii_case(origin))
+        request
+            .header("Host")
+            .is_none_or(|host| !host.eq_ignore_ascii_case(origin))
     });
     elsewhere || origin
 }
@@ -66,8 +75,16 @@ mod tests {
     }
 
     fn status(method: &str, headers: &[(&str, &str)], token: Option<&str>) -> u16 {
-        let headers = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let request = Request { method: method.to_owned(), path: "/".to_owned(), query: Vec::new(), headers };
+        let headers = headers
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let request = Request {
+            method: method.to_owned(),
+            path: "/".to_owned(),
+            query: Vec::new(),
+            headers,
+        };
         refuse(&request, &server(token), false).map_or(200, |answer| answer.status)
     }
 
@@ -89,7 +106,14 @@ mod tests {
             assert_eq!(status("GET", &[("Host", host)], None), expected, "{host}");
         }
         assert_eq!(status("GET", &[], None), 403);
-        assert_eq!(status("GET", &[("Host", "evil.example"), ("Authorization", "Bearer t")], Some("t")), 200);
+        assert_eq!(
+            status(
+                "GET",
+                &[("Host", "evil.example"), ("Authorization", "Bearer t")],
+                Some("t")
+            ),
+            200
+        );
     }
 
     #[test]
@@ -113,8 +137,18 @@ mod tests {
     #[test]
     fn a_token_must_be_carried_whole() {
         let host = ("Host", "localhost");
-        for (value, expected) in [("Bearer secret", 200), ("Bearer secre", 401), ("Bearer secrets", 401), ("secret", 401), ("Basic secret", 401)] {
-            assert_eq!(status("GET", &[host, ("Authorization", value)], Some("secret")), expected, "{value}");
+        for (value, expected) in [
+            ("Bearer secret", 200),
+            ("Bearer secre", 401),
+            ("Bearer secrets", 401),
+            ("secret", 401),
+            ("Basic secret", 401),
+        ] {
+            assert_eq!(
+                status("GET", &[host, ("Authorization", value)], Some("secret")),
+                expected,
+                "{value}"
+            );
         }
         assert_eq!(status("GET", &[host], Some("secret")), 401);
     }

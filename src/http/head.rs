@@ -8,7 +8,15 @@ pub(super) const LONGEST_BODY: usize = 64 * 1024;
 const MOST_HEADERS: usize = 48;
 
 /// Headers that speak of one connection only, or that the next server must not see.
-const DROPPED: &[&str] = &["connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "content-length"];
+const DROPPED: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "content-length",
+];
 
 /// A head that is good.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +60,11 @@ pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
         forwarded.extend_from_slice(b"\r\n");
     }
     forwarded.extend_from_slice(format!("Content-Length: {body}\r\nConnection: close\r\n\r\n").as_bytes());
-    Ok(Some(Head { length, body, forwarded }))
+    Ok(Some(Head {
+        length,
+        body,
+        forwarded,
+    }))
 }
 
 /// Refuses headers that are no good; gives the length of the body.
@@ -60,7 +72,11 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<usize, Refused> {
     let mut body = None;
     let mut hosts = 0;
     for header in headers {
-        if !header.value.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\t') {
+        if !header
+            .value
+            .iter()
+            .all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\t')
+        {
             return Err((400, "a header holds something other than plain text"));
         }
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
@@ -103,11 +119,15 @@ mod tests {
 
     #[test]
     fn a_whole_head_is_forwarded_without_what_concerns_the_connection() {
-        let read = b"POST /trigger/a?wait=false HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}";
+        let read =
+            b"POST /trigger/a?wait=false HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}";
         let head = parse(read).unwrap().unwrap();
         assert_eq!((head.length, head.body), (read.len() - 2, 2));
         let forwarded = String::from_utf8(head.forwarded).unwrap();
-        assert_eq!(forwarded, "POST /trigger/a?wait=false HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n");
+        assert_eq!(
+            forwarded,
+            "POST /trigger/a?wait=false HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        );
         assert_eq!(parse(&read[..20]), Ok(None));
     }
 

@@ -26,12 +26,19 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
         (true, true) => "ok",
     };
     let reasons: Vec<String> = failing.into_iter().chain(degraded).collect();
-    Answer { status: if status == "failing" { 503 } else { 200 }, body: describe(&report, status, &reasons) }
+    Answer {
+        status: if status == "failing" { 503 } else { 200 },
+        body: describe(&report, status, &reasons),
+    }
 }
 
 fn describe(report: &Report, status: &str, reasons: &[String]) -> Value {
     let by_job = |value: fn(&crate::engine::command::JobReport) -> Option<String>| -> Map<String, Value> {
-        report.jobs.iter().filter_map(|job| Some((job.id.to_string(), value(job)?.into()))).collect()
+        report
+            .jobs
+            .iter()
+            .filter_map(|job| Some((job.id.to_string(), value(job)?.into())))
+            .collect()
     };
     json!({
         "isRunning": true,
@@ -68,12 +75,23 @@ fn config(report: &Report) -> Value {
 fn degradations(report: &Report) -> Vec<String> {
     let mut reasons: Vec<String> = report.databases.iter().filter_map(|path| trouble_with(path)).collect();
     reasons.extend(report.overrides_error.clone().filter(|error| !reasons.contains(error)));
-    let in_force = report.config.problems.iter().filter(|problem| problem.severity != Severity::Warning);
+    let in_force = report
+        .config
+        .problems
+        .iter()
+        .filter(|problem| problem.severity != Severity::Warning);
     reasons.extend(in_force.map(ToString::to_string));
     if let Some(last) = report.config.last_reload.as_ref().filter(|last| !last.applied) {
-        reasons.push(format!("the reload at {} was refused: {} problems", iso(last.at), last.problems.len()));
+        reasons.push(format!(
+            "the reload at {} was refused: {} problems",
+            iso(last.at),
+            last.problems.len()
+        ));
     }
-    let failed = report.jobs.iter().filter_map(|job| Some(format!("job {}: {}", job.id, job.last.error.as_ref()?)));
+    let failed = report
+        .jobs
+        .iter()
+        .filter_map(|job| Some(format!("job {}: {}", job.id, job.last.error.as_ref()?)));
     reasons.extend(failed);
     if report.shutting_down {
         reasons.push("the service is about to end".to_owned());

@@ -1,4 +1,4 @@
-//! tiny_http on a private Unix socket, behind the front door: the only place that knows it. When it stops taking
+//! `tiny_http` on a private Unix socket, behind the front door: the only place that knows it. When it stops taking
 //! connections, as it does for good after an error, it is set up anew.
 
 use std::io;
@@ -27,12 +27,18 @@ impl Inner {
     ///
     /// # Errors
     /// When no socket can be made.
-    pub fn start(context: Context) -> io::Result<Self> {
+    pub(super) fn start(context: Context) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?;
         let socket = folder.path().join("http");
         let server = Arc::new(Mutex::new(Arc::new(listen(&socket)?)));
-        let inner = Self { _folder: folder, socket: socket.clone(), server: Arc::clone(&server) };
-        thread::Builder::new().name("http".to_owned()).spawn(move || keep_serving(&socket, &server, &context))?;
+        let inner = Self {
+            _folder: folder,
+            socket: socket.clone(),
+            server: Arc::clone(&server),
+        };
+        thread::Builder::new()
+            .name("http".to_owned())
+            .spawn(move || keep_serving(&socket, &server, &context))?;
         Ok(inner)
     }
 
@@ -40,7 +46,7 @@ impl Inner {
     ///
     /// # Errors
     /// When the server does not take connections now.
-    pub async fn connect(&self) -> io::Result<UnixStream> {
+    pub(super) async fn connect(&self) -> io::Result<UnixStream> {
         let connected = UnixStream::connect(&self.socket).await;
         if connected.is_err() {
             // Should its accepting thread be gone without a word, this wakes the one that waits for requests.
@@ -67,7 +73,9 @@ fn keep_serving(socket: &PathBuf, shared: &Mutex<Arc<Server>>, context: &Context
             let context = context.clone();
             // The front door has few seats, so there are few threads. A request that gets none is dropped, which
             // its client sees as a connection closed.
-            let _ = thread::Builder::new().name("request".to_owned()).spawn(move || answer(request, &context));
+            let _ = thread::Builder::new()
+                .name("request".to_owned())
+                .spawn(move || answer(request, &context));
         }
         tracing::warn!("the inner HTTP server stopped; it is set up anew");
         loop {
@@ -83,9 +91,18 @@ fn keep_serving(socket: &PathBuf, shared: &Mutex<Arc<Server>>, context: &Context
 fn answer(request: tiny_http::Request, context: &Context) {
     let asked = read(&request);
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| routes::answer(&asked, context)));
-    let Answer { status, body } = answered.unwrap_or_else(|_| Answer::error(500, "the request could not be answered, which is a fault of this program"));
+    let Answer { status, body } = answered.unwrap_or_else(|_| {
+        Answer::error(
+            500,
+            "the request could not be answered, which is a fault of this program",
+        )
+    });
     let mut response = Response::from_data(body.to_string()).with_status_code(status);
-    for (name, value) in [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")] {
+    for (name, value) in [
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ] {
         // Constants, so that no client can put anything into a header.
         if let Ok(header) = Header::from_bytes(name, value) {
             response.add_header(header);
@@ -100,6 +117,10 @@ fn read(request: &tiny_http::Request) -> Request {
         method: request.method().to_string(),
         path: path.to_owned(),
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
-        headers: request.headers().iter().map(|header| (header.field.to_string(), header.value.to_string())).collect(),
+        headers: request
+            .headers()
+            .iter()
+            .map(|header| (header.field.to_string(), header.value.to_string()))
+            .collect(),
     }
 }

@@ -1,6 +1,6 @@
-//! HTTP: a bounded front door on TCP, tiny_http behind it on a private socket, and the routes.
+//! HTTP: a bounded front door on TCP, `tiny_http` behind it on a private socket, and the routes.
 //!
-//! client -> [`front_door`] (whole, well-formed, small requests only) -> [`inner`] (tiny_http, a thread a request)
+//! client -> [`front_door`] (whole, well-formed, small requests only) -> [`inner`] (`tiny_http`, a thread a request)
 //! -> [`guard`] (who may ask) -> [`routes`] (one row an endpoint) -> engine.
 
 pub mod front_door;
@@ -48,7 +48,8 @@ impl Context {
             self.engine.send(question(reply)).await.ok()?;
             answer.await.ok()
         };
-        self.runtime.block_on(async { tokio::time::timeout(ENGINE_PATIENCE, asked).await.ok().flatten() })
+        self.runtime
+            .block_on(async { tokio::time::timeout(ENGINE_PATIENCE, asked).await.ok().flatten() })
     }
 
     /// Waits for an answer however long it takes; `None` when it will never come.
@@ -68,11 +69,17 @@ struct Request {
 
 impl Request {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -89,7 +96,10 @@ impl Answer {
     }
 
     fn error(status: u16, message: impl Into<String>) -> Self {
-        Self { status, body: json!({ "error": message.into() }) }
+        Self {
+            status,
+            body: json!({ "error": message.into() }),
+        }
     }
 
     fn stuck() -> Self {

@@ -13,11 +13,19 @@ struct Route {
 }
 
 const fn route(method: &'static str, path: &'static str, handler: Handler) -> Route {
-    Route { method, path, open: false, handler }
+    Route {
+        method,
+        path,
+        open: false,
+        handler,
+    }
 }
 
 const ROUTES: &[Route] = &[
-    Route { open: true, ..route("GET", "/health", health::get) },
+    Route {
+        open: true,
+        ..route("GET", "/health", health::get)
+    },
     route("POST", "/trigger/:job", tasks::trigger),
     route("POST", "/start/:job", tasks::start),
     route("POST", "/stop/:job", tasks::stop),
@@ -29,7 +37,10 @@ const ROUTES: &[Route] = &[
 
 /// Answers a request.
 pub(super) fn answer(request: &Request, context: &Context) -> Answer {
-    let at_path: Vec<(&Route, &str)> = ROUTES.iter().filter_map(|route| Some((route, capture(route.path, &request.path)?))).collect();
+    let at_path: Vec<(&Route, &str)> = ROUTES
+        .iter()
+        .filter_map(|route| Some((route, capture(route.path, &request.path)?)))
+        .collect();
     let found = at_path.iter().find(|(route, _)| route.method == request.method);
     let open = found.is_some_and(|(route, _)| route.open);
     let refused = guard::refuse(request, &context.server.borrow(), open);
@@ -47,6 +58,8 @@ pub(super) fn answer(request: &Request, context: &Context) -> Answer {
 fn capture<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     match pattern.strip_suffix(":job") {
         None => (pattern == path).then_some(""),
-        Some(start) => path.strip_prefix(start).filter(|job| !job.is_empty() && !job.contains('/')),
+        Some(start) => path
+            .strip_prefix(start)
+            .filter(|job| !job.is_empty() && !job.contains('/')),
     }
 }

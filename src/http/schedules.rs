@@ -11,7 +11,9 @@ use crate::values::iso;
 
 /// `GET /api/schedules`
 pub(super) fn list(context: &Context, _request: &Request, _job: &str) -> Answer {
-    let Some(report) = context.ask(|reply| Command::Report { reply }) else { return Answer::stuck() };
+    let Some(report) = context.ask(|reply| Command::Report { reply }) else {
+        return Answer::stuck();
+    };
     let jobs: Vec<Value> = report.jobs.iter().map(describe).collect();
     Answer::ok(json!({ "jobs": jobs }))
 }
@@ -34,14 +36,24 @@ fn describe(job: &JobReport) -> Value {
 pub(super) fn run(context: &Context, _request: &Request, job: &str) -> Answer {
     let triggered = match tasks::begin(context, job) {
         None => return Answer::stuck(),
-        Some(Err(Refusal::Unknown)) => return Answer { status: 404, body: json!({ "detail": "Job not found" }) },
+        Some(Err(Refusal::Unknown)) => {
+            return Answer {
+                status: 404,
+                body: json!({ "detail": "Job not found" }),
+            };
+        }
         Some(Err(refusal)) => {
             let status = tasks::refusal_status(&refusal);
-            return Answer { status, body: json!({ "detail": tasks::in_words(&refusal, job) }) };
+            return Answer {
+                status,
+                body: json!({ "detail": tasks::in_words(&refusal, job) }),
+            };
         }
         Some(Ok(triggered)) => triggered,
     };
-    let Some(ended) = context.wait(triggered.ended) else { return Answer::stuck() };
+    let Some(ended) = context.wait(triggered.ended) else {
+        return Answer::stuck();
+    };
     Answer::ok(json!({
         "status": "executed",
         "job": job,
@@ -77,16 +89,24 @@ fn read_filter(request: &Request) -> Result<Filter, String> {
             "to" => filter.to = Some(read_instant(value).map_err(refuse)?),
             "limit" => filter.limit = read_number(value, 1000).map_err(refuse)?,
             "offset" => filter.offset = read_number(value, u32::MAX).map_err(refuse)?,
-            _ => return Err(format!("unknown filter `{key}`; known are job, status, trigger, from, to, limit, offset")),
+            _ => {
+                return Err(format!(
+                    "unknown filter `{key}`; known are job, status, trigger, from, to, limit, offset"
+                ));
+            }
         }
     }
     Ok(filter)
 }
 
 fn read_instant(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| format!("`{text}` is not an instant such as 2026-11-20T12:30:00Z"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is not an instant such as 2026-11-20T12:30:00Z"))
 }
 
-fn read_number<N: std::str::FromStr + PartialOrd + std::fmt::Display>(text: &str, most: N) -> Result<N, String> {
-    text.parse().ok().filter(|number| *number <= most).ok_or_else(|| format!("`{text}` is not a whole number from 0 to {most}"))
+fn read_number<N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy>(text: &str, most: N) -> Result<N, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number <= most)
+        .ok_or_else(|| format!("`{text}` is not a whole number from 0 to {most}"))
 }

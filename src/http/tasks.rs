@@ -22,13 +22,18 @@ pub(super) fn trigger(context: &Context, request: &Request, job: &str) -> Answer
             status: 202,
             body: json!({ "taskName": job, "runId": triggered.run, "message": format!("Task {job} started") }),
         },
-        Some(Ok(triggered)) => context.wait(triggered.ended).map_or_else(Answer::stuck, |ended| Answer::ok(told(job, &ended))),
+        Some(Ok(triggered)) => context
+            .wait(triggered.ended)
+            .map_or_else(Answer::stuck, |ended| Answer::ok(told(job, &ended))),
     }
 }
 
 /// Has the engine begin a run of `job`.
 pub(super) fn begin(context: &Context, job: &str) -> Option<Result<Triggered, Refusal>> {
-    context.ask(|reply| Command::Trigger { job: job.to_owned(), reply })
+    context.ask(|reply| Command::Trigger {
+        job: job.to_owned(),
+        reply,
+    })
 }
 
 fn told(job: &str, ended: &Ended) -> Value {
@@ -45,7 +50,10 @@ fn told(job: &str, ended: &Ended) -> Value {
 
 /// `POST /start/:job`
 pub(super) fn start(context: &Context, _request: &Request, job: &str) -> Answer {
-    match context.ask(|reply| Command::Start { job: job.to_owned(), reply }) {
+    match context.ask(|reply| Command::Start {
+        job: job.to_owned(),
+        reply,
+    }) {
         None => Answer::stuck(),
         Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} started") })),
         Some(Err(Refusal::Unknown)) => Answer::error(404, format!("Task {job} not found in configuration")),
@@ -55,7 +63,10 @@ pub(super) fn start(context: &Context, _request: &Request, job: &str) -> Answer 
 
 /// `POST /stop/:job`
 pub(super) fn stop(context: &Context, _request: &Request, job: &str) -> Answer {
-    match context.ask(|reply| Command::Stop { job: job.to_owned(), reply }) {
+    match context.ask(|reply| Command::Stop {
+        job: job.to_owned(),
+        reply,
+    }) {
         None => Answer::stuck(),
         Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} stopped") })),
         Some(Err(Refusal::Unknown)) => Answer::error(404, format!("Task {job} not found")),
@@ -65,7 +76,10 @@ pub(super) fn stop(context: &Context, _request: &Request, job: &str) -> Answer {
 
 /// `POST /reload-config`
 pub(super) fn reload(context: &Context, _request: &Request, _job: &str) -> Answer {
-    match context.ask(|reply| Command::Reload { cause: Cause::Operator, reply: Some(reply) }) {
+    match context.ask(|reply| Command::Reload {
+        cause: Cause::Operator,
+        reply: Some(reply),
+    }) {
         None => Answer::stuck(),
         Some(Reloaded::Applied { diff, problems }) => {
             let changed: Vec<_> = diff.changed.keys().collect();
@@ -91,7 +105,11 @@ pub(super) fn reload(context: &Context, _request: &Request, _job: &str) -> Answe
 }
 
 fn changes(diff: &crate::config::Diff) -> Value {
-    diff.changed.iter().map(|(job, keys)| (job.to_string(), json!(keys))).collect::<serde_json::Map<_, _>>().into()
+    diff.changed
+        .iter()
+        .map(|(job, keys)| (job.to_string(), json!(keys)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// A problem for programs, with the sentence for people.

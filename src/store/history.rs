@@ -29,7 +29,15 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { job: None, status: None, trigger: None, from: None, to: None, limit: 100, offset: 0 }
+        Self {
+            job: None,
+            status: None,
+            trigger: None,
+            from: None,
+            to: None,
+            limit: 100,
+            offset: 0,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod history;
 mod run;
+mod schema;
 pub mod sqlite;
 mod state;
 

@@ -24,7 +24,10 @@ impl std::fmt::Display for Unusable {
 
 impl Unusable {
     fn new(path: &Path, why: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), why: why.into() }
+        Self {
+            path: path.to_owned(),
+            why: why.into(),
+        }
     }
 
     /// Says what `error`, met in the database at `path`, means for the person who can mend it.
@@ -68,13 +71,17 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, Unusable> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(Unusable::new(path, "is a folder, not a database")),
         Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Unusable::new(path, "does not exist")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Unusable::new(path, "does not exist"));
+        }
         Err(error) => return Err(Unusable::new(path, format!("cannot be opened: {error}"))),
     }
     let because = |error: rusqlite::Error| Unusable::from_sqlite(path, &error);
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(because)?;
     // SQLite opens lazily: the first read is what finds a foreign or damaged file.
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(because)?;
+    connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .map_err(because)?;
     connection.pragma_update(None, "cache_size", -512).map_err(because)?;
     Ok(connection)
 }
@@ -136,7 +143,11 @@ mod tests {
     fn every_unusable_file_is_named_with_its_reason() {
         let folder = tempfile::tempdir().unwrap();
         let foreign = folder.path().join("foreign.db");
-        std::fs::write(&foreign, "this is not a database, but it is long enough to be looked at".repeat(20)).unwrap();
+        std::fs::write(
+            &foreign,
+            "this is not a database, but it is long enough to be looked at".repeat(20),
+        )
+        .unwrap();
         for (path, why) in [
             (folder.path().join("none.db"), "does not exist"),
             (folder.path().to_owned(), "is a folder, not a database"),

@@ -4,19 +4,14 @@
 //! stops runs, and shows in `/health`, but never the service.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::run::{LastRun, NewRun, RunId, Status};
-use super::sqlite::{Unusable, describe};
+use super::schema;
+use super::sqlite::Unusable;
 use crate::values::JobId;
-
-const SCHEMA: &str = include_str!("state.sql");
-const SCHEMA_VERSION: i64 = 1;
-/// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
-const BUSY: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -42,7 +37,10 @@ impl State {
     /// Names the file; nothing is opened yet.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), connection: None }
+        Self {
+            path: path.to_owned(),
+            connection: None,
+        }
     }
 
     /// Takes down that a run begins. `None` when its scheduled time is in the ledger already: it must not run again.
@@ -92,8 +90,16 @@ impl State {
     pub fn finish(&mut self, id: RunId, finish: &Finish) -> Result<(), Unusable> {
         self.with(|connection| {
             connection
-                .prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3, message = ?4, error = ?5 WHERE id = ?1")?
-                .execute(params![id.0, finish.status, finish.at.as_millisecond(), finish.message, finish.error])
+                .prepare_cached(
+                    "UPDATE runs SET status = ?2, finished_at = ?3, message = ?4, error = ?5 WHERE id = ?1",
+                )?
+                .execute(params![
+                    id.0,
+                    finish.status,
+                    finish.at.as_millisecond(),
+                    finish.message,
+                    finish.error
+                ])
                 .map(drop)
         })
     }
@@ -119,9 +125,7 @@ impl State {
     /// # Errors
     /// When the state cannot be written.
     pub fn forget_runs(&mut self, before: Timestamp) -> Result<usize, Unusable> {
-        self.with(|connection| {
-            connection.execute("DELETE FROM runs WHERE finished_at < ?1", [before.as_millisecond()])
-        })
+        self.with(|connection| connection.execute("DELETE FROM runs WHERE finished_at < ?1", [before.as_millisecond()]))
     }
 
     /// Sums up the newest runs of `job`.
@@ -153,7 +157,10 @@ impl State {
     /// When the state cannot be read.
     pub fn stops(&mut self) -> Result<Vec<String>, Unusable> {
         self.with(|connection| {
-            connection.prepare_cached("SELECT job FROM stops ORDER BY job")?.query_map([], |row| row.get(0))?.collect()
+            connection
+                .prepare_cached("SELECT job FROM stops ORDER BY job")?
+                .query_map([], |row| row.get(0))?
+                .collect()
         })
     }
 
@@ -164,7 +171,10 @@ impl State {
     pub fn stop(&mut self, job: &JobId, now: Timestamp) -> Result<(), Unusable> {
         self.with(|connection| {
             connection
-                .execute("INSERT OR REPLACE INTO stops VALUES (?1, ?2)", params![job.as_str(), now.as_millisecond()])
+                .execute(
+                    "INSERT OR REPLACE INTO stops VALUES (?1, ?2)",
+                    params![job.as_str(), now.as_millisecond()],
+                )
                 .map(drop)
         })
     }
@@ -176,7 +186,10 @@ impl State {
     pub fn lift_stops(&mut self, job: Option<&JobId>) -> Result<(), Unusable> {
         self.with(|connection| {
             connection
-                .execute("DELETE FROM stops WHERE ?1 IS NULL OR job = ?1", [job.map(JobId::as_str)])
+                .execute(
+                    "DELETE FROM stops WHERE ?1 IS NULL OR job = ?1",
+                    [job.map(JobId::as_str)],
+                )
                 .map(drop)
         })
     }
@@ -193,7 +206,7 @@ impl State {
         let connection = match self.connection.take() {
             // A file that was moved away or deleted under us would take writes that nobody finds again.
             Some(connection) if self.path.exists() => connection,
-            _ => open(&self.path)?,
+            _ => schema::open(&self.path)?,
         };
         match work(&connection) {
             Ok(value) => {
@@ -210,37 +223,6 @@ impl State {
     }
 }
 
-fn open(path: &Path) -> Result<Connection, Unusable> {
-    let unusable = |why: String| Unusable { path: path.to_owned(), why };
-    if path.is_dir() {
-        return Err(unusable("is a folder, not a database".to_owned()));
-    }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| unusable(format!("its folder cannot be made: {error}")))?;
-    }
-    prepare(path).map_err(|error| unusable(describe(&error)))?.map_err(unusable)
-}
-
-/// The opened database with its schema in place, or why it is not ours to use.
-fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "normal")?;
-    connection.pragma_update(None, "cache_size", -512)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match (version, tables) {
-        (0, 0) => {
-            connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"))?;
-        }
-        (SCHEMA_VERSION, _) => {}
-        (0, _) => return Ok(Err("belongs to another program; state.path must name a file of its own".to_owned())),
-        (newer, _) => return Ok(Err(format!("was written by another version of this program (schema {newer})"))),
-    }
-    Ok(Ok(connection))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::run::Trigger;
@@ -248,7 +230,12 @@ mod tests {
 
     fn due(job: &str, trigger: Trigger) -> NewRun {
         let at = "2026-11-20T12:30:00Z".parse().unwrap();
-        NewRun { job: job.parse().unwrap(), trigger, scheduled_at: at, started_at: at }
+        NewRun {
+            job: job.parse().unwrap(),
+            trigger,
+            scheduled_at: at,
+            started_at: at,
+        }
     }
 
     #[test]
@@ -281,7 +268,10 @@ mod tests {
     fn a_file_of_another_program_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backups.db");
-        Connection::open(&path).unwrap().execute_batch("CREATE TABLE servers (id)").unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE servers (id)")
+            .unwrap();
         let unusable = State::new(&path).probe().unwrap_err();
         assert!(unusable.why.contains("belongs to another program"), "{unusable}");
     }

@@ -37,7 +37,9 @@ impl FromStr for Duration {
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = |why: &str| format!("`{text}` is not a duration: {why}");
         if !text.contains(|c: char| c.is_ascii_alphabetic()) {
-            return Err(refuse("a number with its unit is expected, such as \"90s\", \"10m\", \"12h\" or \"30d\""));
+            return Err(refuse(
+                "a number with its unit is expected, such as \"90s\", \"10m\", \"12h\" or \"30d\"",
+            ));
         }
         let span: Span = text
             .parse()

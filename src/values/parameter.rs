@@ -47,8 +47,15 @@ impl Parameter {
     /// A number of days: whole where it is whole.
     #[must_use]
     pub fn days(days: f64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be whole; a declared retention is far below 2^53 days")]
-        if days.fract() == 0.0 { Self::Integer(days as i64) } else { Self::Real(days) }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "checked to be whole; a declared retention is far below 2^53 days"
+        )]
+        if days.fract() == 0.0 {
+            Self::Integer(days as i64)
+        } else {
+            Self::Real(days)
+        }
     }
 }
 

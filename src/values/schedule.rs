@@ -21,8 +21,14 @@ struct Expression {
 pub struct Schedule(Vec<Expression>);
 
 /// The names and highest values of the fields, seconds first.
-const FIELDS: [(&str, u32); 6] =
-    [("second", 59), ("minute", 59), ("hour", 23), ("day of month", 31), ("month", 12), ("day of week", 7)];
+const FIELDS: [(&str, u32); 6] = [
+    ("second", 59),
+    ("minute", 59),
+    ("hour", 23),
+    ("day of month", 31),
+    ("month", 12),
+    ("day of week", 7),
+];
 
 impl Schedule {
     /// Reads one expression; runs of spaces count as one.
@@ -37,7 +43,11 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let from = after.to_zoned(zone.get().clone());
-        self.0.iter().filter_map(|expression| expression.cron.find_next_occurrence(&from, false).ok()).map(|at| at.timestamp()).min()
+        self.0
+            .iter()
+            .filter_map(|expression| expression.cron.find_next_occurrence(&from, false).ok())
+            .map(|at| at.timestamp())
+            .min()
     }
 }
 
@@ -72,7 +82,10 @@ impl Expression {
 fn check_fields(text: &str) -> Result<(), String> {
     let fields: Vec<&str> = text.split(' ').collect();
     if !matches!(fields.len(), 5 | 6) {
-        return Err(format!("it has {} fields; five are expected, or six with leading seconds", fields.len()));
+        return Err(format!(
+            "it has {} fields; five are expected, or six with leading seconds",
+            fields.len()
+        ));
     }
     for (field, (name, highest)) in fields.iter().zip(&FIELDS[FIELDS.len() - fields.len()..]) {
         for item in field.split(',') {
@@ -87,14 +100,20 @@ fn check_item(item: &str, highest: u32) -> Result<(), String> {
     if item.is_empty() {
         return Err("an empty place between commas".to_owned());
     }
-    let (range, step) = item.split_once('/').map_or((item, None), |(range, step)| (range, Some(step)));
+    let (range, step) = item
+        .split_once('/')
+        .map_or((item, None), |(range, step)| (range, Some(step)));
     if let Some(step) = step
         && !step.parse::<u32>().is_ok_and(|step| (1..=highest).contains(&step))
     {
         return Err(format!("the step `{step}` is not between 1 and {highest}"));
     }
     for word in range.split(['-', '#']) {
-        let letters = word.trim_start_matches('+').chars().filter(char::is_ascii_alphabetic).count();
+        let letters = word
+            .trim_start_matches('+')
+            .chars()
+            .filter(char::is_ascii_alphabetic)
+            .count();
         let digits = word.chars().filter(char::is_ascii_digit).count();
         let nearest = word.ends_with(['L', 'l', 'W', 'w']);
         if digits > 2 || (letters > 0 && digits > 0 && !nearest) {
@@ -160,7 +179,9 @@ mod tests {
 
     fn next(expression: &str, after: &str, zone: &str) -> String {
         let schedule = Schedule::parse(expression).unwrap();
-        let at = schedule.next_after(after.parse().unwrap(), &zone.parse().unwrap()).unwrap();
+        let at = schedule
+            .next_after(after.parse().unwrap(), &zone.parse().unwrap())
+            .unwrap();
         super::super::iso(at)
     }
 

@@ -24,7 +24,9 @@ impl FromStr for TableName {
         let mut letters = text.chars();
         let starts_well = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
         if !starts_well || !letters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(format!("`{text}` is not a name of a table or column: letters, digits and _ may be used"));
+            return Err(format!(
+                "`{text}` is not a name of a table or column: letters, digits and _ may be used"
+            ));
         }
         if text.to_ascii_lowercase().starts_with("sqlite_") {
             return Err(format!("`{text}` belongs to SQLite itself"));

@@ -27,8 +27,9 @@ impl FromStr for TimeZone {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let zone = jiff::tz::TimeZone::get(text)
-            .map_err(|_| format!("`{text}` is not a time zone: an IANA name is expected, such as \"Europe/Berlin\" or \"UTC\""))?;
+        let zone = jiff::tz::TimeZone::get(text).map_err(|_| {
+            format!("`{text}` is not a time zone: an IANA name is expected, such as \"Europe/Berlin\" or \"UTC\"")
+        })?;
         Ok(Self(zone))
     }
 }

@@ -11,9 +11,6 @@ use crate::config::problem::{Problem, Severity};
 use crate::duplistatus::settings::{self, CRON_OVERRIDES, CRON_SERVICE};
 use crate::store::sqlite::{describe, open_read};
 
-/// The sections that the row `cron_overrides` may speak of.
-const OVERRIDABLE: &[&str] = &["jobs", "defaults"];
-
 /// What the rows say.
 pub(in crate::config) struct Rows {
     pub layers: Vec<Layer>,
@@ -24,11 +21,20 @@ pub(in crate::config) struct Rows {
 
 /// Reads both rows from the default database of what is declared so far.
 pub(in crate::config) fn read(declared: &Merged<'_>) -> Rows {
-    let mut rows = Rows { layers: Vec::new(), noted: Vec::new(), outcome: Ok(()) };
-    let Some(file) = default_database(declared) else { return rows };
-    rows.outcome = open_read(std::path::Path::new(&file)).map_err(|unusable| unusable.to_string()).and_then(|connection| {
-        rows.read_all(&connection, declared).map_err(|error| format!("database {file}: {}", describe(&error)))
-    });
+    let mut rows = Rows {
+        layers: Vec::new(),
+        noted: Vec::new(),
+        outcome: Ok(()),
+    };
+    let Some(file) = default_database(declared) else {
+        return rows;
+    };
+    rows.outcome = open_read(std::path::Path::new(&file))
+        .map_err(|unusable| unusable.to_string())
+        .and_then(|connection| {
+            rows.read_all(&connection, declared)
+                .map_err(|error| format!("database {file}: {}", describe(&error)))
+        });
     rows
 }
 
@@ -45,10 +51,18 @@ fn default_database(declared: &Merged<'_>) -> Option<String> {
 
 impl Rows {
     fn read_all(&mut self, connection: &Connection, declared: &Merged<'_>) -> rusqlite::Result<()> {
-        for (key, take) in [(CRON_SERVICE, Self::take_cron_service as fn(&mut Self, Json, &Merged<'_>)), (CRON_OVERRIDES, Self::take_overrides)] {
-            let Some(text) = settings::get(connection, key)? else { continue };
+        for (key, take) in [
+            (
+                CRON_SERVICE,
+                Self::take_cron_service as fn(&mut Self, &Json, &Merged<'_>),
+            ),
+            (CRON_OVERRIDES, Self::take_overrides),
+        ] {
+            let Some(text) = settings::get(connection, key)? else {
+                continue;
+            };
             match serde_json::from_str(&text) {
-                Ok(json @ Json::Object(_)) => take(self, json, declared),
+                Ok(json @ Json::Object(_)) => take(self, &json, declared),
                 Ok(_) => self.note(key, "it is no JSON object; set aside"),
                 Err(error) => self.note(key, format!("it is no JSON: {error}; set aside")),
             }
@@ -57,10 +71,11 @@ impl Rows {
     }
 
     fn note(&mut self, key: &'static str, message: impl Into<String>) {
-        self.noted.push(Problem::of_source(Source::Row(key), Severity::SetAside, message));
+        self.noted
+            .push(Problem::of_source(Source::Row(key), Severity::SetAside, message));
     }
 
-    fn take_cron_service(&mut self, row: Json, declared: &Merged<'_>) {
+    fn take_cron_service(&mut self, row: &Json, declared: &Merged<'_>) {
         let mut layer = Layer::new(Source::Row(CRON_SERVICE));
         let mut put = |path: Vec<String>, value: &Json, name: String| {
             layer.insert(&path, convert(value));
@@ -69,11 +84,20 @@ impl Rows {
         if let Some(port) = row.get("port") {
             put(path(&["server", "port"]), port, "port".to_owned());
         }
-        let tasks = row.get("tasks").cloned().unwrap_or_else(|| Json::Object(serde_json::Map::new()));
-        let Json::Object(tasks) = tasks else { return self.note(CRON_SERVICE, "`tasks` is no table; set aside") };
+        let tasks = row
+            .get("tasks")
+            .cloned()
+            .unwrap_or_else(|| Json::Object(serde_json::Map::new()));
+        let Json::Object(tasks) = tasks else {
+            return self.note(CRON_SERVICE, "`tasks` is no table; set aside");
+        };
         for (job, task) in &tasks {
             if declared.get(&["jobs", job]).is_none() {
                 self.noted.push(undeclared(CRON_SERVICE, format!("tasks.{job}"), job));
+                continue;
+            }
+            if !task.is_object() {
+                self.note(CRON_SERVICE, format!("`tasks.{job}` is no table; set aside"));
                 continue;
             }
             for (theirs, ours) in [("cronExpression", "schedule"), ("enabled", "enabled")] {
@@ -85,29 +109,30 @@ impl Rows {
         self.layers.push(layer);
     }
 
-    fn take_overrides(&mut self, row: Json, declared: &Merged<'_>) {
+    fn take_overrides(&mut self, row: &Json, declared: &Merged<'_>) {
         let mut layer = Layer::new(Source::Row(CRON_OVERRIDES));
         let Json::Object(sections) = row else { return };
-        for (section, mut value) in sections {
-            if !OVERRIDABLE.contains(&section.as_str()) {
-                let why = format!("`{section}` cannot be overridden from the database, only {}; set aside", OVERRIDABLE.join(" and "));
-                self.note(CRON_OVERRIDES, why);
-                continue;
-            }
-            let Json::Object(table) = &mut value else {
+        for (section, value) in sections {
+            let Json::Object(table) = value else {
                 self.note(CRON_OVERRIDES, format!("`{section}` is no table; set aside"));
                 continue;
             };
-            if section == "jobs" {
-                table.retain(|job, _| {
-                    let known = declared.get(&["jobs", job]).is_some();
-                    if !known {
-                        self.noted.push(undeclared(CRON_OVERRIDES, format!("jobs.{job}"), job));
+            match section.as_str() {
+                "defaults" => layer.insert(&path(&["defaults"]), convert(value)),
+                "jobs" => {
+                    for (job, keys) in table {
+                        if declared.get(&["jobs", job]).is_some() {
+                            layer.insert(&path(&["jobs", job]), convert(keys));
+                        } else {
+                            self.noted.push(undeclared(CRON_OVERRIDES, format!("jobs.{job}"), job));
+                        }
                     }
-                    known
-                });
+                }
+                _ => self.note(
+                    CRON_OVERRIDES,
+                    format!("`{section}` cannot be overridden from the database, only jobs and defaults; set aside"),
+                ),
             }
-            layer.insert(&[section], convert(&value));
         }
         self.layers.push(layer);
     }
@@ -115,7 +140,10 @@ impl Rows {
 
 fn undeclared(row: &'static str, name: String, job: &str) -> Problem {
     let message = format!("no job `{job}` is declared; set aside");
-    Problem { name, ..Problem::of_source(Source::Row(row), Severity::Warning, message) }
+    Problem {
+        name,
+        ..Problem::of_source(Source::Row(row), Severity::Warning, message)
+    }
 }
 
 fn convert(json: &Json) -> Value {
@@ -129,6 +157,10 @@ fn convert(json: &Json) -> Value {
         },
         Json::String(text) => text.clone().into(),
         Json::Array(list) => list.iter().map(convert).collect::<Vec<_>>().into(),
-        Json::Object(table) => table.iter().map(|(key, value)| (key.clone(), convert(value))).collect::<figment::value::Dict>().into(),
+        Json::Object(table) => table
+            .iter()
+            .map(|(key, value)| (key.clone(), convert(value)))
+            .collect::<figment::value::Dict>()
+            .into(),
     }
 }

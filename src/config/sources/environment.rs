@@ -24,37 +24,59 @@ impl std::fmt::Debug for Environment {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        Self(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 }
 
 impl Environment {
     /// Reads the variables of this process.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn of_process() -> Self {
         std::env::vars_os()
-            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.to_string_lossy().into_owned(),
+                    value.to_string_lossy().into_owned(),
+                )
+            })
             .collect()
     }
 
     /// `CRON_CONFIG`, the declaration to use.
     #[must_use]
     pub fn config(&self) -> Option<PathBuf> {
-        self.0.get("CRON_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+        self.0
+            .get("CRON_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
     }
 
     /// `CRON_TOKEN`, what a request must carry.
     #[must_use]
     pub fn token(&self) -> Option<Secret> {
-        self.0.get("CRON_TOKEN").filter(|token| !token.is_empty()).map(|token| Secret::new(token.clone()))
+        self.0
+            .get("CRON_TOKEN")
+            .filter(|token| !token.is_empty())
+            .map(|token| Secret::new(token.clone()))
     }
 
     /// The layer of settings the variables give, and what is wrong with them. `declared` tells the ids there are.
     pub(in crate::config) fn layer(&self, declared: &Merged<'_>) -> (Layer, Vec<Problem>) {
-        let mut reading = Reading { layer: Layer::new(Source::Environment), problems: Vec::new() };
+        let mut reading = Reading {
+            layer: Layer::new(Source::Environment),
+            problems: Vec::new(),
+        };
         reading.take_port(&self.0);
         for (name, value) in &self.0 {
-            let Some(setting) = name.strip_prefix("CRON_").filter(|rest| rest.contains("__")) else { continue };
+            let Some(setting) = name.strip_prefix("CRON_").filter(|rest| rest.contains("__")) else {
+                continue;
+            };
             match path_of(setting, declared) {
                 Ok(path) => reading.put(path, name, value.clone()),
                 Err(why) => reading.refuse(name, why),
@@ -77,7 +99,10 @@ impl Reading {
 
     fn problem(&mut self, name: &str, severity: Severity, message: String) {
         let problem = Problem::of_source(Source::Environment, severity, message);
-        self.problems.push(Problem { name: name.to_owned(), ..problem });
+        self.problems.push(Problem {
+            name: name.to_owned(),
+            ..problem
+        });
     }
 
     fn refuse(&mut self, name: &str, why: String) {
@@ -101,7 +126,9 @@ impl Reading {
             }
             None => {}
         }
-        let Some(text) = variables.get("PORT").filter(|text| !text.is_empty()) else { return };
+        let Some(text) = variables.get("PORT").filter(|text| !text.is_empty()) else {
+            return;
+        };
         match text.trim().parse::<u16>().ok().and_then(|port| port.checked_add(1)) {
             Some(port) => self.put(at, "PORT", port),
             None => self.refuse("PORT", format!("`{text}` is not a port with one after it: a whole number from 0 to 65534 is expected, or set CRON_PORT")),
@@ -112,25 +139,43 @@ impl Reading {
 /// The path in the declaration that `SECTION__KEY` or `SECTION__ID__KEY…` means.
 fn path_of(setting: &str, declared: &Merged<'_>) -> Result<Vec<String>, String> {
     let mut parts = setting.split("__").map(str::to_owned).collect::<Vec<_>>();
-    if parts.iter().any(|part| part.is_empty() || part.chars().any(|c| c.is_ascii_lowercase())) {
+    if parts
+        .iter()
+        .any(|part| part.is_empty() || part.chars().any(|c| c.is_ascii_lowercase()))
+    {
         return Err("a name such as CRON_SERVER__HOST is expected, in upper case".to_owned());
     }
     let section = parts[0].to_lowercase();
     if matches!(section.as_str(), "jobs" | "databases") {
         let ids: Vec<String> = declared.table(&[&section]).into_keys().collect();
-        let matching: Vec<&String> = ids.iter().filter(|id| id.to_uppercase().replace('-', "_") == parts[1]).collect();
+        let matching: Vec<&String> = ids
+            .iter()
+            .filter(|id| id.to_uppercase().replace('-', "_") == parts[1])
+            .collect();
         parts[1] = match matching.as_slice() {
             [id] => (*id).clone(),
-            [] => return Err(format!("no id in [{section}] is written `{}`; declared are {}", parts[1], ids.join(", "))),
+            [] => {
+                return Err(format!(
+                    "no id in [{section}] is written `{}`; declared are {}",
+                    parts[1],
+                    ids.join(", ")
+                ));
+            }
             several => return Err(format!("`{}` may mean several: {several:?}", parts[1])),
         };
         if parts.len() < 3 {
             return Err("the key is missing after the id".to_owned());
         }
-        parts[2..].iter_mut().for_each(|part| *part = part.to_lowercase());
+        lower(&mut parts[2..]);
     } else {
-        parts.iter_mut().for_each(|part| *part = part.to_lowercase());
+        lower(&mut parts);
     }
     parts[0] = section;
     Ok(parts)
+}
+
+fn lower(parts: &mut [String]) {
+    for part in parts {
+        *part = part.to_lowercase();
+    }
 }

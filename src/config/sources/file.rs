@@ -44,9 +44,15 @@ pub(in crate::config) fn read(file: &File) -> Result<Layer, Vec<Problem>> {
         File::Path(path) => std::fs::read(path)
             .map_err(|error| error.to_string())
             .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()))
-            .map_err(|why| vec![Problem::of_source(source.clone(), Severity::Error, format!("cannot be read: {why}"))])?,
+            .map_err(|why| {
+                vec![Problem::of_source(
+                    source.clone(),
+                    Severity::Error,
+                    format!("cannot be read: {why}"),
+                )]
+            })?,
     };
-    let mut layer = parse(source, text)?;
+    let mut layer = parse(source, &text)?;
     if !layer.values.contains_key("databases") {
         // The one database everyone has, unless the declaration names its own.
         let path = ["databases", "duplistatus", "path"].map(str::to_owned);
@@ -59,18 +65,18 @@ pub(in crate::config) fn read(file: &File) -> Result<Layer, Vec<Problem>> {
 ///
 /// # Errors
 /// Every place at which it is no TOML.
-pub(in crate::config) fn parse(source: Source, text: String) -> Result<Layer, Vec<Problem>> {
-    let (table, errors) = DeTable::parse_recoverable(&text);
+pub(in crate::config) fn parse(source: Source, text: &str) -> Result<Layer, Vec<Problem>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let problem = |error: &toml::de::Error| Problem {
-            place: error.span().map(|span| line_and_column(&text, span.start)),
+            place: error.span().map(|span| line_and_column(text, span.start)),
             ..Problem::of_source(source.clone(), Severity::Error, error.message().trim_end())
         };
         return Err(errors.iter().map(problem).collect());
     }
     let mut layer = Layer::new(source);
     layer.values = read_table(table.get_ref(), &mut Vec::new(), &mut layer.spans);
-    layer.text.clone_from(&text);
+    text.clone_into(&mut layer.text);
     Ok(layer)
 }
 
@@ -87,7 +93,13 @@ fn read_table(table: &DeTable<'_>, path: &mut Vec<String>, spans: &mut Spans) ->
     for (key, value) in table {
         let name = key.get_ref().to_string();
         path.push(name.clone());
-        spans.insert(path.clone(), Span { key: key.span(), value: span_of(key, value) });
+        spans.insert(
+            path.clone(),
+            Span {
+                key: key.span(),
+                value: span_of(key, value),
+            },
+        );
         dict.insert(name, convert(value.get_ref(), path, spans));
         path.pop();
     }
@@ -95,7 +107,11 @@ fn read_table(table: &DeTable<'_>, path: &mut Vec<String>, spans: &mut Spans) ->
 }
 
 fn span_of<K>(key: &Spanned<K>, value: &Spanned<DeValue<'_>>) -> Range<usize> {
-    if value.get_ref().is_table() { key.span() } else { value.span() }
+    if value.get_ref().is_table() {
+        key.span()
+    } else {
+        value.span()
+    }
 }
 
 fn convert(value: &DeValue<'_>, path: &mut Vec<String>, spans: &mut Spans) -> Value {
@@ -108,7 +124,11 @@ fn convert(value: &DeValue<'_>, path: &mut Vec<String>, spans: &mut Spans) -> Va
         DeValue::Float(number) => number.as_str().parse::<f64>().unwrap_or(f64::NAN).into(),
         DeValue::Boolean(flag) => (*flag).into(),
         DeValue::Datetime(at) => at.to_string().into(),
-        DeValue::Array(list) => list.iter().map(|value| convert(value.get_ref(), path, &mut Spans::new())).collect::<Vec<_>>().into(),
+        DeValue::Array(list) => list
+            .iter()
+            .map(|value| convert(value.get_ref(), path, &mut Spans::new()))
+            .collect::<Vec<_>>()
+            .into(),
         DeValue::Table(table) => read_table(table, path, spans).into(),
     }
 }
@@ -125,8 +145,11 @@ mod tests {
     #[test]
     fn every_syntax_error_is_told_with_its_place() {
         let text = "[server]\nport = = 1\nhost = \"x\nstate = [1,\n";
-        let problems = parse(Source::File("jobs.toml".to_owned()), text.to_owned()).unwrap_err();
+        let problems = parse(Source::File("jobs.toml".to_owned()), text).unwrap_err();
         let places: Vec<_> = problems.iter().filter_map(|problem| problem.place).collect();
-        assert!(places.contains(&(2, 8)) && places.iter().any(|place| place.0 == 3), "{problems:?}");
+        assert!(
+            places.contains(&(2, 8)) && places.iter().any(|place| place.0 == 3),
+            "{problems:?}"
+        );
     }
 }

@@ -46,5 +46,5 @@ fn port_layer(source: Source, port: u16) -> Layer {
 /// The settings that lie under every declaration.
 pub(super) fn built_in() -> Layer {
     // A test reads it, so that it cannot be broken in a build that is used.
-    file::parse(Source::BuiltIn, include_str!("built_in.toml").to_owned()).unwrap_or_else(|_| Layer::new(Source::BuiltIn))
+    file::parse(Source::BuiltIn, include_str!("built_in.toml")).unwrap_or_else(|_| Layer::new(Source::BuiltIn))
 }

@@ -1,0 +1,63 @@
+//! The file of the state database: made where it is missing, refused where it is not ours.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::sqlite::{Unusable, describe};
+
+const SCHEMA: &str = include_str!("state.sql");
+const SCHEMA_VERSION: i64 = 1;
+/// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// Opens the state database at `path`, making it and its folder where they are missing.
+///
+/// # Errors
+/// When it cannot be made or opened, or belongs to another program.
+pub(super) fn open(path: &Path) -> Result<Connection, Unusable> {
+    let unusable = |why: String| Unusable {
+        path: path.to_owned(),
+        why,
+    };
+    if path.is_dir() {
+        return Err(unusable("is a folder, not a database".to_owned()));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| unusable(format!("its folder cannot be made: {error}")))?;
+    }
+    prepare(path)
+        .map_err(|error| unusable(describe(&error)))?
+        .map_err(unusable)
+}
+
+/// The opened database with its schema in place, or why it is not ours to use.
+fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "cache_size", -512)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (version, tables) {
+        (0, 0) => {
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+            ))?;
+        }
+        (SCHEMA_VERSION, _) => {}
+        (0, _) => {
+            return Ok(Err(
+                "belongs to another program; state.path must name a file of its own".to_owned(),
+            ));
+        }
+        (newer, _) => {
+            return Ok(Err(format!(
+                "was written by another version of this program (schema {newer})"
+            )));
+        }
+    }
+    Ok(Ok(connection))
+}
