@@ -11,17 +11,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Context;
 use super::head::{self, Head, LONGEST_HEAD, Refused};
 use super::inner::Inner;
 
-/// Connections served at one time.
-const SEATS: u32 = 32;
+/// Connections served at one time, where there are descriptors enough.
+const SEATS: u64 = 32;
+/// Descriptors one connection may need: its own, three to the inner server, and a database's.
+const DESCRIPTORS_PER_SEAT: u64 = 8;
+/// Descriptors that the rest of the service needs.
+const OTHER_DESCRIPTORS: u64 = 32;
 /// How long a client may take to send its request, and to take each part of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last answers may take when the service ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How often a lasting trouble is told.
+const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
+/// How much of a refused request is taken in.
+const MOST_DRAINED: u64 = 1024 * 1024;
 /// The pause after a connection could not be accepted, for one because no descriptor is free.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -81,9 +90,11 @@ impl Listeners {
 /// # Errors
 /// When the inner server cannot be set up.
 pub async fn serve(listeners: Listeners, context: Context, end: oneshot::Receiver<()>) -> io::Result<()> {
+    let places = places();
+    let seats = Arc::new(Semaphore::new(places as usize));
     let door = Arc::new(Door {
         inner: Inner::start(context)?,
-        seats: Arc::new(Semaphore::new(SEATS as usize)),
+        seats,
     });
     let mut accepting = JoinSet::new();
     for listener in listeners.listeners {
@@ -91,9 +102,18 @@ pub async fn serve(listeners: Listeners, context: Context, end: oneshot::Receive
     }
     let _ = end.await;
     accepting.abort_all();
-    let everyone_gone = door.seats.acquire_many(SEATS);
+    let everyone_gone = door.seats.acquire_many(places);
     let _ = tokio::time::timeout(LAST_ANSWERS, everyone_gone).await;
     Ok(())
+}
+
+/// How many seats the process's limit of descriptors leaves, at least one.
+fn places() -> u32 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
+    let places = (limit.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_SEAT).clamp(1, SEATS);
+    u32::try_from(places).unwrap_or(1)
 }
 
 struct Door {
@@ -102,21 +122,18 @@ struct Door {
 }
 
 async fn accept(listener: TcpListener, door: Arc<Door>) {
-    let mut quiet = false;
+    let mut warned: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((client, _)) => {
-                quiet = false;
-                match Arc::clone(&door.seats).try_acquire_owned() {
-                    Ok(seat) => drop(tokio::spawn(attend(client, Arc::clone(&door), seat))),
-                    Err(_) => turn_away(&client),
-                }
-            }
+            Ok((client, _)) => match Arc::clone(&door.seats).try_acquire_owned() {
+                Ok(seat) => drop(tokio::spawn(attend(client, Arc::clone(&door), seat))),
+                Err(_) => turn_away(&client),
+            },
             Err(error) => {
-                if !quiet {
+                if warned.is_none_or(|at| at.elapsed() > BETWEEN_WARNINGS) {
                     tracing::warn!("connections cannot be accepted for now: {error}");
+                    warned = Some(Instant::now());
                 }
-                quiet = true;
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -196,9 +213,8 @@ async fn refuse(client: &mut TcpStream, refused: Refused) {
     let _ = tokio::time::timeout(PATIENCE, client.write_all(&answer)).await;
     let _ = client.shutdown().await;
     // What is still on its way is taken in, or else the reset would take our answer back from the client.
-    let mut rest = [0; 4096];
-    let drain = async { while matches!(client.read(&mut rest).await, Ok(length) if length > 0) {} };
-    let _ = tokio::time::timeout(BREATH, drain).await;
+    let mut rest = client.take(MOST_DRAINED);
+    let _ = tokio::time::timeout(BREATH, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 fn refusal((status, why): Refused) -> Vec<u8> {

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,10 +16,23 @@ use super::{Answer, Context, Request, routes};
 
 /// The inner server, as the front door reaches it.
 pub(super) struct Inner {
-    /// The folder, closed to others, that holds the socket.
-    _folder: TempDir,
-    socket: PathBuf,
-    server: Arc<Mutex<Arc<Server>>>,
+    current: Arc<Mutex<Arc<Generation>>>,
+    /// The folder, closed to others, that holds the sockets.
+    _folder: Arc<TempDir>,
+}
+
+/// One server. Fields are dropped in this order: the server wakes its accepting thread through the socket.
+struct Generation {
+    server: Server,
+    socket: SocketFile,
+}
+
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Inner {
@@ -28,48 +41,51 @@ impl Inner {
     /// # Errors
     /// When no socket can be made.
     pub(super) fn start(context: Context) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?;
-        let socket = folder.path().join("http");
-        let server = Arc::new(Mutex::new(Arc::new(listen(&socket)?)));
+        let folder = Arc::new(tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?);
+        let current = Arc::new(Mutex::new(Arc::new(Generation::new(&folder, 0)?)));
         let inner = Self {
-            _folder: folder,
-            socket: socket.clone(),
-            server: Arc::clone(&server),
+            current: Arc::clone(&current),
+            _folder: Arc::clone(&folder),
         };
         thread::Builder::new()
             .name("http".to_owned())
-            .spawn(move || keep_serving(&socket, &server, &context))?;
+            .spawn(move || keep_serving(&folder, &current, &context))?;
         Ok(inner)
     }
 
-    /// A connection to the server. One that is refused has the server set up anew.
+    /// A connection to the server. One that nobody takes has the server set up anew.
     ///
     /// # Errors
-    /// When the server does not take connections now.
+    /// When there is no server now, or no descriptor is free.
     pub(super) async fn connect(&self) -> io::Result<UnixStream> {
-        let connected = UnixStream::connect(&self.socket).await;
-        if connected.is_err() {
-            // Should its accepting thread be gone without a word, this wakes the one that waits for requests.
-            self.server.lock().unwrap_or_else(PoisonError::into_inner).unblock();
-        }
-        connected
+        let generation = Arc::clone(&lock(&self.current));
+        UnixStream::connect(&generation.socket.0).await.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                // Its accepting thread is gone, perhaps without a word: this wakes the one that waits for requests.
+                generation.server.unblock();
+            }
+        })
     }
 }
 
-fn listen(socket: &PathBuf) -> io::Result<Server> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+impl Generation {
+    fn new(folder: &TempDir, number: u64) -> io::Result<Self> {
+        let socket = SocketFile(folder.path().join(number.to_string()));
+        let server = Server::from_listener(UnixListener::bind(&socket.0)?, None).map_err(io::Error::other)?;
+        Ok(Self { server, socket })
     }
-    Server::from_listener(UnixListener::bind(socket)?, None).map_err(io::Error::other)
+}
+
+fn lock(current: &Mutex<Arc<Generation>>) -> MutexGuard<'_, Arc<Generation>> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes requests for ever, setting the server up anew whenever it gives none any more.
-fn keep_serving(socket: &PathBuf, shared: &Mutex<Arc<Server>>, context: &Context) {
+fn keep_serving(folder: &TempDir, current: &Mutex<Arc<Generation>>, context: &Context) {
     const PAUSE: Duration = Duration::from_millis(100);
-    loop {
-        let server = Arc::clone(&shared.lock().unwrap_or_else(PoisonError::into_inner));
-        while let Ok(request) = server.recv() {
+    for number in 1.. {
+        let generation = Arc::clone(&lock(current));
+        while let Ok(request) = generation.server.recv() {
             let context = context.clone();
             // The front door has few seats, so there are few threads. A request that gets none is dropped, which
             // its client sees as a connection closed.
@@ -78,13 +94,13 @@ fn keep_serving(socket: &PathBuf, shared: &Mutex<Arc<Server>>, context: &Context
                 .spawn(move || answer(request, &context));
         }
         tracing::warn!("the inner HTTP server stopped; it is set up anew");
-        loop {
+        let fresh = loop {
             thread::sleep(PAUSE);
-            if let Ok(fresh) = listen(socket) {
-                *shared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
-                break;
+            if let Ok(fresh) = Generation::new(folder, number) {
+                break fresh;
             }
-        }
+        };
+        *lock(current) = Arc::new(fresh);
     }
 }
 

@@ -1,0 +1,24 @@
+//! What the program promises, tested through its real door: the binary, a real socket, a real database. Only the
+//! engine's own tests build it in, to hold its clock.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on must fail"
+)]
+
+mod support;
+
+mod architecture;
+mod attacks;
+mod clients;
+mod control;
+mod databases;
+mod declarations;
+mod engine;
+mod examples;
+mod guard;
+mod interruption;
+mod layering;
+mod recordings;
+mod reloading;
+mod supervision;

@@ -1,0 +1,21 @@
+//! A folder with a database in it, the service running there, and calls of it.
+
+pub(crate) mod service;
+pub(crate) mod workplace;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use service::Service;
+pub(crate) use workplace::Workplace;
+
+/// Looks until `found` gives something; fails after ten seconds, which only a broken program takes.
+pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        if let Some(value) = found() {
+            return value;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("waited in vain: {what}");
+}

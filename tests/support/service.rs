@@ -1,0 +1,246 @@
+//! The running service: started on a free port, called over HTTP, ended with the test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Workplace, eventually};
+
+pub(crate) struct Service {
+    child: Child,
+    pub port: u16,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// A service to be started: variables, arguments, the time it believes in.
+pub(crate) struct Started<'a> {
+    place: &'a Workplace,
+    command: Command,
+    port: bool,
+}
+
+impl Workplace {
+    /// Starts the service here with nothing special about it.
+    pub(crate) fn start(&self) -> Service {
+        self.service().start()
+    }
+
+    /// A service to be started here.
+    pub(crate) fn service(&self) -> Started<'_> {
+        Started {
+            place: self,
+            command: self.command(),
+            port: true,
+        }
+    }
+}
+
+impl Started<'_> {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn arg(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Leaves the port to the other sources.
+    pub(crate) fn port_as_declared(mut self) -> Self {
+        self.port = false;
+        self
+    }
+
+    /// Runs under a shell that first says `limits`.
+    pub(crate) fn limited(mut self, limits: &str) -> Self {
+        let mut shell = self.place.command();
+        shell.program_of(
+            "sh",
+            &["-c", &format!("{limits}; exec \"$0\" \"$@\""), super::workplace::BINARY],
+        );
+        self.command = shell;
+        self
+    }
+
+    /// Has the service believe that it started at `time`, such as `2026-11-20 12:30:00` in UTC.
+    pub(crate) fn at(self, time: &str) -> Self {
+        let library = [
+            "/usr/lib/x86_64-linux-gnu",
+            "/usr/lib/aarch64-linux-gnu",
+            "/usr/lib64",
+            "/usr/lib",
+        ]
+        .map(|folder| format!("{folder}/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .expect("libfaketime is missing; tests/run installs it");
+        // Timers go by the monotonic clock, which must not jump.
+        self.env("LD_PRELOAD", &library)
+            .env("FAKETIME", &format!("@{time}"))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("TZ", "UTC")
+    }
+
+    pub(crate) fn start(mut self) -> Service {
+        if self.port {
+            self.command.args(["--port", "0"]);
+        }
+        let mut child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().unwrap(), &log);
+        collect(child.stderr.take().unwrap(), &log);
+        let mut service = Service { child, port: 0, log };
+        service.port = eventually("the service to listen", || {
+            if let Some(status) = service.child.try_wait().unwrap() {
+                panic!("the service ended with {status}:\n{}", service.log().join("\n"));
+            }
+            let listening = service.log().into_iter().find(|line| line.contains("listening on"))?;
+            let line: Value = serde_json::from_str(&listening).unwrap();
+            Some(u16::try_from(line["port"].as_u64().unwrap()).unwrap())
+        });
+        service
+    }
+}
+
+trait ProgramOf {
+    fn program_of(&mut self, program: &str, arguments: &[&str]);
+}
+
+impl ProgramOf for Command {
+    /// Has another program run in the same folder with the same variables.
+    fn program_of(&mut self, program: &str, arguments: &[&str]) {
+        let mut other = Command::new(program);
+        other.args(arguments);
+        if let Some(folder) = self.get_current_dir() {
+            other.current_dir(folder);
+        }
+        for (name, value) in self.get_envs() {
+            match value {
+                Some(value) => other.env(name, value),
+                None => other.env_remove(name),
+            };
+        }
+        *self = other;
+    }
+}
+
+fn collect(from: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            log.lock().unwrap().push(line);
+        }
+    });
+}
+
+impl Service {
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The line of the log that holds `text`, once it is there.
+    pub(crate) fn logged(&self, text: &str) -> String {
+        eventually(&format!("`{text}` in the log"), || {
+            self.log().into_iter().find(|line| line.contains(text))
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
+        self.call("GET", path, &[])
+    }
+
+    pub(crate) fn post(&self, path: &str) -> (u16, Value) {
+        self.call("POST", path, &[])
+    }
+
+    /// Makes a call with the given headers besides Host, which may be given too.
+    pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            head += &format!("Host: localhost:{}\r\n", self.port);
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        self.send(format!("{head}\r\n").as_bytes()).expect("an answer")
+    }
+
+    /// Sends bytes as they are and reads the answer; `None` where there is none.
+    pub(crate) fn send(&self, bytes: &[u8]) -> Option<(u16, Value)> {
+        let mut stream = self.connect();
+        stream.write_all(bytes).ok()?;
+        read_answer(&mut stream)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        stream
+    }
+
+    pub(crate) fn health(&self) -> Value {
+        self.get("/health").1
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the service to end", || self.child.try_wait().unwrap())
+    }
+
+    /// Ends the service as a system does.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The figure `field` of the process's status, in kB.
+    pub(crate) fn memory_kb(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads an answer to its end.
+pub(crate) fn read_answer(stream: &mut TcpStream) -> Option<(u16, Value)> {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).unwrap_or(Value::Null)))
+}
