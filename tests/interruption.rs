@@ -1,1 +1,105 @@
-//! x
+//! Runs that are cut off: by their timeout, by the end of the service, by a kill.
+
+use serde_json::json;
+
+use crate::support::{Service, Workplace, eventually};
+
+/// A cleanup of many rows that takes a while for each.
+const SLOW: &str = r#"
+[server]
+shutdown_grace = "300ms"
+[jobs.slow]
+schedule = "0 0 1 1 *"
+timeout = "TIMEOUT"
+[jobs.slow.cleanup]
+delete_from = "audit_log"
+where = "(WITH RECURSIVE n (i) AS (SELECT audit_log.id UNION ALL SELECT i + 1 FROM n LIMIT 2000000) SELECT count(*) FROM n) > 0"
+"#;
+
+fn place(timeout: &str) -> Workplace {
+    let place = Workplace::new();
+    place.write("jobs.toml", &SLOW.replace("TIMEOUT", timeout));
+    for _ in 0..200 {
+        place.audit("2020-01-01 00:00:00", "old");
+    }
+    place
+}
+
+fn last_run(service: &Service) -> serde_json::Value {
+    service.get("/api/schedules/executions").1["executions"][0].clone()
+}
+
+fn is_whole(place: &Workplace) {
+    let check: String = place
+        .database()
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(
+        (check.as_str(), place.count("audit_log")),
+        ("ok", 200),
+        "nothing is half deleted"
+    );
+}
+
+#[test]
+fn a_timeout_really_ends_the_statement() {
+    let place = place("300ms");
+    let service = place.start();
+    let (_, body) = service.post("/trigger/slow");
+    assert_eq!(
+        body["message"],
+        "not done within 300ms, its timeout; what was not committed is undone"
+    );
+    assert_eq!(last_run(&service)["status"], "timed_out");
+    is_whole(&place);
+}
+
+#[test]
+fn the_end_of_the_service_interrupts_what_outlasts_its_grace() {
+    let place = place("1h");
+    let service = place.start();
+    service.post("/trigger/slow?wait=false");
+    assert_eq!(service.terminate().code(), Some(0));
+    is_whole(&place);
+    let last = last_run(&place.start());
+    assert_eq!(
+        (&last["status"], &last["error"]),
+        (&json!("interrupted"), &json!("the service ended during this run"))
+    );
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let place = place("1h");
+    place.write("jobs.toml", &SLOW.replace("TIMEOUT", "1h").replace("300ms", "1h"));
+    let mut service = place.start();
+    service.post("/trigger/slow?wait=false");
+    service.signal("TERM");
+    service.logged("ending");
+    assert_eq!(service.post("/trigger/slow").0, 503, "no new work is taken");
+    service.signal("TERM");
+    assert_eq!(service.wait().code(), Some(130));
+    is_whole(&place);
+}
+
+#[test]
+fn a_kill_during_a_cleanup_loses_nothing_and_is_told_at_the_next_start() {
+    let place = place("1h");
+    let service = place.start();
+    service.post("/trigger/slow?wait=false");
+    eventually("the cleanup to hold the lock", || {
+        let other = place.database();
+        other.busy_timeout(std::time::Duration::ZERO).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err().then_some(())
+    });
+    service.kill();
+    is_whole(&place);
+    let service = place.start();
+    let last = last_run(&service);
+    assert_eq!((&last["job"], &last["status"]), (&json!("slow"), &json!("interrupted")));
+    assert_eq!(
+        service.health()["errors"],
+        json!({ "slow": "the service ended during this run" })
+    );
+    assert_eq!(service.get("/api/schedules").1["jobs"][0]["running"], false);
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{BAD_INPUT, Common, Exit, FAILED, RunOptions, demo, log, path_of};
+use super::{Common, Exit, FAILED, RunOptions, demo, log, path_of};
 use crate::config::{self, File, Loaded, Sources};
 use crate::engine::{Clock, Engine, Setup};
 use crate::http::{self, Context, Listeners};
@@ -134,7 +134,7 @@ fn lock(state: &Path) -> Result<Option<LockFile>, Exit> {
     };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Exit::new(
-            BAD_INPUT,
+            FAILED,
             format!(
                 "another duplistatus-cron uses {}; state.path must name a file of its own",
                 state.display()

@@ -91,8 +91,10 @@ impl Layers {
         Self::over(vec![sources::built_in(), file], sources)
     }
 
+    /// What is left where the file is no good: the shipped declaration stands in for it.
     fn without_file(sources: &Sources) -> Result<Self, Problems> {
-        Self::over(vec![sources::built_in()], sources)
+        let shipped = sources::file::read(&File::Shipped).map_err(Problems)?;
+        Self::over(vec![sources::built_in(), shipped], sources)
     }
 
     fn over(mut all: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {

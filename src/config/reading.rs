@@ -46,14 +46,15 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// The path an error speaks of; for a key that is unknown or missing, figment stops at its table.
+/// The path an error speaks of; for a key that is unknown or missing, figment may stop at its table.
 fn place_of(error: &Error) -> Vec<String> {
     let mut at = error.path.clone();
-    match &error.kind {
-        Kind::UnknownField(name, _) => at.push(name.clone()),
-        Kind::MissingField(name) => at.push(name.to_string()),
-        _ => {}
-    }
+    let key = match &error.kind {
+        Kind::UnknownField(name, _) => Some(name.clone()),
+        Kind::MissingField(name) => Some(name.to_string()),
+        _ => None,
+    };
+    at.extend(key.filter(|key| error.path.last() != Some(key)));
     at
 }
 

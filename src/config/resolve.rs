@@ -12,6 +12,7 @@ use super::merged::{Merged, path};
 use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{read, unknown_key};
+use super::sources::built_in;
 use crate::values::{DatabaseId, Secret};
 
 /// Makes the plan, as far as the problems it gives allow.
@@ -55,7 +56,8 @@ impl Resolver<'_> {
         let default_database = defaults
             .as_ref()
             .and_then(|defaults| self.default_database(defaults, &databases));
-        let defaults = defaults?;
+        // Where they cannot be read, the jobs are checked all the same, so that every problem is told at once.
+        let defaults = defaults.or_else(Self::built_in_defaults)?;
         let context = JobContext {
             defaults,
             default_database: default_database.clone(),
@@ -74,6 +76,15 @@ impl Resolver<'_> {
             default_database: default_database?,
             jobs,
         })
+    }
+
+    fn built_in_defaults() -> Option<declaration::Defaults> {
+        let layers = [built_in()];
+        Resolver {
+            merged: &Merged::new(&layers),
+            problems: Vec::new(),
+        }
+        .section("defaults")
     }
 
     fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {

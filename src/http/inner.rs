@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::{Answer, Context, Request, routes};
 pub(super) struct Inner {
     current: Arc<Mutex<Arc<Generation>>>,
     /// The folder, closed to others, that holds the sockets.
-    _folder: Arc<TempDir>,
+    _folder: TempDir,
 }
 
 /// One server. Fields are dropped in this order: the server wakes its accepting thread through the socket.
@@ -41,15 +41,16 @@ impl Inner {
     /// # Errors
     /// When no socket can be made.
     pub(super) fn start(context: Context) -> io::Result<Self> {
-        let folder = Arc::new(tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?);
-        let current = Arc::new(Mutex::new(Arc::new(Generation::new(&folder, 0)?)));
+        let folder = tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?;
+        let path = folder.path().to_owned();
+        let current = Arc::new(Mutex::new(Arc::new(Generation::new(&path, 0)?)));
         let inner = Self {
             current: Arc::clone(&current),
-            _folder: Arc::clone(&folder),
+            _folder: folder,
         };
         thread::Builder::new()
             .name("http".to_owned())
-            .spawn(move || keep_serving(&folder, &current, &context))?;
+            .spawn(move || keep_serving(&path, &current, &context))?;
         Ok(inner)
     }
 
@@ -69,8 +70,8 @@ impl Inner {
 }
 
 impl Generation {
-    fn new(folder: &TempDir, number: u64) -> io::Result<Self> {
-        let socket = SocketFile(folder.path().join(number.to_string()));
+    fn new(folder: &Path, number: u64) -> io::Result<Self> {
+        let socket = SocketFile(folder.join(number.to_string()));
         let server = Server::from_listener(UnixListener::bind(&socket.0)?, None).map_err(io::Error::other)?;
         Ok(Self { server, socket })
     }
@@ -81,7 +82,7 @@ fn lock(current: &Mutex<Arc<Generation>>) -> MutexGuard<'_, Arc<Generation>> {
 }
 
 /// Takes requests for ever, setting the server up anew whenever it gives none any more.
-fn keep_serving(folder: &TempDir, current: &Mutex<Arc<Generation>>, context: &Context) {
+fn keep_serving(folder: &Path, current: &Mutex<Arc<Generation>>, context: &Context) {
     const PAUSE: Duration = Duration::from_millis(100);
     for number in 1.. {
         let generation = Arc::clone(&lock(current));

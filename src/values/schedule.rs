@@ -20,14 +20,14 @@ struct Expression {
 #[derive(Clone, PartialEq)]
 pub struct Schedule(Vec<Expression>);
 
-/// The names and highest values of the fields, seconds first.
-const FIELDS: [(&str, u32); 6] = [
-    ("second", 59),
-    ("minute", 59),
-    ("hour", 23),
-    ("day of month", 31),
-    ("month", 12),
-    ("day of week", 7),
+/// The names of the fields, seconds first, with the lowest and the highest value.
+const FIELDS: [(&str, u32, u32); 6] = [
+    ("second", 0, 59),
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of month", 1, 31),
+    ("month", 1, 12),
+    ("day of week", 0, 7),
 ];
 
 impl Schedule {
@@ -87,16 +87,16 @@ fn check_fields(text: &str) -> Result<(), String> {
             fields.len()
         ));
     }
-    for (field, (name, highest)) in fields.iter().zip(&FIELDS[FIELDS.len() - fields.len()..]) {
+    for (field, (name, lowest, highest)) in fields.iter().zip(&FIELDS[FIELDS.len() - fields.len()..]) {
         for item in field.split(',') {
-            check_item(item, *highest).map_err(|why| format!("{why} in the {name} field `{field}`"))?;
+            check_item(item, *lowest, *highest).map_err(|why| format!("{why} in the {name} field `{field}`"))?;
         }
     }
     Ok(())
 }
 
 /// One item of a field's list: `*`, a value or a range, perhaps with a step.
-fn check_item(item: &str, highest: u32) -> Result<(), String> {
+fn check_item(item: &str, lowest: u32, highest: u32) -> Result<(), String> {
     if item.is_empty() {
         return Err("an empty place between commas".to_owned());
     }
@@ -118,6 +118,11 @@ fn check_item(item: &str, highest: u32) -> Result<(), String> {
         let nearest = word.ends_with(['L', 'l', 'W', 'w']);
         if digits > 2 || (letters > 0 && digits > 0 && !nearest) {
             return Err(format!("`{word}` is neither a number nor a name"));
+        }
+        if let Ok(number) = word.parse::<u32>()
+            && !(lowest..=highest).contains(&number)
+        {
+            return Err(format!("{number} is not between {lowest} and {highest}"));
         }
     }
     Ok(())
@@ -213,7 +218,8 @@ mod tests {
             ("* */0 * * *", "hour"),
             ("0 0 1 JAN2 *", "month"),
             ("00 000 01 * *", "hour"),
-            ("61 * * * *", "61 * * * *"),
+            ("61 * * * *", "61 is not between 0 and 59 in the minute field"),
+            ("0 0 0 * *", "day of month"),
             ("0 0 31 2 *", "never comes"),
             ("@sometimes", "@sometimes"),
             ("every day at two o clock", "every"),

@@ -45,11 +45,6 @@ impl Started<'_> {
         self
     }
 
-    pub(crate) fn arg(mut self, argument: &str) -> Self {
-        self.command.arg(argument);
-        self
-    }
-
     /// Leaves the port to the other sources.
     pub(crate) fn port_as_declared(mut self) -> Self {
         self.port = false;
@@ -170,13 +165,15 @@ impl Service {
 
     /// Makes a call with the given headers besides Host, which may be given too.
     pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Value) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\n");
-        if !headers.iter().any(|(name, _)| *name == "Host") {
-            head += &format!("Host: localhost:{}\r\n", self.port);
-        }
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
+        let host = ("Host", format!("localhost:{}", self.port));
+        let given = headers.iter().map(|&(name, value)| (name, value.to_owned()));
+        let own_host = (!headers.iter().any(|(name, _)| *name == "Host")).then_some(host);
+        let lines: String = own_host
+            .into_iter()
+            .chain(given)
+            .flat_map(|(name, value)| [name.to_owned(), ": ".to_owned(), value, "\r\n".to_owned()])
+            .collect();
+        let head = format!("{method} {path} HTTP/1.1\r\n{lines}");
         self.send(format!("{head}\r\n").as_bytes()).expect("an answer")
     }
 
