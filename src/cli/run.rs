@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{Common, Exit, FAILED, RunOptions, demo, log, path_of};
 use crate::config::{self, File, Loaded, Sources};
 use crate::engine::{Clock, Engine, Setup};
-use crate::http::{self, Context, Listeners};
+use crate::http::{self, Context, FoundGood, Listeners};
 use crate::signals;
 use crate::watch::Watch;
 
@@ -69,6 +69,7 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
         engine: inbox.clone(),
         server,
         state: plan.state.path.clone(),
+        databases: FoundGood::default(),
         runtime: tokio::runtime::Handle::current(),
     };
     tracing::info!(

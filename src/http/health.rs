@@ -1,6 +1,10 @@
 //! `GET /health`: the four fields the web application knows, then how the service really is.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
@@ -19,7 +23,7 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
         return Answer { status: 503, body };
     };
     let failing: Vec<String> = report.state_error.iter().cloned().collect();
-    let degraded = degradations(&report);
+    let degraded = degradations(&report, &context.databases);
     let status = match (failing.is_empty(), degraded.is_empty()) {
         (false, _) => "failing",
         (true, false) => "degraded",
@@ -72,8 +76,12 @@ fn config(report: &Report) -> Value {
 }
 
 /// Everything that is not as it should be, though the service does its work.
-fn degradations(report: &Report) -> Vec<String> {
-    let mut reasons: Vec<String> = report.databases.iter().filter_map(|path| trouble_with(path)).collect();
+fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
+    let mut reasons: Vec<String> = report
+        .databases
+        .iter()
+        .filter_map(|path| databases.trouble_with(path))
+        .collect();
     reasons.extend(report.overrides_error.clone().filter(|error| !reasons.contains(error)));
     let in_force = report
         .config
@@ -99,6 +107,32 @@ fn degradations(report: &Report) -> Vec<String> {
     reasons
 }
 
-fn trouble_with(database: &Path) -> Option<String> {
-    open_read(database).err().map(|unusable| unusable.to_string())
+/// Databases that were found good, by what their files looked like then: one that has not changed since is not
+/// opened again for every request.
+#[derive(Clone, Debug, Default)]
+pub struct FoundGood(Arc<Mutex<HashMap<PathBuf, Stamp>>>);
+
+/// What tells a file that was replaced, written or given other permissions.
+type Stamp = (u64, u64, u32, Option<SystemTime>);
+
+impl FoundGood {
+    fn trouble_with(&self, database: &Path) -> Option<String> {
+        let stamp = std::fs::metadata(database)
+            .ok()
+            .map(|found| (found.ino(), found.len(), found.mode(), found.modified().ok()));
+        let mut good = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamp.is_some() && good.get(database) == stamp.as_ref() {
+            return None;
+        }
+        match (open_read(database), stamp) {
+            (Err(unusable), _) => {
+                good.remove(database);
+                Some(unusable.to_string())
+            }
+            (Ok(_), stamp) => {
+                good.extend(stamp.map(|stamp| (database.to_owned(), stamp)));
+                None
+            }
+        }
+    }
 }

@@ -23,6 +23,7 @@ use crate::config::Server;
 use crate::engine::{Command, Inbox};
 
 pub use front_door::{Listeners, serve};
+pub use health::FoundGood;
 
 /// How long the engine may take to answer what needs no run before it counts as stuck.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ pub struct Context {
     pub server: watch::Receiver<Server>,
     /// The state database, for reading the history.
     pub state: PathBuf,
+    /// The databases that `/health` has found good.
+    pub databases: FoundGood,
     /// The runtime that the engine's answers come from.
     pub runtime: Handle,
 }
