@@ -1,7 +1,7 @@
 //! HTTP: a bounded front door on TCP, `tiny_http` behind it on a private socket, and the routes.
 //!
-//! client -> [`front_door`] (whole, well-formed, small requests only) -> [`inner`] (`tiny_http`, a thread a request)
-//! -> [`guard`] (who may ask) -> [`routes`] (one row an endpoint) -> engine.
+//! client -> `front_door` (whole, well-formed, small requests only) -> `inner` (`tiny_http`, a thread a request)
+//! -> `guard` (who may ask) -> `routes` (one row an endpoint) -> engine.
 
 pub mod front_door;
 mod guard;
