@@ -106,12 +106,14 @@ impl Resolver<'_> {
             self.problems.extend(extra);
         }
         let mut action = None;
+        let before = self.problems.len();
         for kind in kinds.drain(..) {
             let Some(keys) = job.remove(kind) else { continue };
             let keys = Value::from(Dict::from([(kind.to_owned(), keys)]));
             action = read(self.merged, at, keys, &mut self.problems);
         }
-        (Value::Dict(tag, job), action)
+        // What follows from a value that is no good is no news: the rules are checked once it is mended.
+        (Value::Dict(tag, job), action.filter(|_| self.problems.len() == before))
     }
 
     fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<PathBuf> {

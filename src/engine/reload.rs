@@ -161,7 +161,7 @@ impl Engine {
         let answer = match loaded {
             Ok(loaded) => self.apply(loaded, cause, now),
             Err(Problems(problems)) => {
-                for problem in &problems {
+                for problem in problems.iter().filter(|problem| problem.severity.is_error()) {
                     tracing::error!(cause = cause.as_str(), "reload refused: {problem}");
                 }
                 Reloaded::Refused { problems }
