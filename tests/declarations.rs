@@ -152,6 +152,10 @@ fn problems_between_keys_and_sections_are_found() {
             "jobs.tidy.cleanup.where: it is empty",
         ),
         (
+            &format!("{}retention = \"9\"\n", ONE_JOB.replace("datetime('now')", ":cutoff")),
+            "jobs.tidy.cleanup.retention: `9` is not a duration",
+        ),
+        (
             "[server]\ntoken_file = \"nothing\"\n",
             "server.token_file: nothing cannot be read",
         ),
