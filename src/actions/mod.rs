@@ -96,6 +96,8 @@ pub struct Report {
     pub message: String,
     /// Figures, for kinds that give some.
     pub statistics: Option<serde_json::Value>,
+    /// What could not be done though the rest was, for `/health`.
+    pub troubles: Vec<String>,
 }
 
 /// Why a run did not end well, as one sentence.

@@ -79,6 +79,7 @@ impl Declared<'_> {
             return Ok(Report {
                 message,
                 statistics: None,
+                troubles: Vec::new(),
             });
         }
     }

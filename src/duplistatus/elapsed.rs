@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+/// Below so many seconds, it is now.
+const JUST_NOW: i64 = 15;
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -23,10 +25,10 @@ fn words(seconds: i64) -> Option<String> {
     let days = seconds / DAY;
     let (weeks, months, years) = (days / 7, days / 30, days / 365);
     Some(match seconds {
-        ..15 => return None,
-        ..MINUTE => count(seconds, "second"),
-        ..HOUR => count(seconds / MINUTE, "minute"),
-        ..DAY => count(seconds / HOUR, "hour"),
+        ..JUST_NOW => return None,
+        JUST_NOW..MINUTE => count(seconds, "second"),
+        MINUTE..HOUR => count(seconds / MINUTE, "minute"),
+        HOUR..DAY => count(seconds / HOUR, "hour"),
         _ if weeks == 0 => count(days, "day"),
         _ if months == 0 => count(weeks, "week"),
         _ if years == 0 => count(months, "month"),

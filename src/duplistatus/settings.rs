@@ -22,6 +22,20 @@ pub fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String
         .map(Option::flatten)
 }
 
+/// Sets `key` to `value`; changes nothing where it is that already.
+///
+/// # Errors
+/// When the table cannot be written.
+pub fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    connection
+        .execute(
+            "INSERT INTO configurations (key, value) VALUES (?1, ?2)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE value IS NOT excluded.value",
+            (key, value),
+        )
+        .map(drop)
+}
+
 /// Writes `port` into the row `cron_service`, where the application looks for the service, and nothing else in it.
 /// Gives whether that was a change. A row that holds no JSON object is left alone.
 ///
@@ -37,10 +51,7 @@ pub fn publish_port(connection: &mut Connection, port: u16) -> rusqlite::Result<
         return Ok(false);
     }
     row.insert("port".to_owned(), port.into());
-    transaction.execute(
-        "INSERT INTO configurations (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        (CRON_SERVICE, serde_json::Value::Object(row).to_string()),
-    )?;
+    set(&transaction, CRON_SERVICE, &serde_json::Value::Object(row).to_string())?;
     transaction.commit()?;
     Ok(true)
 }

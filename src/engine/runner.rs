@@ -15,6 +15,7 @@ pub(super) struct Outcome {
     pub status: Status,
     pub message: String,
     pub statistics: Option<serde_json::Value>,
+    pub troubles: Vec<String>,
 }
 
 /// Runs `job` once, for the time `scheduled_at`, beginning at `now`.
@@ -40,10 +41,18 @@ pub(super) async fn run(job: Arc<Job>, scheduled_at: Timestamp, now: Timestamp, 
         }
     };
     match done {
-        Ok((Ok(Report { message, statistics }), _)) => Outcome {
+        Ok((
+            Ok(Report {
+                message,
+                statistics,
+                troubles,
+            }),
+            _,
+        )) => Outcome {
             status: Status::Success,
             message,
             statistics,
+            troubles,
         },
         Ok((Err(_), Some(StopReason::TimedOut))) => failed(
             Status::TimedOut,
@@ -62,6 +71,7 @@ fn failed(status: Status, message: String) -> Outcome {
         status,
         message,
         statistics: None,
+        troubles: Vec::new(),
     }
 }
 

@@ -56,6 +56,7 @@ impl Runs {
                     status: Status::Failed,
                     message: error.to_string(),
                     statistics: None,
+                    troubles: Vec::new(),
                 };
                 (error.id(), outcome)
             }
@@ -166,11 +167,13 @@ impl Engine {
             status,
             message,
             statistics,
+            troubles,
         } = outcome;
         let last = self.last_runs.entry(run.job.clone()).or_default();
         let (said, error) = if status == Status::Success {
             tracing::info!(job = %run.job, run = %run.id, "{message}");
             last.succeeded_at = Some(now);
+            last.troubles = troubles;
             last.error = None;
             (Some(message.clone()), None)
         } else {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{Answer, Context, Request, tasks};
 use crate::config::Severity;
 use crate::engine::Command;
-use crate::engine::command::Report;
+use crate::engine::command::{JobReport, Report};
 use crate::store::sqlite::open_read;
 use crate::values::iso;
 
@@ -37,7 +37,7 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
 }
 
 fn describe(report: &Report, status: &str, reasons: &[String]) -> Value {
-    let by_job = |value: fn(&crate::engine::command::JobReport) -> Option<String>| -> Map<String, Value> {
+    let by_job = |value: fn(&JobReport) -> Option<String>| -> Map<String, Value> {
         report
             .jobs
             .iter()
@@ -101,6 +101,14 @@ fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
         .iter()
         .filter_map(|job| Some(format!("job {}: {}", job.id, job.last.error.as_ref()?)));
     reasons.extend(failed);
+    let troubles = |job: &JobReport| {
+        job.last
+            .troubles
+            .iter()
+            .map(|trouble| format!("job {}: {trouble}", job.id))
+            .collect::<Vec<_>>()
+    };
+    reasons.extend(report.jobs.iter().flat_map(troubles));
     if report.shutting_down {
         reasons.push("the service is about to end".to_owned());
     }

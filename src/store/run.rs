@@ -146,6 +146,8 @@ pub struct LastRun {
     pub succeeded_at: Option<Timestamp>,
     /// The newest finished run's error, unless it ended well.
     pub error: Option<String>,
+    /// What the newest successful run could not do though it did the rest; known only since the service started.
+    pub troubles: Vec<String>,
 }
 
 fn write_instant<S: serde::Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {

@@ -147,6 +147,7 @@ impl State {
                 started_at: instant(newest("started_at", "status <> 'skipped'")?),
                 succeeded_at: instant(newest("finished_at", "status = 'success'")?),
                 error: error.flatten(),
+                troubles: Vec::new(),
             })
         })
     }

@@ -43,6 +43,20 @@ impl Workplace {
                 .execute("INSERT INTO configurations VALUES (?1, ?2)", params![key, text])
                 .unwrap();
         }
+        let text = |value: &Value, key: &str| value[key].as_str().unwrap().to_owned();
+        for server in scenario["servers"].as_array().unwrap() {
+            let columns = ["id", "name", "alias", "note", "server_url"].map(|key| text(server, key));
+            database
+                .execute(
+                    "INSERT INTO servers (id, name, alias, note, server_url) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    columns,
+                )
+                .unwrap();
+        }
+        for (number, backup) in scenario["backups"].as_array().unwrap().iter().enumerate() {
+            let [server, name, date] = [0, 1, 2].map(|index| backup[index].as_str().unwrap());
+            backup_row(&database, &format!("b{number}"), server, name, date);
+        }
         for entry in scenario["audit_log"].as_array().unwrap() {
             place.audit(entry[0].as_str().unwrap(), entry[1].as_str().unwrap());
         }
@@ -142,4 +156,15 @@ impl Workplace {
 pub(crate) fn printed(output: &Output) -> (i32, String) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap_or(-1), text)
+}
+
+/// Adds a backup.
+fn backup_row(database: &Connection, id: &str, server: &str, name: &str, date: &str) {
+    database
+        .execute(
+            "INSERT INTO backups (id, server_id, backup_name, backup_id, date, status, duration_seconds, main_operation,
+             parsed_result, begin_time, end_time) VALUES (?1, ?2, ?3, ?3, ?4, 'Success', 60, 'Backup', 'Success', ?4, ?4)",
+            params![id, server, name, date],
+        )
+        .unwrap();
 }
