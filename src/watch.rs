@@ -109,7 +109,10 @@ fn concerns(event: &Event, name: Option<&OsStr>) -> bool {
 
 /// A number that differs with the content; `None` when the file cannot be read.
 fn fingerprint(path: &Path) -> Option<u64> {
-    let content = std::fs::read(path).ok()?;
+    // Reading a pipe would take its content from whoever loads it.
+    let content = std::fs::metadata(path)
+        .is_ok_and(|found| found.is_file())
+        .then(|| std::fs::read(path).ok())??;
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
     Some(hasher.finish())

@@ -168,3 +168,33 @@ fn a_port_that_is_taken_is_named() {
         "{text}"
     );
 }
+
+#[test]
+fn a_broken_port_in_the_row_does_not_keep_the_clients_from_their_service() {
+    let place = Workplace::new();
+    place.set("cron_service", r#"{"port":"abc"}"#);
+    let (code, text) = printed(&place.run(&["health"]));
+    assert_eq!(code, 3);
+    assert!(
+        text.contains("the service at 127.0.0.1:9667 cannot be reached"),
+        "{text}"
+    );
+    assert_eq!(printed(&place.run(&["trigger", "a b"])).0, 2, "that is no id");
+}
+
+#[test]
+fn a_service_that_cannot_serve_says_so_and_ends() {
+    let place = Workplace::new();
+    let output = place
+        .command()
+        .args(["--port", "0"])
+        .env("TMPDIR", "/nonexistent")
+        .output()
+        .unwrap();
+    let (code, text) = printed(&output);
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("the service cannot start") && !text.contains("listening"),
+        "{text}"
+    );
+}

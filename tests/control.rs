@@ -258,3 +258,28 @@ fn a_retention_that_is_no_number_deletes_nothing() {
     );
     assert_eq!(place.count("audit_log"), 1);
 }
+
+#[test]
+fn stops_are_kept_though_the_state_is_locked_at_the_start() {
+    let place = Workplace::new();
+    place.write("jobs.toml", crate::support::workplace::ONE_JOB);
+    let service = place.start();
+    service.post("/stop/tidy");
+    service.terminate();
+    let other = place.state();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let service = place.start();
+    assert_eq!(service.get("/health").0, 503);
+    other.execute_batch("ROLLBACK").unwrap();
+    eventually("the state to be opened", || {
+        (service.get("/health").0 == 200).then_some(())
+    });
+    eventually("the stop to be known", || active(&service).is_empty().then_some(()));
+}
+
+#[test]
+fn head_is_answered_as_get_is() {
+    let place = Workplace::new();
+    let service = place.start();
+    assert_eq!(service.call("HEAD", "/health", &[]), (200, Value::Null));
+}

@@ -65,6 +65,7 @@ x = 1
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn problems_between_keys_and_sections_are_found() {
     for (declaration, expected) in [
         (
@@ -154,6 +155,22 @@ fn problems_between_keys_and_sections_are_found() {
         (
             &format!("{}retention = \"9\"\n", ONE_JOB.replace("datetime('now')", ":cutoff")),
             "jobs.tidy.cleanup.retention: `9` is not a duration",
+        ),
+        (
+            &ONE_JOB.replace("datetime('now')", "@cutoff"),
+            "jobs.tidy.cleanup.where: `@cutoff` is no parameter",
+        ),
+        (
+            &ONE_JOB.replace("datetime('now')", "?"),
+            "jobs.tidy.cleanup.where: `?` is no parameter",
+        ),
+        (
+            "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \"SELECT 1\", tables = [\"sessions\"] }\n",
+            "jobs.a.sql.statement: the SQL does not compile: it changes nothing",
+        ),
+        (
+            "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \" -- nothing\", tables = [\"sessions\"] }\n",
+            "jobs.a.sql.statement: the SQL does not compile: it changes nothing",
         ),
         (
             "[server]\ntoken_file = \"nothing\"\n",

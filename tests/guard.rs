@@ -91,3 +91,36 @@ fn a_host_that_others_reach_needs_a_token() {
         .unwrap();
     assert_eq!(printed(&guarded).0, 0);
 }
+
+#[test]
+fn a_reload_cannot_open_a_service_that_others_reach() {
+    let place = Workplace::new();
+    place.write("token", "t");
+    place.write("jobs.toml", "[server]\nhost = \"0.0.0.0\"\ntoken_file = \"token\"\n");
+    let service = place.start();
+    place.write("jobs.toml", "[server]\nhost = \"localhost\"\n");
+    service.logged("configuration reloaded");
+    let (status, body) = service.post("/reload-config");
+    assert_eq!(status, 401, "the token stays with the host: {body}");
+}
+
+#[test]
+fn a_token_that_is_none_is_a_problem() {
+    let place = Workplace::new();
+    for token in ["", "  ", "sécret"] {
+        let (code, text) = printed(
+            &place
+                .command()
+                .arg("validate")
+                .env("CRON_TOKEN", token)
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(code, 2, "{token:?}");
+        assert!(
+            text.contains("environment: CRON_TOKEN: it is set, but is no token"),
+            "{text}"
+        );
+        assert!(token.trim().is_empty() || !text.contains(token), "{text}");
+    }
+}

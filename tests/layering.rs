@@ -229,3 +229,52 @@ fn a_row_that_is_no_json_is_told_and_left_as_it_is() {
         assert_eq!(place.setting("cron_service").as_deref(), Some(text));
     }
 }
+
+#[test]
+fn a_row_that_spoils_a_job_is_set_aside_for_that_job() {
+    for (row, value, of_row) in [
+        (
+            "cron_overrides",
+            r#"{"jobs":{"audit-log-cleanup":{"cleanup":{"retention":null}}}}"#,
+            "`jobs.audit-log-cleanup.cleanup.retention` is null",
+        ),
+        (
+            "cron_overrides",
+            r#"{"jobs":{"audit-log-cleanup":{"cleanup":{"retention_range":["100d","365d"]}}}}"#,
+            "jobs.audit-log-cleanup: it does not fit the declaration",
+        ),
+        (
+            "cron_overrides",
+            r#"{"jobs":{"audit-log-cleanup":{"cleanup":{"where":"no_such < :cutoff"}}}}"#,
+            "jobs.audit-log-cleanup.cleanup.where: the SQL does not compile",
+        ),
+        (
+            "cron_service",
+            r#"{"tasks":{"host-metrics-cleanup":{"enabled":true}}}"#,
+            "it does not fit the declaration: jobs.host-metrics-cleanup.sql.statement",
+        ),
+        (
+            "cron_service",
+            r#"{"tasks":{"host-metrics-cleanup":{"enabled":null}}}"#,
+            "`tasks.host-metrics-cleanup.enabled` is null",
+        ),
+        ("cron_service", r#"{"port":0}"#, "`port` is 0"),
+    ] {
+        let place = Workplace::new();
+        place.set(row, value);
+        let (code, text) = printed(&place.run(&["validate"]));
+        assert_eq!(code, 0, "{value}\n{text}");
+        assert!(
+            text.contains(&format!("warning: database row configurations.{row}")) && text.contains(of_row),
+            "{value}\n{text}"
+        );
+        let service = place.start();
+        assert_eq!(service.post("/reload-config").0, 200, "{value}");
+        let active = service.health()["activeTasks"].clone();
+        assert_eq!(
+            active,
+            serde_json::json!(["overdue-backup-check", "audit-log-cleanup", "session-cleanup"]),
+            "{value}"
+        );
+    }
+}

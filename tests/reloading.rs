@@ -173,3 +173,83 @@ fn a_run_under_way_goes_on_and_what_cannot_change_is_named() {
     assert_eq!(service.post("/trigger/slow").1["message"], "second");
     assert!(!place.file("data/other.db").exists());
 }
+
+#[test]
+fn a_database_that_is_away_for_a_while_keeps_its_overrides_in_force() {
+    let place = Workplace::new();
+    place.write("jobs.toml", ONE_JOB);
+    place.set("cron_service", r#"{"tasks":{"tidy":{"enabled":false}}}"#);
+    let service = place.start();
+    std::fs::rename(place.file("data/backups.db"), place.file("data/away.db")).unwrap();
+    place.write("jobs.toml", &format!("{ONE_JOB}{SECOND_JOB}"));
+    eventually("the changed file to apply", || (ids(&service).len() == 2).then_some(()));
+    assert_eq!(
+        service.health()["activeTasks"],
+        json!(["second"]),
+        "what the application switched off stays so"
+    );
+}
+
+#[test]
+fn a_file_cut_short_takes_no_job_away_by_itself() {
+    let place = Workplace::new();
+    place.write("jobs.toml", ONE_JOB);
+    let service = place.start();
+    place.write("jobs.toml", "");
+    service.logged("the file declares no job any more");
+    assert_eq!(ids(&service), ["tidy"]);
+    assert_eq!(service.post("/reload-config").0, 200);
+    assert_eq!(ids(&service), Vec::<String>::new(), "asked for by hand, it is meant");
+}
+
+#[test]
+fn a_file_that_appears_takes_the_place_of_the_built_in_one() {
+    let place = Workplace::new();
+    let service = place.start();
+    place.write("jobs.toml", ONE_JOB);
+    eventually("the new file to apply", || (ids(&service) == ["tidy"]).then_some(()));
+    assert_eq!(service.health()["config"]["source"], "jobs.toml");
+}
+
+#[test]
+fn a_job_an_operator_started_stays_active_when_something_else_of_it_changes() {
+    let place = Workplace::new();
+    let disabled = ONE_JOB.replace("[jobs.tidy]", "[jobs.tidy]\nenabled = false");
+    place.write("jobs.toml", &disabled);
+    let service = place.start();
+    service.post("/start/tidy");
+    place.write(
+        "jobs.toml",
+        &disabled.replace("enabled = false", "enabled = false\ntimeout = \"1m\""),
+    );
+    service.logged("configuration reloaded");
+    assert_eq!(service.health()["activeTasks"], json!(["tidy"]));
+}
+
+#[test]
+fn a_port_that_cannot_be_told_now_is_told_later() {
+    let place = Workplace::new();
+    place.set("cron_service", r#"{"port":1,"big":12345678901234567890123}"#);
+    let writer = place.database();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let service = place.start();
+    service.logged("the application cannot be told port");
+    assert_eq!(service.health()["status"], "degraded");
+    writer.execute_batch("ROLLBACK").unwrap();
+    eventually("the port to be told", || {
+        place
+            .setting("cron_service")?
+            .contains(&format!("\"port\":{}", service.port))
+            .then_some(())
+    });
+    assert!(
+        place
+            .setting("cron_service")
+            .unwrap()
+            .contains("12345678901234567890123"),
+        "nothing else changes"
+    );
+    eventually("health to be well", || {
+        (service.health()["status"] == "ok").then_some(())
+    });
+}

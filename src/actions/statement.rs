@@ -135,6 +135,7 @@ fn compile(key: &'static str, sql: &str, database: Option<&Connection>) -> Optio
         &nothing
     };
     let message = match connection.prepare(sql) {
+        Ok(statement) if statement.readonly() => "it changes nothing".to_owned(),
         Ok(_) => return None,
         Err(rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) => msg,
         Err(rusqlite::Error::MultipleStatement) => "it holds more than one statement".to_owned(),
@@ -156,7 +157,7 @@ fn compile(key: &'static str, sql: &str, database: Option<&Connection>) -> Optio
 fn parameters_of(sql: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = sql;
-    while let Some(at) = rest.find([':', '\'', '"', '`', '[', '-', '/']) {
+    while let Some(at) = rest.find([':', '@', '$', '?', '\'', '"', '`', '[', '-', '/']) {
         let (head, tail) = rest[at..].split_at(1);
         let skip = |end: &str| tail.find(end).map_or("", |at| &tail[at + end.len()..]);
         rest = match head {
@@ -165,6 +166,14 @@ fn parameters_of(sql: &str) -> Vec<&str> {
                     .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
                     .unwrap_or(tail.len());
                 names.extend((length > 0).then_some(&tail[..length]));
+                &tail[length..]
+            }
+            "@" | "$" | "?" => {
+                // SQLite knows more forms than ours; they are given whole, so that they are refused.
+                let length = tail
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                    .unwrap_or(tail.len());
+                names.push(&rest[at..=at + length]);
                 &tail[length..]
             }
             "[" => skip("]"),
@@ -190,6 +199,7 @@ mod tests {
                 vec!["now"],
             ),
             ("a = 'it''s :no' AND b=:batch", vec!["batch"]),
+            ("a = @no AND b > ?1 OR $x", vec!["@no", "?1", "$x"]),
             ("a - b / c", vec![]),
             ("'unclosed :no", vec![]),
         ] {

@@ -7,17 +7,18 @@ use serde_json::Value;
 
 use super::{Exit, FAILED, UNREACHABLE};
 use crate::config::{self, Server, Sources};
+use crate::values::JobId;
 
 #[derive(Args, Debug)]
 pub(super) struct JobOption {
     /// The job
-    pub(super) job: String,
+    pub(super) job: JobId,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct TriggerOptions {
     /// The job
-    job: String,
+    job: JobId,
     /// Do not wait until the run is done
     #[arg(long)]
     no_wait: bool,
@@ -62,6 +63,8 @@ pub(super) fn health(sources: &Sources) -> Result<(), Exit> {
 
 fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exit> {
     const CONNECT: Duration = Duration::from_secs(5);
+    // Everything but a run is answered at once by a service that is well.
+    let patience = (!path.starts_with("/trigger/")).then_some(Duration::from_secs(15));
     let server = config::server(sources).ok_or_else(|| {
         Exit::new(
             UNREACHABLE,
@@ -72,6 +75,7 @@ fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exi
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(CONNECT))
+        .timeout_global(patience)
         .proxy(None)
         .build()
         .into();

@@ -13,12 +13,12 @@ mod next;
 mod run;
 mod validate;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Environment, File, Problems, Sources};
+use crate::config::{Environment, File, Problems, Rows, Sources};
 
 /// Something went wrong that is not the declaration's fault.
 const FAILED: u8 = 1;
@@ -156,20 +156,12 @@ impl From<Problems> for Exit {
 impl Common {
     fn sources(&self, environment: Environment) -> Sources {
         let named = self.config.clone().or_else(|| environment.config());
-        let here = || Some(PathBuf::from("jobs.toml")).filter(|path| path.exists());
         Sources {
-            file: named.or_else(here).map_or(File::Shipped, File::Path),
+            file: named.map_or(File::Default, File::Path),
             environment,
             port: self.port,
+            remembered: Rows::default(),
             default_port: (self.dev || self.local).then_some(DEV_PORT),
         }
-    }
-}
-
-/// The path of a declaration that is a file.
-fn path_of(file: &File) -> Option<&Path> {
-    match file {
-        File::Shipped => None,
-        File::Path(path) => Some(path),
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Common, Exit, FAILED, RunOptions, demo, log, path_of};
+use super::{Common, Exit, FAILED, RunOptions, demo, log};
 use crate::config::{self, File, Loaded, Sources};
 use crate::engine::{Clock, Engine, Setup};
-use crate::http::{self, Context, FoundGood, Listeners};
+use crate::http::{Context, FoundGood, FrontDoor, Listeners};
 use crate::signals;
 use crate::watch::Watch;
 
@@ -41,7 +41,7 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
 }
 
 async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
-    let watch = path_of(&sources.file).map(Watch::new);
+    let watch = sources.file.path().map(Watch::new);
     let loaded = load(&sources)?;
     let plan = loaded.plan.clone();
     let _lock = lock(&plan.state.path)?;
@@ -72,15 +72,11 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
         databases: FoundGood::default(),
         runtime: tokio::runtime::Handle::current(),
     };
-    tracing::info!(
-        source,
-        jobs = plan.jobs.len(),
-        port = listeners.port(),
-        "listening on {:?}",
-        listeners.addresses()
-    );
+    let (port, addresses) = (listeners.port(), listeners.addresses());
+    let front_door = FrontDoor::new(listeners, context).map_err(failed)?;
+    tracing::info!(source, jobs = plan.jobs.len(), port, "listening on {addresses:?}");
     let (end, ended) = oneshot::channel();
-    let http = tokio::spawn(http::serve(listeners, context, ended));
+    let http = tokio::spawn(front_door.serve(ended));
     if demo {
         tokio::spawn(demo::show(
             inbox.clone(),

@@ -100,6 +100,17 @@ impl Layer {
         self.values.clear();
     }
 
+    /// Whether the layer has anything at `path`.
+    pub(super) fn has(&self, path: &[String]) -> bool {
+        let Some((first, rest)) = path.split_first() else {
+            return true;
+        };
+        let found = rest
+            .iter()
+            .try_fold(self.values.get(first), |value, key| Some(value?.as_dict()?.get(key)));
+        found.flatten().is_some()
+    }
+
     /// Line and column, from 1, of `path` or the nearest table above it; of its key where `of_key`.
     pub(super) fn place(&self, path: &[String], of_key: bool) -> Option<(usize, usize)> {
         let (length, span) = (1..=path.len())

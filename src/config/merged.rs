@@ -86,19 +86,6 @@ impl<'a> Merged<'a> {
     }
 }
 
-impl Layer {
-    /// Whether the layer has anything at `path`.
-    fn has(&self, path: &[String]) -> bool {
-        let Some((first, rest)) = path.split_first() else {
-            return true;
-        };
-        let found = rest
-            .iter()
-            .try_fold(self.values.get(first), |value, key| Some(value?.as_dict()?.get(key)));
-        found.flatten().is_some()
-    }
-}
-
 fn problem_in(layer: Option<&Layer>, path: &[String], of_key: bool, severity: Severity, message: String) -> Problem {
     Problem {
         place: layer.and_then(|layer| layer.place(path, of_key)),

@@ -20,6 +20,7 @@ pub use plan::{Database, Job, Plan, Server, State};
 pub use problem::{Problem, Problems, Severity};
 pub use sources::{Environment, File, Sources};
 
+use crate::values::Secret;
 use layer::Layer;
 pub use layer::Source;
 use merged::Merged;
@@ -36,7 +37,13 @@ pub struct Loaded {
     pub source: String,
     /// Whether the application's database gave its overrides, or why it could not.
     pub overrides: Result<(), String>,
+    /// The overrides that apply, to be remembered for a time when the database cannot be read.
+    pub rows: Rows,
 }
+
+/// The overrides of the application's database, as they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Rows(Vec<Layer>);
 
 /// Reads every source and makes the plan.
 ///
@@ -44,37 +51,26 @@ pub struct Loaded {
 /// Every problem of the declaration, the variables and the command line, with those that were only noted.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut layers = Layers::read(sources)?;
-    let mut noted = std::mem::take(&mut layers.noted);
-    loop {
-        let merged = Merged::new(&layers.all);
-        let (plan, problems) = resolve::resolve(&merged, sources.environment.token());
-        let (from_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::can_be_set_aside);
-        if from_rows.is_empty() {
-            noted.extend(others);
-            noted.sort();
-            return match plan {
-                Some(plan) if !noted.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
-                    plan,
-                    problems: noted,
-                    source: sources.file.to_string(),
-                    overrides: layers.overrides,
-                }),
-                _ => Err(Problems(noted)),
-            };
-        }
-        for problem in from_rows {
-            layers.set_aside(&problem);
-            noted.push(problem.noted());
-        }
+    let (plan, problems) = layers.settle(sources);
+    match plan {
+        Some(plan) if !problems.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
+            plan,
+            problems,
+            source: sources.file.resolve().to_string(),
+            overrides: layers.overrides,
+            rows: layers.rows,
+        }),
+        _ => Err(Problems(problems)),
     }
 }
 
 /// Where the service is, or would be, reached: what is left of the sources where some are broken.
 #[must_use]
 pub fn server(sources: &Sources) -> Option<Server> {
-    let layers = Layers::read(sources)
+    let mut layers = Layers::read(sources)
         .map_or_else(|_| Layers::without_file(sources), Ok)
         .ok()?;
+    layers.settle(sources);
     resolve::server(&Merged::new(&layers.all), sources.environment.token())
 }
 
@@ -83,6 +79,7 @@ struct Layers {
     all: Vec<Layer>,
     noted: Vec<Problem>,
     overrides: Result<(), String>,
+    rows: Rows,
 }
 
 impl Layers {
@@ -111,7 +108,13 @@ impl Layers {
         let rows = sources::database::read(&Merged::new(&all));
         let environment = all.pop();
         noted.extend(rows.noted);
-        all.extend(rows.layers);
+        // A database that cannot be read for a while must not put jobs in force that it had switched off.
+        let remembered = if rows.outcome.is_ok() {
+            Rows(rows.layers)
+        } else {
+            sources.remembered.clone()
+        };
+        all.extend(remembered.0.iter().cloned());
         all.extend(sources.defaults_of_command_line());
         all.extend(environment);
         all.extend(sources.command_line());
@@ -119,7 +122,64 @@ impl Layers {
             all,
             noted,
             overrides: rows.outcome,
+            rows: remembered,
         })
+    }
+
+    /// Makes the plan, setting aside what rows are at fault for, and gives every problem.
+    fn settle(&mut self, sources: &Sources) -> (Option<Plan>, Vec<Problem>) {
+        let token = sources.environment.token();
+        let mut noted = std::mem::take(&mut self.noted);
+        loop {
+            let (plan, problems) = resolve::resolve(&Merged::new(&self.all), token.clone());
+            let (mut of_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::can_be_set_aside);
+            if of_rows.is_empty() {
+                of_rows = self.caused_by_rows(&others, token.clone());
+            }
+            if of_rows.is_empty() {
+                noted.extend(others);
+                noted.sort();
+                return (plan, noted);
+            }
+            for problem in of_rows {
+                self.set_aside(&problem);
+                noted.push(problem.noted());
+            }
+        }
+    }
+
+    /// Problems that stand elsewhere but are there only because of a row: the row's part of that job is at fault.
+    fn caused_by_rows(&self, problems: &[Problem], token: Option<Secret>) -> Vec<Problem> {
+        let (rows, others): (Vec<_>, Vec<_>) = self
+            .all
+            .iter()
+            .cloned()
+            .partition(|layer| matches!(layer.source, Source::Row(_)));
+        if rows.is_empty() || !problems.iter().any(|problem| problem.severity.is_error()) {
+            return Vec::new();
+        }
+        let (_, without_rows) = resolve::resolve(&Merged::new(&others), token);
+        let is_new = |problem: &&Problem| problem.severity.is_error() && !without_rows.contains(problem);
+        let mut found: Vec<Problem> = Vec::new();
+        for problem in problems.iter().filter(is_new) {
+            let part = &problem.keys[..problem.keys.len().min(2)];
+            for row in rows.iter().filter(|row| row.has(part)) {
+                let name = row.name(part);
+                if !found
+                    .iter()
+                    .any(|other| other.source == row.source && other.name == name)
+                {
+                    let message = format!("it does not fit the declaration: {}: {}", problem.name, problem.message);
+                    let of_row = Problem::of_source(row.source.clone(), Severity::Error, message);
+                    found.push(Problem {
+                        name,
+                        keys: part.to_vec(),
+                        ..of_row
+                    });
+                }
+            }
+        }
+        found
     }
 
     fn set_aside(&mut self, problem: &Problem) {

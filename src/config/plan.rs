@@ -31,6 +31,8 @@ pub struct Server {
     pub port: u16,
     /// How long runs may go on after the service was told to end.
     pub shutdown_grace: Duration,
+    /// Whether it may be reached from other machines without a token.
+    pub allow_anonymous: bool,
     /// What a request must carry, where one is set.
     pub token: Option<Secret>,
     /// Names that a request's Host may have besides loopback and `host`.
@@ -74,6 +76,18 @@ pub struct Job {
     pub action: Action,
     /// Its rank among the jobs of the declaration.
     pub rank: usize,
+}
+
+impl Server {
+    /// Whether it can only be reached from this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.host == "localhost"
+            || self
+                .host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
 }
 
 impl Plan {

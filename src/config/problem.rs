@@ -71,7 +71,7 @@ impl Problem {
 
     /// Whether the value at fault stands in a database row, which must never stop the service.
     pub(super) fn can_be_set_aside(&self) -> bool {
-        matches!(self.source, Source::Row(_)) && self.severity == Severity::Error
+        matches!(self.source, Source::Row(_)) && self.severity.is_error()
     }
 
     /// The same problem once its value is set aside.

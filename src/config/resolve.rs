@@ -104,23 +104,22 @@ impl Resolver<'_> {
             (None, Some(file)) => self.token_from(file),
             (None, None) => None,
         };
-        if token.is_none() && declared.token_file.is_none() && !declared.allow_anonymous && !is_loopback(&declared.host)
-        {
-            self.fault(
-                &["server", "host"],
-                format!(
-                    "`{}` is reached from other machines: set CRON_TOKEN or server.token_file, or allow_anonymous = true",
-                    declared.host
-                ),
-            );
-        }
-        Some(Server {
+        let server = Server {
             host: declared.host,
             port: declared.port,
             shutdown_grace: declared.shutdown_grace,
+            allow_anonymous: declared.allow_anonymous,
             token,
             allowed_hosts: declared.allowed_hosts,
-        })
+        };
+        if server.token.is_none() && declared.token_file.is_none() && !server.allow_anonymous && !server.is_local() {
+            let message = format!(
+                "`{}` is reached from other machines: set CRON_TOKEN or server.token_file, or allow_anonymous = true",
+                server.host
+            );
+            self.fault(&["server", "host"], message);
+        }
+        Some(server)
     }
 
     fn token_from(&mut self, file: &Path) -> Option<Secret> {
@@ -167,14 +166,6 @@ impl Resolver<'_> {
         }
         None
     }
-}
-
-/// Whether `host` can only be reached from this machine.
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) fn undeclared_database(id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> String {

@@ -1,6 +1,6 @@
 //! The application's settings: `configurations(key, value)`, text or JSON in each.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension};
 
 /// The row that holds the port and the tasks' schedules, shared with the web application.
 pub const CRON_SERVICE: &str = "cron_service";
@@ -41,19 +41,21 @@ pub fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<
 ///
 /// # Errors
 /// When the table cannot be read or written.
-pub fn publish_port(connection: &mut Connection, port: u16) -> rusqlite::Result<bool> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let text = get(&transaction, CRON_SERVICE)?.unwrap_or_else(|| "{}".to_owned());
-    let Ok(serde_json::Value::Object(mut row)) = serde_json::from_str(&text) else {
-        return Ok(false);
-    };
-    if row.get("port").and_then(serde_json::Value::as_u64) == Some(u64::from(port)) {
+pub fn publish_port(connection: &Connection, port: u16) -> rusqlite::Result<bool> {
+    let text = get(connection, CRON_SERVICE)?;
+    let row: Option<serde_json::Value> = text.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let is_told = |row: &serde_json::Value| row["port"].as_u64() == Some(u64::from(port));
+    // Looked at first, so that the write lock is taken only where there is something to write.
+    if text.is_some() && row.is_none_or(|row| !row.is_object() || is_told(&row)) {
         return Ok(false);
     }
-    row.insert("port".to_owned(), port.into());
-    set(&transaction, CRON_SERVICE, &serde_json::Value::Object(row).to_string())?;
-    transaction.commit()?;
-    Ok(true)
+    // SQLite changes the one value in the text it finds, also one the application has written meanwhile.
+    let changed = connection.execute(
+        "INSERT INTO configurations (key, value) VALUES (?1, json_object('port', ?2))
+         ON CONFLICT (key) DO UPDATE SET value = json_set(value, '$.port', ?2) WHERE json_valid(value)",
+        (CRON_SERVICE, port),
+    )?;
+    Ok(changed > 0)
 }
 
 #[cfg(test)]
@@ -77,16 +79,16 @@ mod tests {
     fn only_the_port_changes_in_the_row() {
         for (before, changed, after) in [
             (
-                Some(r#"{"tasks":{"b":1,"a":2},"port":1234,"more":null}"#),
+                Some(r#"{"tasks":{"b":1,"a":2},"port":1234,"more":1.10}"#),
                 true,
-                Some(r#"{"tasks":{"b":1,"a":2},"port":9667,"more":null}"#),
+                Some(r#"{"tasks":{"b":1,"a":2},"port":9667,"more":1.10}"#),
             ),
             (Some(r#"{"port": 9667}"#), false, Some(r#"{"port": 9667}"#)),
             (Some("broken"), false, Some("broken")),
             (None, true, Some(r#"{"port":9667}"#)),
         ] {
-            let mut connection = settings(before);
-            assert_eq!(publish_port(&mut connection, 9667).unwrap(), changed, "{before:?}");
+            let connection = settings(before);
+            assert_eq!(publish_port(&connection, 9667).unwrap(), changed, "{before:?}");
             assert_eq!(get(&connection, CRON_SERVICE).unwrap().as_deref(), after);
         }
     }

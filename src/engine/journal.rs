@@ -11,6 +11,8 @@ use crate::store::sqlite::Unusable;
 use crate::store::{Finish, NewRun, RunId, State};
 use crate::values::{Duration, JobId};
 
+/// How often the state is tried; in between, what was found the last time counts.
+const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_secs(5);
 const BETWEEN_CLEARINGS: SignedDuration = SignedDuration::from_hours(24);
 
 /// The state database as the engine sees it.
@@ -24,6 +26,7 @@ pub(super) struct Journal {
     stopped: BTreeSet<JobId>,
     unwritten: Vec<(RunId, Finish)>,
     next_clearing: Timestamp,
+    last_look: Timestamp,
 }
 
 impl Journal {
@@ -35,6 +38,7 @@ impl Journal {
             stopped: BTreeSet::new(),
             unwritten: Vec::new(),
             next_clearing: Timestamp::MIN,
+            last_look: Timestamp::MIN,
         }
     }
 
@@ -48,38 +52,38 @@ impl Journal {
         &self.stopped
     }
 
-    /// Tries the state, and gives what is wrong with it.
-    pub(super) fn probe(&mut self) -> Option<String> {
-        let probed = self.state.probe();
-        let _ = self.note(probed);
+    /// What is wrong with the state, tried again when the last look was a while ago.
+    pub(super) fn look(&mut self, now: Timestamp) -> Option<String> {
+        if now.duration_since(self.last_look).abs() >= BETWEEN_LOOKS {
+            self.last_look = now;
+            let probed = self.state.probe();
+            let _ = self.note(probed);
+        }
         self.error.clone()
     }
 
-    /// Closes what an earlier process left running and reads the operator's stops.
-    pub(super) fn open(&mut self, now: Timestamp) {
-        let closed = self.state.close_interrupted(now);
-        if let Ok(closed) = self.note(closed) {
-            for (job, run) in closed {
-                tracing::warn!(job, run = %run, "interrupted: the service ended during this run");
-            }
-            let stops = self.state.stops();
-            if let Ok(stops) = self.note(stops) {
-                self.stopped = stops.iter().filter_map(|job| job.parse().ok()).collect();
-                self.is_open = true;
-            }
+    /// Closes what an earlier process left running and reads the operator's stops, once; whether that was now.
+    pub(super) fn open(&mut self, now: Timestamp) -> Result<bool, String> {
+        if self.is_open {
+            return Ok(false);
         }
+        let closed = self.state.close_interrupted(now);
+        for (job, run) in self.note(closed)? {
+            tracing::warn!(job, run = %run, "interrupted: the service ended during this run");
+        }
+        let stops = self.state.stops();
+        self.stopped = self.note(stops)?.iter().filter_map(|job| job.parse().ok()).collect();
+        self.is_open = true;
+        Ok(true)
     }
 
-    /// Mends what could not be done before, and once a day drops runs older than `history`.
+    /// Writes down what could not be written before, and once a day drops runs older than `history`.
     pub(super) fn tend(&mut self, now: Timestamp, history: Duration) {
-        if self.error.is_some() && self.probe().is_none() {
+        if self.error.is_some() && self.look(now).is_none() {
             tracing::info!("the state can be written again");
         }
-        if self.error.is_some() {
+        if self.error.is_some() || !self.is_open {
             return;
-        }
-        if !self.is_open {
-            self.open(now);
         }
         for (run, finish) in std::mem::take(&mut self.unwritten) {
             self.finish(run, finish);
@@ -92,11 +96,9 @@ impl Journal {
         }
     }
 
+    /// Takes down that a run begins. The state must have been opened, or the run would be closed with those of an
+    /// earlier process.
     pub(super) fn begin(&mut self, run: &NewRun) -> Result<Option<RunId>, String> {
-        if !self.is_open {
-            // Before the first run of ours, or it would be closed with those of an earlier process.
-            self.open(run.started_at);
-        }
         let begun = self.state.begin(run);
         self.note(begun)
     }

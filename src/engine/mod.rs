@@ -8,6 +8,7 @@ mod reload;
 mod report;
 mod runner;
 mod runs;
+mod takeover;
 mod timetable;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub use command::{Command, Inbox};
 pub use timetable::{Due, Timetable};
 
 use crate::config::{Loaded, Plan, Server, Sources};
-use command::{Cause, LastRuns, Refusal};
+use command::{LastRuns, Refusal};
 use journal::Journal;
 use reload::Reloads;
 use runs::Runs;
@@ -96,14 +97,11 @@ impl Engine {
             server,
             ending: None,
         };
-        engine.journal.open(now);
-        engine.last_runs = engine.journal.last_runs(engine.plan.jobs.keys());
-        let stopped = engine.journal.stopped().clone();
-        for job in engine.plan.jobs_in_order() {
-            if job.enabled && !stopped.contains(&job.id) {
-                engine.timetable.activate(job, now);
-            }
+        for job in engine.plan.jobs_in_order().into_iter().filter(|job| job.enabled) {
+            engine.timetable.activate(job, now);
         }
+        // A state that cannot be read now is opened later, and nothing begins before.
+        let _ = engine.open_state(now);
         (engine, sender, server_now)
     }
 
@@ -115,7 +113,7 @@ impl Engine {
             self.journal.tend(now, self.plan.state.history);
             if self.ending.is_none() {
                 self.start_what_is_due(now);
-                self.reload_once_the_database_is_there();
+                self.look_again(now);
             } else if self.has_ended() {
                 break;
             }
@@ -144,11 +142,8 @@ impl Engine {
     }
 
     fn nap(&self, now: Timestamp) -> Duration {
-        let longest = if self.journal.is_well() && self.reloads.overrides_are_read() {
-            LONGEST_NAP
-        } else {
-            SOON
-        };
+        let look_again = self.reloads.looks_again_after().unwrap_or(LONGEST_NAP);
+        let longest = if self.journal.is_well() { look_again } else { SOON };
         let until_due = match (&self.ending, self.timetable.next_wake()) {
             (Some(ending), _) => Some(ending.next_step.saturating_duration_since(Instant::now())),
             // While the state cannot be written nothing can begin, and trying again at once would only burn time.
@@ -172,6 +167,7 @@ impl Engine {
 
     fn start(&mut self, job: &str) -> Result<(), Refusal> {
         let job = self.declared(job)?;
+        self.open_state(self.clock.now()).map_err(Refusal::State)?;
         self.journal.lift_stops(Some(&job.id)).map_err(Refusal::State)?;
         self.timetable.activate(&job, self.clock.now());
         tracing::info!(job = %job.id, "started");
@@ -183,16 +179,30 @@ impl Engine {
         if !self.timetable.is_active(&job.id) {
             return Err(Refusal::Unknown);
         }
+        self.open_state(self.clock.now()).map_err(Refusal::State)?;
         self.journal.stop(&job.id, self.clock.now()).map_err(Refusal::State)?;
         self.timetable.deactivate(&job.id);
         tracing::info!(job = %job.id, "stopped");
         Ok(())
     }
 
-    fn reload_once_the_database_is_there(&mut self) {
-        if !self.reloads.overrides_are_read() && self.plan.default_database_path().is_file() {
-            self.reloads.ask_unless_tried(Cause::Database, self.last_seen);
+    /// Reads the sources again where something was missing that may be there now.
+    fn look_again(&mut self, now: Timestamp) {
+        if self.plan.default_database_path().is_file() {
+            self.reloads.look_again(now);
         }
+    }
+
+    /// Opens the state, once: what an operator has stopped becomes inactive, and the newest runs are known.
+    fn open_state(&mut self, now: Timestamp) -> Result<(), String> {
+        if self.journal.open(now)? {
+            for job in self.journal.stopped().clone() {
+                self.timetable.deactivate(&job);
+            }
+            let known = self.journal.last_runs(self.plan.jobs.keys());
+            self.last_runs.extend(known);
+        }
+        Ok(())
     }
 
     fn begin_to_end(&mut self) {

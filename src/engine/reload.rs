@@ -1,29 +1,37 @@
 //! Reloads: every source is read on a blocking thread, one reload at a time, then the plan is swapped at once.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
-use super::Engine;
-use super::command::{Cause, ConfigReport, LastReload, Reloaded, Reply};
-use crate::config::{self, Diff, Loaded, Problem, Problems, Severity, Source, Sources};
+use super::command::{Cause, ConfigReport, Reloaded, Reply};
+use super::{LONGEST_NAP, SOON};
+use crate::config::{self, Loaded, Problem, Problems, Severity, Source, Sources};
 use crate::duplistatus::settings;
 use crate::store::sqlite::{Unusable, open_write};
+
+/// How long telling the port waits for another writer; it is tried again.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The configuration in force, and the reloads asked for and under way.
 #[derive(Debug)]
 pub(super) struct Reloads {
     sources: Sources,
     port: u16,
-    loading: JoinSet<Result<Loaded, Problems>>,
+    loading: JoinSet<Result<Fresh, Problems>>,
     asked: Vec<(Cause, Option<Reply<Reloaded>>)>,
-    under_way: Vec<(Cause, Option<Reply<Reloaded>>)>,
+    pub(super) under_way: Vec<(Cause, Option<Reply<Reloaded>>)>,
     overrides: Result<(), String>,
-    last_automatic: Option<Timestamp>,
-    pub report: ConfigReport,
+    /// Whether the application was told the port, as far as it could be.
+    port_is_told: bool,
+    last_look: Option<Timestamp>,
+    pub(super) report: ConfigReport,
 }
 
 impl Reloads {
-    pub(super) fn new(sources: Sources, loaded: &Loaded, port: u16, now: Timestamp) -> Self {
+    pub(super) fn new(mut sources: Sources, loaded: &Loaded, port: u16, now: Timestamp) -> Self {
+        sources.remembered = loaded.rows.clone();
         let report = ConfigReport {
             source: loaded.source.clone(),
             loaded_at: now,
@@ -37,19 +45,41 @@ impl Reloads {
             asked: Vec::new(),
             under_way: Vec::new(),
             overrides: loaded.overrides.clone(),
-            last_automatic: None,
+            port_is_told: true,
+            last_look: None,
             report,
         }
     }
 
-    /// Whether the application's database was asked for its overrides.
-    pub(super) fn overrides_are_read(&self) -> bool {
-        self.overrides.is_ok()
+    /// What was loaded for the start, with the plan made of it, and the port.
+    pub(super) fn as_loaded(&self, plan: config::Plan) -> (Loaded, u16) {
+        let loaded = Loaded {
+            plan,
+            problems: self.report.problems.clone(),
+            source: self.report.source.clone(),
+            overrides: self.overrides.clone(),
+            rows: self.sources.remembered.clone(),
+        };
+        (loaded, self.port)
     }
 
-    /// Why it could not be asked.
+    /// Why the application's database could not be asked for its overrides.
     pub(super) fn overrides_error(&self) -> Option<String> {
         self.overrides.clone().err()
+    }
+
+    /// Takes down what is in force now.
+    pub(super) fn note(&mut self, fresh: &Fresh, problems: Vec<Problem>, now: Timestamp) {
+        self.overrides.clone_from(&fresh.loaded.overrides);
+        self.port_is_told = fresh.port_is_told;
+        self.sources.remembered = fresh.loaded.rows.clone();
+        let source = fresh.loaded.source.clone();
+        self.report = ConfigReport {
+            source,
+            loaded_at: now,
+            problems,
+            last_reload: self.report.last_reload.take(),
+        };
     }
 
     /// Asks for a reload. What is asked for while one is under way is done after it, once for all.
@@ -58,29 +88,46 @@ impl Reloads {
         self.begin();
     }
 
-    /// Asks for a reload unless one was tried a moment ago.
-    pub(super) fn ask_unless_tried(&mut self, cause: Cause, now: Timestamp) {
-        let soon = jiff::SignedDuration::try_from(super::SOON).unwrap_or(jiff::SignedDuration::ZERO);
+    /// How soon the sources are worth another look of our own, where something was missing.
+    pub(super) fn looks_again_after(&self) -> Option<Duration> {
+        if self.overrides.is_err() || !self.port_is_told {
+            return Some(SOON);
+        }
+        let mismatch = self
+            .report
+            .problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Mismatch);
+        mismatch.then_some(LONGEST_NAP)
+    }
+
+    /// Asks for a reload where something was missing and the last look was a while ago.
+    pub(super) fn look_again(&mut self, now: Timestamp) {
+        let Some(after) = self.looks_again_after() else { return };
+        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::ZERO);
         if self.loading.is_empty()
             && self
-                .last_automatic
-                .is_none_or(|last| now.duration_since(last).abs() >= soon)
+                .last_look
+                .is_none_or(|last| now.duration_since(last).abs() >= after)
         {
-            self.last_automatic = Some(now);
-            self.ask(cause, None);
+            self.last_look = Some(now);
+            self.ask(Cause::Database, None);
         }
     }
 
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         if !self.asked.is_empty() && self.loading.is_empty() {
             self.under_way = std::mem::take(&mut self.asked);
             let (sources, port) = (self.sources.clone(), self.port);
-            self.loading.spawn_blocking(move || load(&sources, port));
+            // Our own look puts in force what a start would: it is there to mend a start.
+            let as_a_start = self.under_way.iter().all(|(cause, _)| *cause == Cause::Database);
+            self.loading
+                .spawn_blocking(move || Fresh::load(&sources, port, as_a_start));
         }
     }
 
     /// Waits for the sources being read; `None` at once when none are.
-    pub(super) async fn next_loaded(&mut self) -> Option<Result<Loaded, Problems>> {
+    pub(super) async fn next_loaded(&mut self) -> Option<Result<Fresh, Problems>> {
         let loaded = self.loading.join_next().await?;
         Some(loaded.unwrap_or_else(|error| {
             let message = format!("reading the configuration failed, which is a fault of this program: {error}");
@@ -93,197 +140,56 @@ impl Reloads {
     }
 }
 
-/// Reads every source, and tells the application the port.
-fn load(sources: &Sources, port: u16) -> Result<Loaded, Problems> {
-    let mut loaded = config::load(sources)?;
-    if loaded.problems.iter().any(|problem| problem.severity.is_error()) {
-        return Err(Problems(loaded.problems));
-    }
-    loaded.problems.extend(publish_port(&loaded, port));
-    Ok(loaded)
+/// What was loaded, and whether the application was told the port.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) loaded: Loaded,
+    pub(super) port_is_told: bool,
 }
 
-/// Writes the port into the application's row where it differs; gives what was in the way.
-fn publish_port(loaded: &Loaded, port: u16) -> Option<Problem> {
-    if loaded.overrides.is_err() {
-        return None; // The database is not there, or not the application's: that is reported already.
-    }
-    let path = loaded.plan.default_database_path();
-    let published = open_write(&path)
-        .map_err(|unusable| unusable.to_string())
-        .and_then(|mut connection| {
-            settings::publish_port(&mut connection, port)
-                .map_err(|error| Unusable::from_sqlite(&path, &error).to_string())
-        });
-    match published {
-        Ok(changed) => {
-            if changed {
-                tracing::info!(port, "told the application the port");
-            }
-            None
+impl Fresh {
+    /// Reads every source and tells the application the port.
+    fn load(sources: &Sources, port: u16, as_a_start: bool) -> Result<Self, Problems> {
+        let loaded = config::load(sources)?;
+        if !as_a_start && loaded.problems.iter().any(|problem| problem.severity.is_error()) {
+            return Err(Problems(loaded.problems));
         }
-        Err(why) => {
-            let message = format!("the application cannot be told port {port}: {why}");
-            Some(Problem::of_source(
-                Source::Row(settings::CRON_SERVICE),
-                Severity::Warning,
-                message,
-            ))
-        }
-    }
-}
-
-impl Engine {
-    /// Tells the application the port, when the engine starts.
-    pub(super) async fn publish_port(&mut self) {
-        let port = self.reloads.port;
-        let loaded = Loaded {
-            plan: (*self.plan).clone(),
-            problems: Vec::new(),
-            source: String::new(),
-            overrides: self.reloads.overrides.clone(),
-        };
-        let problem = tokio::task::spawn_blocking(move || publish_port(&loaded, port)).await;
-        self.reloads.report.problems.extend(problem.ok().flatten());
+        Ok(Self::publish(loaded, port))
     }
 
-    /// Puts what was loaded in force, or keeps everything as it is, and tells whoever waits.
-    pub(super) fn take_over(&mut self, loaded: Result<Loaded, Problems>) {
-        let now = self.clock.now();
-        let asked = std::mem::take(&mut self.reloads.under_way);
-        let cause = asked
-            .iter()
-            .map(|(cause, _)| *cause)
-            .find(|cause| *cause == Cause::Operator);
-        let cause = cause
-            .or_else(|| asked.first().map(|(cause, _)| *cause))
-            .unwrap_or(Cause::Operator);
-        let answer = match loaded {
-            Ok(loaded) => self.apply(loaded, cause, now),
-            Err(Problems(problems)) => {
-                for problem in problems.iter().filter(|problem| problem.severity.is_error()) {
-                    tracing::error!(cause = cause.as_str(), "reload refused: {problem}");
-                }
-                Reloaded::Refused { problems }
-            }
-        };
-        let (applied, problems) = match &answer {
-            Reloaded::Applied { problems, .. } => (true, problems.clone()),
-            Reloaded::Refused { problems } => (false, problems.clone()),
-        };
-        self.reloads.report.last_reload = Some(LastReload {
-            at: now,
-            cause,
-            applied,
-            problems,
-        });
-        for reply in asked.into_iter().filter_map(|(_, reply)| reply) {
-            let _ = reply.send(answer.clone());
+    /// Writes the port into the application's row where it differs; what is in the way becomes a problem.
+    pub(super) fn publish(mut loaded: Loaded, port: u16) -> Self {
+        if loaded.overrides.is_err() {
+            // The database is not there, or not the application's: that is told already.
+            return Self {
+                loaded,
+                port_is_told: true,
+            };
         }
-        self.reloads.begin();
-    }
-
-    fn apply(&mut self, loaded: Loaded, cause: Cause, now: Timestamp) -> Reloaded {
-        let Loaded {
-            plan: mut new,
-            mut problems,
-            source,
-            overrides,
-        } = loaded;
-        problems.extend(self.keep_what_cannot_change(&mut new));
-        let diff = Diff::new(&self.plan, &new);
-        self.plan = std::sync::Arc::new(new);
-        self.server.send_replace(self.plan.server.clone());
-        if cause == Cause::Operator
-            && let Err(error) = self.journal.lift_stops(None)
-        {
-            tracing::error!("the operator's stops stay in force: {error}");
-        }
-        self.fit_timetable(&diff, cause, now);
-        self.reloads.overrides = overrides;
-        self.reloads.report = ConfigReport {
-            source,
-            loaded_at: now,
-            problems: problems.clone(),
-            last_reload: None,
-        };
-        tracing::info!(cause = cause.as_str(), added = ?names(&diff.added), changed = ?names(diff.changed.keys()), removed = ?names(&diff.removed), "configuration reloaded");
-        for problem in &problems {
-            tracing::warn!("{problem}");
-        }
-        Reloaded::Applied { diff, problems }
-    }
-
-    /// Keeps the old value of what cannot change while the service runs, and names each.
-    fn keep_what_cannot_change(&self, new: &mut config::Plan) -> Vec<Problem> {
-        let old = &self.plan;
-        let mut refused = Vec::new();
-        let mut refuse = |name: &str, from: String, to: String| {
-            let message = format!(
-                "{name} cannot change from {from} to {to} while the service runs; it takes effect at the next start"
-            );
-            refused.push(Problem {
-                name: name.to_owned(),
-                ..Problem::of_source(
-                    Source::File(self.reloads.report.source.clone()),
-                    Severity::Warning,
-                    message,
-                )
+        let path = loaded.plan.default_database_path();
+        let published = open_write(&path)
+            .map_err(|unusable| unusable.to_string())
+            .and_then(|connection| {
+                connection
+                    .busy_timeout(PATIENCE)
+                    .and_then(|()| settings::publish_port(&connection, port))
+                    .map_err(|error| Unusable::from_sqlite(&path, &error).to_string())
             });
-        };
-        if new.server.host != old.server.host {
-            refuse(
-                "server.host",
-                old.server.host.clone(),
-                std::mem::replace(&mut new.server.host, old.server.host.clone()),
-            );
-        }
-        if new.server.port != old.server.port {
-            refuse(
-                "server.port",
-                old.server.port.to_string(),
-                std::mem::replace(&mut new.server.port, old.server.port).to_string(),
-            );
-        }
-        if new.state.path != old.state.path {
-            let to = std::mem::replace(&mut new.state.path, old.state.path.clone());
-            refuse(
-                "state.path",
-                old.state.path.display().to_string(),
-                to.display().to_string(),
-            );
-        }
-        refused
-    }
-
-    /// Makes the timetable fit the new plan: what did not change keeps its next time.
-    fn fit_timetable(&mut self, diff: &Diff, cause: Cause, now: Timestamp) {
-        for job in &diff.removed {
-            self.timetable.deactivate(job);
-        }
-        for job in self.plan.jobs_in_order() {
-            let is_new = diff.added.contains(&job.id) || diff.changed.contains_key(&job.id);
-            if !is_new && cause != Cause::Operator {
-                continue;
-            }
-            if job.enabled && !self.journal.stopped().contains(&job.id) {
-                self.timetable.replace(job, now);
-                self.timetable.activate(job, now);
-            } else {
-                self.timetable.deactivate(&job.id);
+        match &published {
+            Ok(true) => tracing::info!(port, "told the application the port"),
+            Ok(false) => {}
+            Err(why) => {
+                let message = format!("the application cannot be told port {port} yet: {why}");
+                loaded.problems.push(Problem::of_source(
+                    Source::Row(settings::CRON_SERVICE),
+                    Severity::SetAside,
+                    message,
+                ));
             }
         }
-        if cause == Cause::Operator {
-            self.timetable
-                .order_by(self.plan.jobs_in_order().into_iter().map(|job| &job.id));
-        }
-        for job in &diff.added {
-            let last = self.journal.last_runs(std::iter::once(job));
-            self.last_runs.extend(last);
+        Self {
+            loaded,
+            port_is_told: published.is_ok(),
         }
     }
-}
-
-fn names<'a>(jobs: impl IntoIterator<Item = &'a crate::values::JobId>) -> Vec<&'a str> {
-    jobs.into_iter().map(crate::values::JobId::as_str).collect()
 }

@@ -5,6 +5,7 @@ use super::command::{JobReport, Report};
 
 impl Engine {
     pub(super) fn report(&mut self) -> Report {
+        let at = self.clock.now();
         let jobs = self.plan.jobs_in_order().into_iter().map(|job| JobReport {
             id: job.id.clone(),
             description: job.description.clone(),
@@ -17,11 +18,11 @@ impl Engine {
             last: self.last_runs.get(&job.id).cloned().unwrap_or_default(),
         });
         Report {
-            at: self.clock.now(),
+            at,
             started_at: self.started_at,
             active: self.timetable.active(),
             jobs: jobs.collect(),
-            state_error: self.journal.probe(),
+            state_error: self.journal.look(at),
             shutting_down: self.ending.is_some(),
             config: self.reloads.report.clone(),
             databases: self

@@ -93,7 +93,7 @@ impl Runs {
 
 impl Engine {
     pub(super) fn start_what_is_due(&mut self, now: Timestamp) {
-        if !self.journal.is_well() {
+        if !self.journal.is_well() || self.open_state(now).is_err() {
             return;
         }
         for due in self.timetable.due(now) {
@@ -118,7 +118,10 @@ impl Engine {
         }
         match self.journal.begin(&new) {
             Ok(Some(id)) => self.runs.begin(job, id, &new, None),
-            Ok(None) => tracing::debug!(job = %job.id, at = %due.scheduled_at, "this time was run already"),
+            Ok(None) => {
+                tracing::debug!(job = %job.id, at = %due.scheduled_at, "this time was run already");
+                return true;
+            }
             Err(_) => return false,
         }
         self.note_start(job, now);
@@ -134,6 +137,7 @@ impl Engine {
             return Err(Refusal::Running);
         }
         let now = self.clock.now();
+        self.open_state(now).map_err(Refusal::State)?;
         let new = NewRun {
             job: job.id.clone(),
             trigger: Trigger::Manual,

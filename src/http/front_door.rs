@@ -85,26 +85,51 @@ impl Listeners {
     }
 }
 
-/// Serves requests until `end` is told, then answers those under way.
-///
-/// # Errors
-/// When the inner server cannot be set up.
-pub async fn serve(listeners: Listeners, context: Context, end: oneshot::Receiver<()>) -> io::Result<()> {
-    let places = places();
-    let seats = Arc::new(Semaphore::new(places as usize));
-    let door = Arc::new(Door {
-        inner: Inner::start(context)?,
-        seats,
-    });
-    let mut accepting = JoinSet::new();
-    for listener in listeners.listeners {
-        accepting.spawn(accept(listener, Arc::clone(&door)));
+/// The front door, ready to serve.
+pub struct FrontDoor {
+    listeners: Listeners,
+    door: Arc<Door>,
+    places: u32,
+}
+
+impl FrontDoor {
+    /// Sets up the inner server behind `listeners`.
+    ///
+    /// # Errors
+    /// When it cannot be set up, for one because no folder for its socket can be made.
+    pub fn new(listeners: Listeners, context: Context) -> io::Result<Self> {
+        let places = places();
+        let seats = Arc::new(Semaphore::new(places as usize));
+        let door = Arc::new(Door {
+            inner: Inner::start(context)?,
+            seats,
+        });
+        Ok(Self {
+            listeners,
+            door,
+            places,
+        })
     }
-    let _ = end.await;
-    accepting.abort_all();
-    let everyone_gone = door.seats.acquire_many(places);
-    let _ = tokio::time::timeout(LAST_ANSWERS, everyone_gone).await;
-    Ok(())
+
+    /// Serves requests until `end` is told, then answers those under way.
+    pub async fn serve(self, end: oneshot::Receiver<()>) {
+        let mut accepting = JoinSet::new();
+        for listener in self.listeners.listeners {
+            accepting.spawn(accept(listener, Arc::clone(&self.door)));
+        }
+        let _ = end.await;
+        accepting.abort_all();
+        let everyone_gone = self.door.seats.acquire_many(self.places);
+        let _ = tokio::time::timeout(LAST_ANSWERS, everyone_gone).await;
+    }
+}
+
+impl std::fmt::Debug for FrontDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrontDoor")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How many seats the process's limit of descriptors leaves, at least one.

@@ -69,6 +69,7 @@ mod tests {
             host: "localhost".to_owned(),
             port: 9667,
             shutdown_grace: "1s".parse().unwrap(),
+            allow_anonymous: false,
             token: token.map(|token| Secret::new(token.to_owned())),
             allowed_hosts: vec!["cron".to_owned()],
         }

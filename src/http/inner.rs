@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,24 +15,14 @@ use tokio::net::UnixStream;
 use super::{Answer, Context, Request, routes};
 
 /// The inner server, as the front door reaches it.
-pub(super) struct Inner {
-    current: Arc<Mutex<Arc<Generation>>>,
-    /// The folder, closed to others, that holds the sockets.
-    _folder: TempDir,
-}
+pub(super) struct Inner(Arc<Mutex<Arc<Generation>>>);
 
-/// One server. Fields are dropped in this order: the server wakes its accepting thread through the socket.
+/// One server, with the folder, closed to others, that holds its socket. Fields are dropped in this order: the
+/// server wakes its accepting thread through the socket.
 struct Generation {
     server: Server,
-    socket: SocketFile,
-}
-
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    socket: PathBuf,
+    _folder: TempDir,
 }
 
 impl Inner {
@@ -41,17 +31,12 @@ impl Inner {
     /// # Errors
     /// When no socket can be made.
     pub(super) fn start(context: Context) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?;
-        let path = folder.path().to_owned();
-        let current = Arc::new(Mutex::new(Arc::new(Generation::new(&path, 0)?)));
-        let inner = Self {
-            current: Arc::clone(&current),
-            _folder: folder,
-        };
+        let current = Arc::new(Mutex::new(Arc::new(Generation::new()?)));
+        let shared = Arc::clone(&current);
         thread::Builder::new()
             .name("http".to_owned())
-            .spawn(move || keep_serving(&path, &current, &context))?;
-        Ok(inner)
+            .spawn(move || keep_serving(&shared, &context))?;
+        Ok(Self(current))
     }
 
     /// A connection to the server. One that nobody takes has the server set up anew.
@@ -59,21 +44,34 @@ impl Inner {
     /// # Errors
     /// When there is no server now, or no descriptor is free.
     pub(super) async fn connect(&self) -> io::Result<UnixStream> {
-        let generation = Arc::clone(&lock(&self.current));
-        UnixStream::connect(&generation.socket.0).await.inspect_err(|error| {
-            if error.kind() == io::ErrorKind::ConnectionRefused {
-                // Its accepting thread is gone, perhaps without a word: this wakes the one that waits for requests.
+        let generation = Arc::clone(&lock(&self.0));
+        UnixStream::connect(&generation.socket).await.inspect_err(|error| {
+            if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
+                // Its accepting thread or its socket is gone, perhaps without a word: this wakes the one that waits
+                // for requests.
                 generation.server.unblock();
             }
         })
     }
 }
 
+impl Drop for Inner {
+    /// Lets the thread that serves end, so that the folder goes.
+    fn drop(&mut self) {
+        lock(&self.0).server.unblock();
+    }
+}
+
 impl Generation {
-    fn new(folder: &Path, number: u64) -> io::Result<Self> {
-        let socket = SocketFile(folder.join(number.to_string()));
-        let server = Server::from_listener(UnixListener::bind(&socket.0)?, None).map_err(io::Error::other)?;
-        Ok(Self { server, socket })
+    fn new() -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?;
+        let socket = folder.path().join("http");
+        let server = Server::from_listener(UnixListener::bind(&socket)?, None).map_err(io::Error::other)?;
+        Ok(Self {
+            server,
+            socket,
+            _folder: folder,
+        })
     }
 }
 
@@ -81,10 +79,10 @@ fn lock(current: &Mutex<Arc<Generation>>) -> MutexGuard<'_, Arc<Generation>> {
     current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes requests for ever, setting the server up anew whenever it gives none any more.
-fn keep_serving(folder: &Path, current: &Mutex<Arc<Generation>>, context: &Context) {
+/// Takes requests as long as the front door is there, setting the server up anew whenever it gives none any more.
+fn keep_serving(current: &Arc<Mutex<Arc<Generation>>>, context: &Context) {
     const PAUSE: Duration = Duration::from_millis(100);
-    for number in 1.. {
+    loop {
         let generation = Arc::clone(&lock(current));
         while let Ok(request) = generation.server.recv() {
             let context = context.clone();
@@ -94,10 +92,14 @@ fn keep_serving(folder: &Path, current: &Mutex<Arc<Generation>>, context: &Conte
                 .name("request".to_owned())
                 .spawn(move || answer(request, &context));
         }
+        drop(generation);
+        if Arc::strong_count(current) == 1 {
+            return;
+        }
         tracing::warn!("the inner HTTP server stopped; it is set up anew");
         let fresh = loop {
             thread::sleep(PAUSE);
-            if let Ok(fresh) = Generation::new(folder, number) {
+            if let Ok(fresh) = Generation::new() {
                 break fresh;
             }
         };

@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::Server;
 use crate::engine::{Command, Inbox};
 
-pub use front_door::{Listeners, serve};
+pub use front_door::{FrontDoor, Listeners};
 pub use health::FoundGood;
 
 /// How long the engine may take to answer what needs no run before it counts as stuck.

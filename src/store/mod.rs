@@ -8,5 +8,5 @@ pub mod sqlite;
 mod state;
 
 pub use history::{Filter, History};
-pub use run::{LastRun, NewRun, Run, RunId, Status, Trigger};
-pub use state::{Finish, State};
+pub use run::{Finish, LastRun, NewRun, Run, RunId, Status, Trigger};
+pub use state::State;

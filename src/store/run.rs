@@ -109,6 +109,19 @@ pub struct NewRun {
     pub started_at: Timestamp,
 }
 
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// In what way.
+    pub status: Status,
+    /// When.
+    pub at: Timestamp,
+    /// What it has to say.
+    pub message: Option<String>,
+    /// Why it did not end well.
+    pub error: Option<String>,
+}
+
 /// A recorded run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {

@@ -10,7 +10,7 @@ use super::sqlite::{Unusable, describe};
 const SCHEMA: &str = include_str!("state.sql");
 const SCHEMA_VERSION: i64 = 1;
 /// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
-const BUSY: Duration = Duration::from_secs(2);
+pub(super) const BUSY: Duration = Duration::from_millis(500);
 
 /// Opens the state database at `path`, making it and its folder where they are missing.
 ///

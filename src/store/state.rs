@@ -1,30 +1,17 @@
 //! The service's own state database: the ledger of runs and the operator's stops. One owner, the engine, writes it.
 //!
-//! The file is opened when it is first needed and again after a failure, so that a full disk or a missing folder
-//! stops runs, and shows in `/health`, but never the service.
+//! The file is opened when it is first needed and again after a failure: a full disk stops runs, never the service.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use super::run::{LastRun, NewRun, RunId, Status};
+use super::run::{Finish, LastRun, NewRun, RunId, Status};
 use super::schema;
 use super::sqlite::Unusable;
 use crate::values::JobId;
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Finish {
-    /// How.
-    pub status: Status,
-    /// When.
-    pub at: Timestamp,
-    /// What it has to say.
-    pub message: Option<String>,
-    /// Why it did not end well.
-    pub error: Option<String>,
-}
 
 /// The state database.
 #[derive(Debug)]
@@ -54,7 +41,7 @@ impl State {
     /// Takes down that a run does not take place, and why.
     ///
     /// # Errors
-    /// When the state cannot be written.
+    /// As [`State::begin`].
     pub fn skip(&mut self, run: &NewRun, why: &str) -> Result<Option<RunId>, Unusable> {
         self.insert(run, Status::Skipped, Some(why))
     }
@@ -200,7 +187,12 @@ impl State {
     /// # Errors
     /// When it cannot, with the reason.
     pub fn probe(&mut self) -> Result<(), Unusable> {
-        self.with(|connection| connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK"))
+        self.with(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let probed = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+            connection.busy_timeout(schema::BUSY)?;
+            probed
+        })
     }
 
     fn with<T>(&mut self, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, Unusable> {

@@ -133,7 +133,7 @@ impl Workplace {
     /// The program, to be run here, without any variable of ours.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(BINARY);
-        command.current_dir(self.path());
+        command.current_dir(self.path()).env("TMPDIR", self.path());
         for name in ["PORT", "CRON_PORT", "CRON_TOKEN", "CRON_CONFIG", "TZ"] {
             command.env_remove(name);
         }

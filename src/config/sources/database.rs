@@ -62,7 +62,10 @@ impl Rows {
                 continue;
             };
             match serde_json::from_str(&text) {
-                Ok(json @ Json::Object(_)) => take(self, &json, declared),
+                Ok(mut json @ Json::Object(_)) => {
+                    self.drop_nulls(key, &mut json, "");
+                    take(self, &json, declared);
+                }
                 Ok(_) => self.note(key, "it is no JSON object; set aside"),
                 Err(error) => self.note(key, format!("it is no JSON: {error}; set aside")),
             }
@@ -75,13 +78,36 @@ impl Rows {
             .push(Problem::of_source(Source::Row(key), Severity::SetAside, message));
     }
 
+    /// A null says nothing of what is meant.
+    fn drop_nulls(&mut self, row: &'static str, json: &mut Json, path: &str) {
+        let Json::Object(table) = json else { return };
+        table.retain(|key, value| {
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            self.drop_nulls(row, value, &path);
+            if value.is_null() {
+                self.note(row, format!("`{path}` is null, which says nothing; set aside"));
+            }
+            !value.is_null()
+        });
+    }
+
     fn take_cron_service(&mut self, row: &Json, declared: &Merged<'_>) {
         let mut layer = Layer::new(Source::Row(CRON_SERVICE));
         let mut put = |path: Vec<String>, value: &Json, name: String| {
             layer.insert(&path, convert(value));
             layer.names.insert(path, name);
         };
-        if let Some(port) = row.get("port") {
+        let port = row.get("port");
+        if port.is_some_and(|port| port == 0) {
+            self.note(
+                CRON_SERVICE,
+                "`port` is 0, at which nobody finds the service; set aside",
+            );
+        } else if let Some(port) = port {
             put(path(&["server", "port"]), port, "port".to_owned());
         }
         let tasks = row

@@ -62,8 +62,9 @@ impl Environment {
     pub fn token(&self) -> Option<Secret> {
         self.0
             .get("CRON_TOKEN")
-            .filter(|token| !token.is_empty())
-            .map(|token| Secret::new(token.clone()))
+            .map(|token| token.trim())
+            .filter(|token| is_token(token))
+            .map(|token| Secret::new(token.to_owned()))
     }
 
     /// The layer of settings the variables give, and what is wrong with them. `declared` tells the ids there are.
@@ -73,6 +74,10 @@ impl Environment {
             problems: Vec::new(),
         };
         reading.take_port(&self.0);
+        if self.0.get("CRON_TOKEN").is_some_and(|token| !is_token(token.trim())) {
+            let why = "it is set, but is no token: printable ASCII characters are expected";
+            reading.refuse("CRON_TOKEN", why.to_owned());
+        }
         for (name, value) in &self.0 {
             let Some(setting) = name.strip_prefix("CRON_").filter(|rest| rest.contains("__")) else {
                 continue;
@@ -84,6 +89,11 @@ impl Environment {
         }
         (reading.layer, reading.problems)
     }
+}
+
+/// Whether a header can carry it.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| (' '..='~').contains(&c))
 }
 
 struct Reading {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 use toml::Spanned;
@@ -17,16 +17,44 @@ pub const SHIPPED: &str = include_str!("../../../jobs.toml");
 /// Which declaration is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum File {
-    /// The one built in.
+    /// `./jobs.toml` if there is one, else the one built in.
     #[default]
+    Default,
+    /// The one built in.
     Shipped,
     /// The one in this file.
     Path(PathBuf),
 }
 
+/// The declaration in the working directory.
+const HERE: &str = "jobs.toml";
+
+impl File {
+    /// Which one it is now.
+    #[must_use]
+    pub fn resolve(&self) -> Self {
+        match self {
+            Self::Default if Path::new(HERE).exists() => Self::Path(PathBuf::from(HERE)),
+            Self::Default => Self::Shipped,
+            other => other.clone(),
+        }
+    }
+
+    /// The file that a change of the declaration would show in, whether it is there or not.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Default => Some(Path::new(HERE)),
+            Self::Shipped => None,
+            Self::Path(path) => Some(path),
+        }
+    }
+}
+
 impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Default => self.resolve().fmt(f),
             Self::Shipped => f.write_str("built-in jobs.toml"),
             Self::Path(path) => path.display().fmt(f),
         }
@@ -38,9 +66,10 @@ impl fmt::Display for File {
 /// # Errors
 /// When the file cannot be read, or every place at which it is no TOML.
 pub(in crate::config) fn read(file: &File) -> Result<Layer, Vec<Problem>> {
+    let file = file.resolve();
     let source = Source::File(file.to_string());
-    let text = match file {
-        File::Shipped => SHIPPED.to_owned(),
+    let text = match &file {
+        File::Shipped | File::Default => SHIPPED.to_owned(),
         File::Path(path) => std::fs::read(path)
             .map_err(|error| error.to_string())
             .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()))

@@ -8,6 +8,7 @@ pub(super) mod file;
 pub use environment::Environment;
 pub use file::{File, SHIPPED};
 
+use super::Rows;
 use super::layer::{Layer, Source};
 
 /// Everything a plan is made from.
@@ -19,6 +20,8 @@ pub struct Sources {
     pub environment: Environment,
     /// The port of `--port`.
     pub port: Option<u16>,
+    /// The overrides read before, for when the application's database cannot be read.
+    pub remembered: Rows,
     /// The port that stands in for the declared one, as `--dev` and `--local` ask for.
     pub default_port: Option<u16>,
 }
