@@ -21,6 +21,7 @@
 //! | [`engine`] | time and runs: when a job begins, what becomes of its outcome |
 //! | [`config`] | the one door from sources to a plan |
 //! | [`actions`] | the kinds of work, one file each |
+//! | [`notifications`] | messages on their way: the outbox emptied, one file for each kind of channel |
 //! | [`duplistatus`] | what only the application's database knows |
 //! | [`store`] | opening databases; the service's own state |
 //! | [`values`] | small types that check themselves |
@@ -37,6 +38,7 @@ pub mod config;
 pub mod duplistatus;
 pub mod engine;
 pub mod http;
+pub mod notifications;
 pub mod signals;
 pub mod store;
 pub mod values;

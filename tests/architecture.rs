@@ -10,24 +10,29 @@ const ORDER: &[&[&str]] = &[
     &["engine"],
     &["config"],
     &["actions"],
+    &["notifications"],
     &["duplistatus"],
     &["store"],
     &["values"],
 ];
 
-/// Foreign crates that only one module may name.
-const HOMES: &[(&str, &str)] = &[
-    ("clap", "cli"),
-    ("ureq", "cli"),
-    ("tracing_subscriber", "cli"),
-    ("figment", "config"),
-    ("toml", "config"),
-    ("croner", "values"),
-    ("subtle", "values"),
-    ("tiny_http", "http"),
-    ("httparse", "http"),
-    ("form_urlencoded", "http"),
-    ("notify", "watch"),
+/// Foreign crates and the modules that may name them.
+const HOMES: &[(&str, &[&str])] = &[
+    ("clap", &["cli"]),
+    ("ureq", &["cli", "notifications"]),
+    ("lettre", &["notifications"]),
+    ("aes_gcm", &["duplistatus"]),
+    ("pbkdf2", &["duplistatus"]),
+    ("icu_datetime", &["duplistatus"]),
+    ("tracing_subscriber", &["cli"]),
+    ("figment", &["config"]),
+    ("toml", &["config"]),
+    ("croner", &["values"]),
+    ("subtle", &["values"]),
+    ("tiny_http", &["http"]),
+    ("httparse", &["http"]),
+    ("form_urlencoded", &["cli", "http", "notifications"]),
+    ("notify", &["watch"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -93,7 +98,7 @@ fn every_foreign_crate_has_one_home() {
             let named =
                 code(&text).find(|line| line.contains(&format!("{name}::")) && !line.contains(&format!("_{name}::")));
             assert!(
-                named.is_none() || module == *home,
+                named.is_none() || home.contains(&module.as_str()),
                 "{} names {name}: {named:?}",
                 path.display()
             );

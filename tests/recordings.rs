@@ -3,6 +3,7 @@
 use rusqlite::types::ValueRef;
 use serde_json::{Map, Value, json};
 
+use crate::support::receivers::{Ntfy, Smtp};
 use crate::support::{Service, Workplace};
 
 struct Recording {
@@ -55,11 +56,7 @@ fn replay(recording: &Recording, service: &Service) {
         let call = |index: usize| answer["call"][index].as_str().unwrap();
         let (status, body) = service.call(call(0), call(1), &[]);
         assert_eq!(answer["status"], json!(status), "{} {}: {body}", call(0), call(1));
-        let mut recorded = answer["body"].clone();
-        if let Some(statistics) = recorded.get_mut("statistics") {
-            // Messages are not sent yet.
-            statistics["notificationsSent"] = json!(0);
-        }
+        let recorded = answer["body"].clone();
         assert_eq!(
             to_the_minute(&as_recorded(&body, &recorded)),
             to_the_minute(&recorded),
@@ -74,6 +71,11 @@ fn replay(recording: &Recording, service: &Service) {
 fn settings_are_as_recorded(place: &Workplace, expected: &Value) {
     let stored = |key: &str| -> Value { serde_json::from_str(&place.setting(key).unwrap()).unwrap() };
     assert_eq!(stored("backup_settings"), expected["configurations"]["backup_settings"]);
+    let stamps = to_the_minute(&stored("overdue_notifications"));
+    assert_eq!(
+        stamps,
+        to_the_minute(&expected["configurations"]["overdue_notifications"])
+    );
     let recorded = to_the_minute(&expected["configurations"]["last_overdue_check"]);
     assert_eq!(json!(place.setting("last_overdue_check").unwrap()[..16]), recorded);
 }
@@ -101,24 +103,47 @@ fn audit_log(place: &Workplace) -> Vec<Value> {
     rows.map(Result::unwrap).collect()
 }
 
+/// Replays a recording with servers of its own for its messages; everything is left as recorded.
 fn replay_whole(name: &str) -> (Workplace, Service) {
-    let recording = recording(name);
-    let place = Workplace::of_recording(&recording.scenario);
+    let Recording { mut scenario, expected } = recording(name);
+    let status = u16::try_from(scenario["ntfy_status"].as_u64().unwrap()).unwrap();
+    let (ntfy, smtp) = (Ntfy::start(status), Smtp::start());
+    let here = |text: String| {
+        let ntfy = text.replace("127.0.0.1:8391", &format!("127.0.0.1:{}", ntfy.port));
+        ntfy.replace("\"port\":8392", &format!("\"port\":{}", smtp.port))
+    };
+    scenario = serde_json::from_str(&here(scenario.to_string())).unwrap();
+    let expected: Value = serde_json::from_str(&here(expected.to_string())).unwrap();
+    let place = Workplace::of_recording(&scenario);
     let service = place
         .service()
-        .at(&recording.scenario["now"]
-            .as_str()
-            .unwrap()
-            .replace('T', " ")
-            .replace('Z', ""))
+        .at(scenario["now_local"].as_str().unwrap())
         .env("CRON_PORT", "0")
+        .env("TZ", scenario["tz"].as_str().unwrap())
         .port_as_declared()
         .start();
-    replay(&recording, &service);
-    let mut expected = recording.expected["audit_log"].as_array().unwrap().clone();
-    expected.retain(|row| ["auth", "cleanup"].iter().any(|kind| row.to_string().contains(kind)));
-    assert_eq!(audit_log(&place), expected, "the audit log after {name}");
-    settings_are_as_recorded(&place, &recording.expected);
+    replay(
+        &Recording {
+            scenario,
+            expected: expected.clone(),
+        },
+        &service,
+    );
+    for (what, received) in [("ntfy", ntfy.received()), ("mails", smtp.received())] {
+        let mut recorded = expected[what].as_array().unwrap().clone();
+        recorded.sort_by_key(ToString::to_string);
+        assert_eq!(received.len(), recorded.len(), "{what} of {name}: {received:?}");
+        for (received, recorded) in received.iter().zip(&recorded) {
+            assert_eq!(received, recorded, "{what} of {name}");
+        }
+    }
+    let log = audit_log(&place);
+    let recorded = expected["audit_log"].as_array().unwrap();
+    assert_eq!(log.len(), recorded.len(), "the audit log after {name}: {log:?}");
+    for (found, recorded) in log.iter().zip(recorded) {
+        assert_eq!(found, recorded, "the audit log after {name}");
+    }
+    settings_are_as_recorded(&place, &expected);
     (place, service)
 }
 

@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use crate::store::sqlite::{Stop, Unusable, describe};
-use crate::values::JobId;
+use crate::values::{JobId, TimeZone};
 
 pub use cleanup::Cleanup;
 pub use overdue_backups::OverdueBackups;
@@ -87,6 +87,12 @@ pub struct Workbench<'a> {
     pub database: &'a Path,
     /// Asked when the run must end.
     pub stop: &'a Stop,
+    /// The state database, which has the outbox.
+    pub state: &'a Path,
+    /// The zone that messages tell dates in.
+    pub zone: &'a TimeZone,
+    /// Whether someone asked for the run, and so wants everything tried at once.
+    pub by_hand: bool,
 }
 
 /// What a run that ended well has to say.

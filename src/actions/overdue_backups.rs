@@ -1,16 +1,24 @@
-//! The kind `overdue_backups`: looks for backups that did not come, by the application's own settings. It tells
-//! about them in the log and in its figures; sending messages is not part of this version, and it says so.
+//! The kind `overdue_backups`: looks for backups that did not come, by the application's own settings, and has
+//! messages about them sent.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::{Failure, Flaw, Kind, Report, Weight, Workbench};
+use super::{Failure, Flaw, Kind, Report, Workbench};
+use crate::duplistatus::due::{Circumstances, Due};
 use crate::duplistatus::overdue;
-use crate::store::sqlite::open_write;
+use crate::notifications::{self, Courier, Envelope};
+use crate::store::outbox::{Letter, Outbox};
+use crate::store::sqlite::{Unusable, open_write};
 
-const NOT_YET: &str = "this version finds overdue backups, but sends no messages about them yet";
+/// How long a run waits for its messages; what is left goes on in the background.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The keys of `[jobs.<id>.overdue_backups]`: none so far, everything comes from the application's settings.
+/// The keys of `[jobs.<id>.overdue_backups]`: none, everything comes from the application's settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OverdueBackups {}
@@ -21,23 +29,28 @@ impl Kind for OverdueBackups {
     }
 
     fn flaws(&self, _database: Option<&Connection>) -> Vec<Flaw> {
-        vec![Flaw {
-            key: "",
-            message: NOT_YET.to_owned(),
-            weight: Weight::Notable,
-        }]
+        Vec::new()
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
+        let began = Instant::now();
         let mut connection = open_write(bench.database)?;
         bench.stop.govern(&mut connection)?;
-        let check = overdue::check(&mut connection, bench.now)?;
+        let key_file = notifications::key_file(bench.database);
+        let circumstances = Circumstances {
+            now: bench.now,
+            zone: bench.zone,
+            key_file: &key_file,
+        };
+        let (check, due) = overdue::check(&mut connection, &circumstances)?;
+        drop(connection);
         for found in &check.overdue {
-            tracing::warn!(
+            tracing::info!(
                 job = %bench.job, server = found.backup.server_name, backup = found.backup.name, expected = %found.expected,
                 "backup is overdue"
             );
         }
+        let sent = send(&due, bench, began)?;
         let message = match check.troubles.as_slice() {
             [] => "Task executed successfully".to_owned(),
             troubles => format!(
@@ -45,10 +58,56 @@ impl Kind for OverdueBackups {
                 troubles.join("; ")
             ),
         };
+        let statistics = Some(check.statistics(sent));
         Ok(Report {
             message,
-            statistics: Some(check.statistics(0)),
-            troubles: check.troubles,
+            statistics,
+            troubles: [check.troubles, check.untold].concat(),
         })
     }
+}
+
+/// Posts the messages and sees to their first attempt; gives how many were delivered by one channel at least.
+fn send(due: &[Due], bench: &Workbench<'_>, began: Instant) -> Result<usize, Failure> {
+    let subjects: BTreeSet<String> = due.iter().map(|due| due.overdue.backup.key()).collect();
+    let mut outbox = Outbox::open(bench.state)?;
+    let state = |error: rusqlite::Error| Failure::from(Unusable::from_sqlite(bench.state, &error));
+    outbox.post(&letters(due, bench), bench.now).map_err(state)?;
+    if bench.by_hand {
+        outbox.hasten(&subjects, bench.now).map_err(state)?;
+    }
+    let now = || -> Timestamp {
+        let passed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
+        bench.now.checked_add(passed).unwrap_or(bench.now)
+    };
+    let courier = Courier {
+        state: bench.state,
+        now: &now,
+        tells_failures: true,
+    };
+    let delivered = courier.deliver(began + PATIENCE)?;
+    Ok(subjects.intersection(&delivered.subjects).count())
+}
+
+fn letters(due: &[Due], bench: &Workbench<'_>) -> Vec<Letter> {
+    let letter = |due: &Due, channel: &crate::duplistatus::channels::Channel| {
+        let backup = &due.overdue.backup;
+        let envelope = Envelope {
+            database: bench.database.to_owned(),
+            channel: channel.clone(),
+            message: due.message.clone(),
+            server_id: backup.server_id.clone(),
+            server_name: backup.server_name.clone(),
+            backup_name: backup.name.clone(),
+        };
+        Some(Letter {
+            subject: backup.key(),
+            cause: due.cause.clone(),
+            channel: serde_json::to_string(channel).ok()?,
+            envelope: serde_json::to_string(&envelope).ok()?,
+        })
+    };
+    due.iter()
+        .flat_map(|due| due.channels.iter().filter_map(move |channel| letter(due, channel)))
+        .collect()
 }

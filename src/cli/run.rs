@@ -2,7 +2,7 @@
 
 use std::fs::{File as LockFile, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -10,11 +10,14 @@ use super::{Common, Exit, FAILED, RunOptions, demo, log};
 use crate::config::{self, File, Loaded, Sources};
 use crate::engine::{Clock, Engine, Setup};
 use crate::http::{Context, FoundGood, FrontDoor, Listeners};
+use crate::notifications::Courier;
 use crate::signals;
 use crate::watch::Watch;
 
 /// Threads for runs and for reading sources; each has SQLite's page cache and little more.
 const BLOCKING_THREADS: usize = 64;
+/// How often the outbox is looked at for what waits.
+const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
@@ -88,10 +91,33 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
         ));
     }
     drop(inbox);
+    let state = plan.state.path.clone();
+    let delivery = tokio::spawn(async move { deliver(state).await });
     engine.run().await;
+    delivery.abort();
     let _ = end.send(());
     let _ = http.await;
     Ok(())
+}
+
+/// Delivers what waits in the outbox, now and then, for as long as the service runs.
+async fn deliver(state: PathBuf) {
+    loop {
+        tokio::time::sleep(BETWEEN_DELIVERIES).await;
+        let state = state.clone();
+        let round = move || {
+            let courier = Courier {
+                state: &state,
+                now: &|| Clock::System.now(),
+                tells_failures: false,
+            };
+            // A state that cannot be used is told by the engine.
+            state
+                .exists()
+                .then(|| courier.deliver(Instant::now() + BETWEEN_DELIVERIES))
+        };
+        let _ = tokio::task::spawn_blocking(round).await;
+    }
 }
 
 /// Loads the configuration, and says in the log what is not as declared.

@@ -20,7 +20,7 @@ pub use plan::{Database, Job, Plan, Server, State};
 pub use problem::{Problem, Problems, Severity};
 pub use sources::{Environment, File, Sources};
 
-use crate::values::Secret;
+use crate::values::{Secret, TimeZone};
 use layer::Layer;
 pub use layer::Source;
 use merged::Merged;
@@ -54,7 +54,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let (plan, problems) = layers.settle(sources);
     match plan {
         Some(plan) if !problems.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
-            plan,
+            plan: Plan {
+                time_zone: sources.environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
+                ..plan
+            },
             problems,
             source: sources.file.resolve().to_string(),
             overrides: layers.overrides,

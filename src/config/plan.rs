@@ -18,6 +18,8 @@ pub struct Plan {
     pub databases: BTreeMap<DatabaseId, Database>,
     /// The database whose settings override the declaration, and which tells the application the port.
     pub default_database: DatabaseId,
+    /// The zone that messages tell dates in.
+    pub time_zone: TimeZone,
     /// The jobs.
     pub jobs: BTreeMap<JobId, Arc<Job>>,
 }

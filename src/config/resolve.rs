@@ -13,7 +13,7 @@ use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{read, unknown_key};
 use super::sources::built_in;
-use crate::values::{DatabaseId, Secret};
+use crate::values::{DatabaseId, Secret, TimeZone};
 
 /// Makes the plan, as far as the problems it gives allow.
 pub(super) fn resolve(merged: &Merged<'_>, token: Option<Secret>) -> (Option<Plan>, Vec<Problem>) {
@@ -74,6 +74,7 @@ impl Resolver<'_> {
             },
             databases,
             default_database: default_database?,
+            time_zone: TimeZone::utc(),
             jobs,
         })
     }

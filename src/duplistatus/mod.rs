@@ -1,9 +1,15 @@
 //! What only the application's own database knows: its table of settings and the rows meant for this service.
 
+pub mod audit;
 pub mod backups;
+pub mod channels;
 pub mod dates;
+pub mod due;
 pub mod elapsed;
 pub mod expectation;
 pub mod interval;
+pub mod message;
 pub mod overdue;
+mod secrets;
 pub mod settings;
+pub mod stamps;

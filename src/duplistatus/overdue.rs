@@ -6,8 +6,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::{Map, Value, json};
 
 use super::backups::{self, Backup};
+use super::due::{self, Circumstances, Due};
 use super::expectation::{self, Entry};
-use super::settings;
+use super::{settings, stamps};
 use crate::values::iso;
 
 const BACKUP_SETTINGS: &str = "backup_settings";
@@ -23,8 +24,12 @@ pub struct Check {
     pub checked: usize,
     /// Those that did not come, by the names of server and backup.
     pub overdue: Vec<Overdue>,
+    /// How late a backup may come.
+    pub tolerance: SignedDuration,
     /// Backups and settings that could not be checked, and why.
     pub troubles: Vec<String>,
+    /// Backups that were checked but cannot be told about, and channels that cannot be used, and why.
+    pub untold: Vec<String>,
 }
 
 /// A backup that did not come.
@@ -32,30 +37,36 @@ pub struct Check {
 pub struct Overdue {
     /// Which.
     pub backup: Backup,
+    /// When its newest backup was made.
+    pub newest: Timestamp,
     /// When it was expected.
     pub expected: Timestamp,
 }
 
-/// Brings the settings up to date and finds what is overdue at `now`.
+/// Brings the settings up to date, finds what is overdue, and which of it is to be told now.
 ///
 /// # Errors
 /// When the database cannot be read or written; nothing is changed then.
-pub fn check(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<Check> {
+pub fn check(connection: &mut Connection, at: &Circumstances<'_>) -> rusqlite::Result<(Check, Vec<Due>)> {
     // The long read comes before the lock.
     let backups = backups::read(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut check = Check::default();
-    let settings = check.bring_up_to_date(&transaction, &backups)?;
-    let tolerance = tolerance(&transaction)?;
+    let mut check = Check {
+        tolerance: tolerance(&transaction)?,
+        ..Check::default()
+    };
+    let entries = check.bring_up_to_date(&transaction, &backups)?;
     for backup in &backups {
-        let Some(Value::Object(entry)) = settings.get(&backup.key()) else {
+        let Some(Value::Object(entry)) = entries.get(&backup.key()) else {
             continue;
         };
-        check.hold_against(backup, entry, now, tolerance);
+        check.hold_against(backup, entry, at.now);
     }
-    settings::set(&transaction, LAST_CHECK, &iso(now))?;
+    let due = due::find(&transaction, &mut check, &entries, at)?;
+    stamps::ensure(&transaction)?;
+    settings::set(&transaction, LAST_CHECK, &iso(at.now))?;
     transaction.commit()?;
-    Ok(check)
+    Ok((check, due))
 }
 
 impl Check {
@@ -121,17 +132,18 @@ impl Check {
         Ok(entries)
     }
 
-    fn hold_against(&mut self, backup: &Backup, entry: &Entry, now: Timestamp, tolerance: SignedDuration) {
+    fn hold_against(&mut self, backup: &Backup, entry: &Entry, now: Timestamp) {
         if !expectation::is_checked(entry) {
             return;
         }
         self.checked += 1;
-        let Some(expected) = expectation::time(entry) else {
+        let (Ok(newest), Some(expected)) = (backup.newest.clone(), expectation::time(entry)) else {
             return;
         };
-        if backup.newest.is_ok() && now > expected.saturating_add(tolerance).unwrap_or(Timestamp::MAX) {
+        if now > expected.saturating_add(self.tolerance).unwrap_or(Timestamp::MAX) {
             self.overdue.push(Overdue {
                 backup: backup.clone(),
+                newest,
                 expected,
             });
         }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Diff, Problem};
+use crate::store::outbox::Depth;
 use crate::store::{LastRun, RunId, Status};
 use crate::values::JobId;
 
@@ -144,6 +145,8 @@ pub struct Report {
     pub active: Vec<JobId>,
     /// Every declared job, in the order of the declaration.
     pub jobs: Vec<JobReport>,
+    /// The messages that wait and that were given up.
+    pub outbox: Depth,
     /// What is wrong with the state database.
     pub state_error: Option<String>,
     /// Whether the service is about to end.

@@ -7,6 +7,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::command::LastRuns;
+use crate::store::outbox::Depth;
 use crate::store::sqlite::Unusable;
 use crate::store::{Finish, NewRun, RunId, State};
 use crate::values::{Duration, JobId};
@@ -133,6 +134,15 @@ impl Journal {
     pub(super) fn last_runs<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) -> LastRuns {
         jobs.filter_map(|job| Some((job.clone(), self.state.last_run(job).ok()?)))
             .collect()
+    }
+
+    /// How many messages wait and were given up, where the state can tell.
+    pub(super) fn outbox_depth(&mut self) -> Depth {
+        if self.error.is_some() {
+            Depth::default()
+        } else {
+            self.state.outbox_depth().unwrap_or_default()
+        }
     }
 
     fn note<T>(&mut self, result: Result<T, Unusable>) -> Result<T, String> {

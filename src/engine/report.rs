@@ -22,6 +22,7 @@ impl Engine {
             started_at: self.started_at,
             active: self.timetable.active(),
             jobs: jobs.collect(),
+            outbox: self.journal.outbox_depth(),
             state_error: self.journal.look(at),
             shutting_down: self.ending.is_some(),
             config: self.reloads.report.clone(),

@@ -1,5 +1,6 @@
 //! One run: its work on a blocking thread, under a deadline that ends it. A panic is a failed run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use crate::actions::{Report, Workbench};
 use crate::config::Job;
 use crate::store::Status;
 use crate::store::sqlite::{Stop, StopReason};
+use crate::values::TimeZone;
 
 /// What came of the work.
 pub(super) struct Outcome {
@@ -18,17 +20,30 @@ pub(super) struct Outcome {
     pub troubles: Vec<String>,
 }
 
-/// Runs `job` once, for the time `scheduled_at`, beginning at `now`.
-pub(super) async fn run(job: Arc<Job>, scheduled_at: Timestamp, now: Timestamp, stop: Stop) -> Outcome {
+/// The occasion of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Occasion {
+    pub(super) now: Timestamp,
+    pub(super) scheduled_at: Timestamp,
+    pub(super) by_hand: bool,
+    pub(super) state: PathBuf,
+    pub(super) zone: TimeZone,
+}
+
+/// Runs `job` once.
+pub(super) async fn run(job: Arc<Job>, occasion: Occasion, stop: Stop) -> Outcome {
     let timeout = job.timeout;
     let deadline = stop.clone();
     let mut work = tokio::task::spawn_blocking(move || {
         let bench = Workbench {
             job: &job.id,
-            now,
-            scheduled_at,
+            now: occasion.now,
+            scheduled_at: occasion.scheduled_at,
             database: &job.database,
             stop: &stop,
+            state: &occasion.state,
+            zone: &occasion.zone,
+            by_hand: occasion.by_hand,
         };
         let result = job.action.run(&bench);
         (result, stop.asked())

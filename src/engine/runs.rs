@@ -9,7 +9,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::Engine;
 use super::command::{Ended, Refusal, Triggered};
-use super::runner::{self, Outcome};
+use super::runner::{self, Occasion, Outcome};
 use super::timetable::Due;
 use crate::config::Job;
 use crate::store::sqlite::{Stop, StopReason};
@@ -73,11 +73,12 @@ impl Runs {
         }
     }
 
-    fn begin(&mut self, job: &Arc<Job>, id: RunId, new: &NewRun, waiting: Option<oneshot::Sender<Ended>>) {
-        tracing::info!(job = %job.id, run = %id, trigger = new.trigger.as_str(), "run started");
+    fn begin(&mut self, job: &Arc<Job>, id: RunId, occasion: Occasion, waiting: Option<oneshot::Sender<Ended>>) {
         let stop = Stop::default();
-        let work = runner::run(Arc::clone(job), new.scheduled_at, new.started_at, stop.clone());
-        let task = self.tasks.spawn(work).id();
+        let task = self
+            .tasks
+            .spawn(runner::run(Arc::clone(job), occasion, stop.clone()))
+            .id();
         self.by_job.insert(job.id.clone(), id);
         self.by_task.insert(
             task,
@@ -117,7 +118,7 @@ impl Engine {
             return self.journal.skip(&new, "the last run was still under way").is_ok();
         }
         match self.journal.begin(&new) {
-            Ok(Some(id)) => self.runs.begin(job, id, &new, None),
+            Ok(Some(id)) => self.begin(job, id, &new, None),
             Ok(None) => {
                 tracing::debug!(job = %job.id, at = %due.scheduled_at, "this time was run already");
                 return true;
@@ -150,9 +151,21 @@ impl Engine {
             .map_err(Refusal::State)?
             .ok_or(Refusal::Running)?;
         let (reply, ended) = oneshot::channel();
-        self.runs.begin(&job, run, &new, Some(reply));
+        self.begin(&job, run, &new, Some(reply));
         self.note_start(&job, now);
         Ok(Triggered { run, ended })
+    }
+
+    fn begin(&mut self, job: &Arc<Job>, id: RunId, new: &NewRun, waiting: Option<oneshot::Sender<Ended>>) {
+        tracing::info!(job = %job.id, run = %id, trigger = new.trigger.as_str(), "run started");
+        let occasion = Occasion {
+            now: new.started_at,
+            scheduled_at: new.scheduled_at,
+            by_hand: new.trigger == Trigger::Manual,
+            state: self.plan.state.path.clone(),
+            zone: self.plan.time_zone.clone(),
+        };
+        self.runs.begin(job, id, occasion, waiting);
     }
 
     fn note_start(&mut self, job: &Job, now: Timestamp) {
@@ -177,6 +190,9 @@ impl Engine {
         let (said, error) = if status == Status::Success {
             tracing::info!(job = %run.job, run = %run.id, "{message}");
             last.succeeded_at = Some(now);
+            for trouble in troubles.iter().filter(|trouble| !last.troubles.contains(trouble)) {
+                tracing::warn!(job = %run.job, run = %run.id, "{trouble}");
+            }
             last.troubles = troubles;
             last.error = None;
             (Some(message.clone()), None)

@@ -55,6 +55,7 @@ fn describe(report: &Report, status: &str, reasons: &[String]) -> Value {
         "uptimeSeconds": report.at.duration_since(report.started_at).as_secs().max(0),
         "nextRunTimes": by_job(|job| job.next_run.map(iso)),
         "config": config(report),
+        "outbox": { "pending": report.outbox.pending, "dead": report.outbox.dead },
     })
 }
 
@@ -109,6 +110,12 @@ fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
             .collect::<Vec<_>>()
     };
     reasons.extend(report.jobs.iter().flat_map(troubles));
+    if report.outbox.dead > 0 {
+        reasons.push(format!(
+            "{} messages could not be delivered and were given up",
+            report.outbox.dead
+        ));
+    }
     if report.shutting_down {
         reasons.push("the service is about to end".to_owned());
     }

@@ -22,7 +22,7 @@ pub(super) struct Inner(Arc<Mutex<Arc<Generation>>>);
 struct Generation {
     server: Server,
     socket: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Inner {
@@ -56,9 +56,11 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// Lets the thread that serves end, so that the folder goes.
+    /// Removes the folder, for the process may end before the thread that serves does.
     fn drop(&mut self) {
-        lock(&self.0).server.unblock();
+        let generation = Arc::clone(&lock(&self.0));
+        generation.server.unblock();
+        let _ = std::fs::remove_dir_all(generation.folder.path());
     }
 }
 
@@ -67,11 +69,7 @@ impl Generation {
         let folder = tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?;
         let socket = folder.path().join("http");
         let server = Server::from_listener(UnixListener::bind(&socket)?, None).map_err(io::Error::other)?;
-        Ok(Self {
-            server,
-            socket,
-            _folder: folder,
-        })
+        Ok(Self { server, socket, folder })
     }
 }
 

@@ -2,6 +2,7 @@
 //! What the application's tables mean is left to `duplistatus`, what jobs do with them to `actions`.
 
 mod history;
+pub mod outbox;
 mod run;
 mod schema;
 pub mod sqlite;

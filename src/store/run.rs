@@ -1,7 +1,8 @@
 //! What the state database keeps of a run: the words of the ledger and the history.
 
 use jiff::Timestamp;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
 use crate::values::{JobId, iso};
@@ -161,6 +162,35 @@ pub struct LastRun {
     pub error: Option<String>,
     /// What the newest successful run could not do though it did the rest; known only since the service started.
     pub troubles: Vec<String>,
+}
+
+impl LastRun {
+    /// Sums up the newest runs of `job` in an open state database.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(super) fn read(connection: &Connection, job: &JobId) -> rusqlite::Result<Self> {
+        let newest = |column: &str, only: &str| {
+            let query = format!("SELECT {column} FROM runs WHERE job = ?1 AND {only} ORDER BY id DESC LIMIT 1");
+            let mut statement = connection.prepare_cached(&query)?;
+            statement
+                .query_row([job.as_str()], |row| row.get::<_, Value>(0))
+                .optional()
+        };
+        let instant = |value: Option<Value>| match value {
+            Some(Value::Integer(millis)) => Timestamp::from_millisecond(millis).ok(),
+            _ => None,
+        };
+        Ok(Self {
+            started_at: instant(newest("started_at", "status <> 'skipped'")?),
+            succeeded_at: instant(newest("finished_at", "status = 'success'")?),
+            error: match newest("error", "status NOT IN ('running', 'skipped')")? {
+                Some(Value::Text(error)) => Some(error),
+                _ => None,
+            },
+            troubles: Vec::new(),
+        })
+    }
 }
 
 fn write_instant<S: serde::Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {

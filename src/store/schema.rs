@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::sqlite::{Unusable, describe};
 
-const SCHEMA: &str = include_str!("state.sql");
+const SCHEMA: &str = concat!(include_str!("state.sql"), include_str!("outbox.sql"));
 const SCHEMA_VERSION: i64 = 1;
 /// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
 pub(super) const BUSY: Duration = Duration::from_millis(500);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::outbox::{self, Depth};
 use super::run::{Finish, LastRun, NewRun, RunId, Status};
 use super::schema;
 use super::sqlite::Unusable;
@@ -107,12 +108,16 @@ impl State {
         })
     }
 
-    /// Drops runs that ended before `before`.
+    /// Drops runs and messages that ended before `before`; gives how many runs.
     ///
     /// # Errors
     /// When the state cannot be written.
     pub fn forget_runs(&mut self, before: Timestamp) -> Result<usize, Unusable> {
-        self.with(|connection| connection.execute("DELETE FROM runs WHERE finished_at < ?1", [before.as_millisecond()]))
+        let before = before.as_millisecond();
+        self.with(|connection| {
+            connection.execute("DELETE FROM outbox WHERE finished_at < ?1 AND noted = 1", [before])?;
+            connection.execute("DELETE FROM runs WHERE finished_at < ?1", [before])
+        })
     }
 
     /// Sums up the newest runs of `job`.
@@ -120,23 +125,7 @@ impl State {
     /// # Errors
     /// When the state cannot be read.
     pub fn last_run(&mut self, job: &JobId) -> Result<LastRun, Unusable> {
-        self.with(|connection| {
-            let newest = |column: &str, only: &str| {
-                let query = format!("SELECT {column} FROM runs WHERE job = ?1 AND {only} ORDER BY id DESC LIMIT 1");
-                connection.prepare_cached(&query)?.query_row([job.as_str()], |row| row.get::<_, Option<i64>>(0)).optional()
-            };
-            let instant = |at: Option<Option<i64>>| at.flatten().and_then(|at| Timestamp::from_millisecond(at).ok());
-            let error = connection
-                .prepare_cached("SELECT error FROM runs WHERE job = ?1 AND status NOT IN ('running', 'skipped') ORDER BY id DESC LIMIT 1")?
-                .query_row([job.as_str()], |row| row.get::<_, Option<String>>(0))
-                .optional()?;
-            Ok(LastRun {
-                started_at: instant(newest("started_at", "status <> 'skipped'")?),
-                succeeded_at: instant(newest("finished_at", "status = 'success'")?),
-                error: error.flatten(),
-                troubles: Vec::new(),
-            })
-        })
+        self.with(|connection| LastRun::read(connection, job))
     }
 
     /// The jobs an operator has stopped.
@@ -180,6 +169,14 @@ impl State {
                 )
                 .map(drop)
         })
+    }
+
+    /// How many messages wait and were given up.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn outbox_depth(&mut self) -> Result<Depth, Unusable> {
+        self.with(outbox::depth)
     }
 
     /// Whether the state can be written now: tries to take the write lock.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::config::layer::{Layer, Source};
 use crate::config::merged::{Merged, path};
 use crate::config::problem::{Problem, Severity};
-use crate::values::Secret;
+use crate::values::{Secret, TimeZone};
 
 /// The variables of the process, as they were when it began.
 #[derive(Clone, Default)]
@@ -67,6 +67,22 @@ impl Environment {
             .map(|token| Secret::new(token.to_owned()))
     }
 
+    /// `TZ`, the zone that messages tell dates in; without it, the machine's.
+    ///
+    /// # Errors
+    /// When it names no zone.
+    pub fn time_zone(&self) -> Result<TimeZone, String> {
+        match self
+            .0
+            .get("TZ")
+            .map(|zone| zone.trim_start_matches(':'))
+            .filter(|zone| !zone.is_empty())
+        {
+            Some(zone) => zone.parse(),
+            None => Ok(TimeZone::of_machine()),
+        }
+    }
+
     /// The layer of settings the variables give, and what is wrong with them. `declared` tells the ids there are.
     pub(in crate::config) fn layer(&self, declared: &Merged<'_>) -> (Layer, Vec<Problem>) {
         let mut reading = Reading {
@@ -74,6 +90,9 @@ impl Environment {
             problems: Vec::new(),
         };
         reading.take_port(&self.0);
+        if let Err(why) = self.time_zone() {
+            reading.refuse("TZ", why);
+        }
         if self.0.get("CRON_TOKEN").is_some_and(|token| !is_token(token.trim())) {
             let why = "it is set, but is no token: printable ASCII characters are expected";
             reading.refuse("CRON_TOKEN", why.to_owned());

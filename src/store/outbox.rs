@@ -1,0 +1,286 @@
+//! The outbox: messages on their way, kept in the state database until they are delivered or given up.
+//!
+//! Two databases cannot commit together, so the order of writes is what makes a crash harmless:
+//!
+//! 1. the rows are written here, unique by subject, cause and channel;
+//! 2. a row is claimed (its next attempt put off), then sent;
+//! 3. it is marked delivered here;
+//! 4. the delivery is noted in the application's database (stamp and audit row);
+//! 5. it is marked noted here.
+//!
+//! A crash after 1 or 2 sends at the next attempt, after 3 or 4 notes at the next check. The cause holds the stamp
+//! that was there before, so that until step 4 the same cause comes up again and finds its rows in place. Only a
+//! crash between sending and 3 can send twice, and then under the same id.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::schema;
+use super::sqlite::{Unusable, describe};
+
+/// How long whoever claimed a row may take to send it.
+const LEASE: SignedDuration = SignedDuration::from_secs(60);
+const BUSY: Duration = Duration::from_secs(5);
+
+/// A message for one channel, before it is put into the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// What it is about; a newer letter about it takes the place of one that still waits.
+    pub subject: String,
+    /// Why it is sent, the same for every attempt.
+    pub cause: String,
+    /// The channel it goes by.
+    pub channel: String,
+    /// Everything that is needed to send it, as JSON.
+    pub envelope: String,
+}
+
+/// A row of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// Its number, which the message carries so that a receiver can tell a repetition.
+    pub id: i64,
+    /// The letter.
+    pub letter: Letter,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// When it was delivered or given up.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// How many letters wait, and how many were given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Still to be sent.
+    pub pending: i64,
+    /// Given up.
+    pub dead: i64,
+}
+
+/// The outbox in a state database.
+#[derive(Debug)]
+pub struct Outbox {
+    connection: Connection,
+}
+
+impl Outbox {
+    /// Opens the outbox of the state database at `path`.
+    ///
+    /// # Errors
+    /// When the state cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Unusable> {
+        let connection = schema::open(path)?;
+        connection.busy_timeout(BUSY).map_err(|error| Unusable {
+            path: path.to_owned(),
+            why: describe(&error),
+        })?;
+        Ok(Self { connection })
+    }
+
+    /// Posts the letters, all or none. One that is there already is not posted again; one that waits with an older
+    /// cause for the same subject and channel is replaced.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn post(&mut self, letters: &[Letter], now: Timestamp) -> rusqlite::Result<()> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for letter in letters {
+            transaction
+                .prepare_cached(
+                    "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
+                )?
+                .execute(params![letter.subject, letter.cause, letter.channel])?;
+            transaction
+                .prepare_cached(
+                    "INSERT INTO outbox (subject, cause, channel, envelope, created_at, next_attempt_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![
+                    letter.subject,
+                    letter.cause,
+                    letter.channel,
+                    letter.envelope,
+                    now.as_millisecond()
+                ])?;
+        }
+        transaction.commit()
+    }
+
+    /// Claims the next letter that is due at `now`. Whoever has it must say how it went within the lease.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn claim(&mut self, now: Timestamp) -> rusqlite::Result<Option<Posted>> {
+        self.connection
+            .prepare_cached(
+                "UPDATE outbox SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = (
+                     SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1 ORDER BY next_attempt_at, id LIMIT 1)
+                 RETURNING id, subject, cause, channel, envelope, attempts, created_at, finished_at",
+            )?
+            .query_row(params![now.as_millisecond(), (now + LEASE).as_millisecond()], read_row)
+            .optional()
+    }
+
+    /// Makes the letters about `subjects` that wait for another attempt due at once.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn hasten(&mut self, subjects: &BTreeSet<String>, now: Timestamp) -> rusqlite::Result<()> {
+        for subject in subjects {
+            self.connection
+                .prepare_cached("UPDATE outbox SET next_attempt_at = ?2 WHERE subject = ?1 AND status = 'pending'")?
+                .execute(params![subject, now.as_millisecond()])?;
+        }
+        Ok(())
+    }
+
+    /// Marks a letter delivered.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn delivered(&mut self, id: i64, now: Timestamp) -> rusqlite::Result<()> {
+        self.connection
+            .execute(
+                "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
+                params![id, now.as_millisecond()],
+            )
+            .map(drop)
+    }
+
+    /// Puts a letter off after a failed attempt.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn put_off(&mut self, id: i64, until: Timestamp, error: &str) -> rusqlite::Result<()> {
+        self.connection
+            .execute(
+                "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
+                params![id, until.as_millisecond(), error],
+            )
+            .map(drop)
+    }
+
+    /// Gives a letter up.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn give_up(&mut self, id: i64, now: Timestamp, error: &str) -> rusqlite::Result<()> {
+        self.connection
+            .execute(
+                "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
+                params![id, now.as_millisecond(), error],
+            )
+            .map(drop)
+    }
+
+    /// Letters that were delivered but not noted in the application's database yet.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn to_be_noted(&self) -> rusqlite::Result<Vec<Posted>> {
+        self.connection
+            .prepare_cached(
+                "SELECT id, subject, cause, channel, envelope, attempts, created_at, finished_at FROM outbox
+                 WHERE status = 'delivered' AND noted = 0 ORDER BY id",
+            )?
+            .query_map([], read_row)?
+            .collect()
+    }
+
+    /// Marks a letter's delivery as noted.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn noted(&mut self, id: i64) -> rusqlite::Result<()> {
+        self.connection
+            .execute("UPDATE outbox SET noted = 1 WHERE id = ?1", [id])
+            .map(drop)
+    }
+}
+
+/// How many letters wait and were given up, in an open state database.
+///
+/// # Errors
+/// When the state cannot be read.
+pub(super) fn depth(connection: &Connection) -> rusqlite::Result<Depth> {
+    connection
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'dead') FROM outbox",
+        )?
+        .query_row([], |row| {
+            Ok(Depth {
+                pending: row.get(0)?,
+                dead: row.get(1)?,
+            })
+        })
+}
+
+fn read_row(row: &Row<'_>) -> rusqlite::Result<Posted> {
+    let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
+    Ok(Posted {
+        id: row.get(0)?,
+        letter: Letter {
+            subject: row.get(1)?,
+            cause: row.get(2)?,
+            channel: row.get(3)?,
+            envelope: row.get(4)?,
+        },
+        attempts: row.get(5)?,
+        created_at: instant(row.get(6)?),
+        finished_at: row.get::<_, Option<i64>>(7)?.map(instant),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(cause: &str, channel: &str) -> Letter {
+        Letter {
+            subject: "s".to_owned(),
+            cause: cause.to_owned(),
+            channel: channel.to_owned(),
+            envelope: "{}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_letter_is_posted_once_claimed_once_and_replaced_by_a_newer_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outbox = Outbox::open(&folder.path().join("state.db")).unwrap();
+        let now: Timestamp = "2026-11-20T12:30:00Z".parse().unwrap();
+        outbox
+            .post(&[letter("first", "ntfy"), letter("first", "mail")], now)
+            .unwrap();
+        outbox.post(&[letter("first", "ntfy")], now).unwrap();
+        let claimed = outbox.claim(now).unwrap().unwrap();
+        assert_eq!((claimed.letter.channel.as_str(), claimed.attempts), ("ntfy", 1));
+        assert_eq!(outbox.claim(now).unwrap().unwrap().letter.channel, "mail");
+        assert_eq!(outbox.claim(now).unwrap(), None, "both are claimed");
+        outbox.delivered(claimed.id, now).unwrap();
+        assert_eq!(
+            outbox.claim(now + LEASE).unwrap().unwrap().letter.channel,
+            "mail",
+            "the lease is over"
+        );
+        outbox
+            .post(&[letter("second", "ntfy"), letter("second", "mail")], now)
+            .unwrap();
+        assert_eq!(
+            depth(&outbox.connection).unwrap(),
+            Depth { pending: 2, dead: 0 },
+            "the older mail is replaced"
+        );
+        assert_eq!(outbox.to_be_noted().unwrap().len(), 1);
+        outbox.noted(claimed.id).unwrap();
+        assert!(outbox.to_be_noted().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,173 @@
+//! Servers that receive messages, and remember what they got.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+type Received = Arc<Mutex<Vec<Value>>>;
+
+/// A server that answers as told and remembers requests.
+pub(crate) struct Ntfy {
+    pub port: u16,
+    received: Received,
+    answer: Arc<Mutex<String>>,
+}
+
+impl Ntfy {
+    pub(crate) fn start(status: u16) -> Self {
+        let (port, received, answer) = (
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            Received::default(),
+            Arc::default(),
+        );
+        let ntfy = Self {
+            port: port.local_addr().unwrap().port(),
+            received: Arc::clone(&received),
+            answer: Arc::clone(&answer),
+        };
+        ntfy.answer_with(status, "");
+        std::thread::spawn(move || {
+            for stream in port.incoming().map_while(Result::ok) {
+                let (received, answer) = (Arc::clone(&received), Arc::clone(&answer));
+                std::thread::spawn(move || serve_http(stream, &received, &answer));
+            }
+        });
+        ntfy
+    }
+
+    /// Changes what every request is answered with; `headers` end with a line break each.
+    pub(crate) fn answer_with(&self, status: u16, headers: &str) {
+        let body = match status {
+            200 => json!({ "id": "x" }),
+            429 => json!({ "code": 42901, "http": 429, "error": "limit reached" }),
+            _ => json!({ "error": "no" }),
+        };
+        let body = body.to_string();
+        *self.answer.lock().unwrap() = format!(
+            "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+    }
+
+    /// What came in so far, in a fixed order.
+    pub(crate) fn received(&self) -> Vec<Value> {
+        sorted(&self.received)
+    }
+}
+
+fn sorted(received: &Received) -> Vec<Value> {
+    let mut received = received.lock().unwrap().clone();
+    received.sort_by_key(ToString::to_string);
+    received
+}
+
+fn serve_http(mut stream: TcpStream, received: &Received, answer: &Mutex<String>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let (mut length, mut authorization, mut content_type) = (0, Value::Null, Value::Null);
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).unwrap();
+        let Some((name, value)) = header.trim().split_once(": ") else {
+            break;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().unwrap(),
+            "authorization" => authorization = value.into(),
+            "content-type" => content_type = value.into(),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    received.lock().unwrap().push(json!({
+        "path": path, "authorization": authorization, "content_type": content_type, "body": String::from_utf8(body).unwrap(),
+    }));
+    let answer = answer.lock().unwrap().clone();
+    let _ = stream.write_all(answer.as_bytes());
+}
+
+/// A mail server that takes everything and remembers mails.
+pub(crate) struct Smtp {
+    pub port: u16,
+    received: Received,
+}
+
+impl Smtp {
+    pub(crate) fn start() -> Self {
+        let (listener, received) = (TcpListener::bind("127.0.0.1:0").unwrap(), Received::default());
+        let smtp = Self {
+            port: listener.local_addr().unwrap().port(),
+            received: Arc::clone(&received),
+        };
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let received = Arc::clone(&received);
+                std::thread::spawn(move || serve_smtp(stream, &received));
+            }
+        });
+        smtp
+    }
+
+    /// What came in so far, in a fixed order.
+    pub(crate) fn received(&self) -> Vec<Value> {
+        sorted(&self.received)
+    }
+}
+
+fn serve_smtp(mut stream: TcpStream, received: &Received) {
+    let reader = BufReader::new(stream.try_clone().unwrap());
+    let mut say = |text: &str| stream.write_all(format!("{text}\r\n").as_bytes()).is_ok();
+    say("220 test");
+    let (mut from, mut recipients, mut data) = (String::new(), Vec::new(), None::<String>);
+    for line in reader.lines().map_while(Result::ok) {
+        if let Some(text) = &mut data {
+            if line == "." {
+                received.lock().unwrap().push(describe(&from, &recipients, text));
+                data = None;
+                recipients.clear();
+                say("250 ok");
+            } else {
+                text.push_str(line.strip_prefix('.').unwrap_or(&line));
+                text.push_str("\r\n");
+            }
+            continue;
+        }
+        let address = || line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+        match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
+            "MAIL" => from = address(),
+            "RCPT" => recipients.push(address()),
+            "DATA" => data = Some(String::new()),
+            _ => {}
+        }
+        let going_on = match &line[..4.min(line.len())] {
+            "DATA" => say("354 go on"),
+            "QUIT" => say("221 bye"),
+            _ => say("250 ok"),
+        };
+        if !going_on {
+            return;
+        }
+    }
+}
+
+/// A mail as a recording writes it.
+fn describe(from: &str, recipients: &[String], raw: &str) -> Value {
+    let mail = mail_parser::MessageParser::default().parse(raw.as_bytes()).unwrap();
+    let name = |address: Option<&mail_parser::Address<'_>>| -> String {
+        let first = address.unwrap().first().unwrap();
+        let address = first.address().unwrap();
+        first
+            .name()
+            .map_or_else(|| address.to_owned(), |name| format!("{name} <{address}>"))
+    };
+    json!({
+        "mail_from": from, "rcpt": recipients, "subject": mail.subject().unwrap(),
+        "from": name(mail.from()), "to": name(mail.to()),
+        "parts": { "text/plain": mail.body_text(0).unwrap(), "text/html": mail.body_html(0).unwrap() },
+    })
+}
