@@ -19,6 +19,7 @@ mod examples;
 mod guard;
 mod interruption;
 mod layering;
+mod messages;
 mod recordings;
 mod reloading;
 mod supervision;

@@ -36,7 +36,13 @@ impl Workplace {
     /// One with the database a recording starts from.
     pub(crate) fn of_recording(scenario: &Value) -> Self {
         let place = Self::new();
-        let database = place.database();
+        place.fill(scenario);
+        place
+    }
+
+    /// Adds the rows of a scenario.
+    pub(crate) fn fill(&self, scenario: &Value) {
+        let database = self.database();
         for (key, value) in scenario["configurations"].as_object().unwrap() {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             database
@@ -55,12 +61,11 @@ impl Workplace {
         }
         for (number, backup) in scenario["backups"].as_array().unwrap().iter().enumerate() {
             let [server, name, date] = [0, 1, 2].map(|index| backup[index].as_str().unwrap());
-            backup_row(&database, &format!("b{number}"), server, name, date);
+            backup_row(&database, &format!("{server}-{name}-{number}"), server, name, date);
         }
         for entry in scenario["audit_log"].as_array().unwrap() {
-            place.audit(entry[0].as_str().unwrap(), entry[1].as_str().unwrap());
+            self.audit(entry[0].as_str().unwrap(), entry[1].as_str().unwrap());
         }
-        place
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,0 +1,244 @@
+//! Messages about overdue backups when something is in the way: a channel that fails, a key that does not fit, an
+//! entry that cannot be read, a kill at any moment.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::support::receivers::{Ntfy, Smtp};
+use crate::support::{Service, Workplace, eventually};
+
+const CHECK: &str = "/trigger/overdue-backup-check";
+
+/// A place with one backup that is overdue, told by ntfy and, where there is a server, by mail.
+fn place(ntfy_port: u16, smtp_port: Option<u16>) -> Workplace {
+    let place = Workplace::new();
+    let mut scenario = json!({
+        "configurations": { "ntfy_config": {"url": format!("http://127.0.0.1:{ntfy_port}"), "topic": "t", "accessToken": "secret-token"} },
+        "servers": [{"id": "s", "name": "db", "alias": "", "note": "", "server_url": ""}],
+        "backups": [["s", "Daily", "2026-11-01T08:00:00.000Z"]],
+        "audit_log": [],
+    });
+    if let Some(port) = smtp_port {
+        let smtp = json!({"host": "127.0.0.1", "port": port, "connectionType": "plain", "mailto": "ops@x.example",
+            "fromAddress": "dup@x.example", "requireAuth": false});
+        scenario["configurations"]["smtp_config"] = smtp;
+    }
+    place.fill(&scenario);
+    place
+}
+
+fn sent(service: &Service) -> Value {
+    let (status, body) = service.post(CHECK);
+    assert_eq!((status, &body["success"]), (200, &json!(true)), "{body}");
+    body["statistics"]["notificationsSent"].clone()
+}
+
+fn stamps(place: &Workplace) -> Value {
+    serde_json::from_str(&place.setting("overdue_notifications").unwrap()).unwrap()
+}
+
+#[test]
+fn one_channel_that_fails_neither_loses_nor_repeats_the_others_messages() {
+    let (ntfy, smtp) = (Ntfy::start(500), Smtp::start());
+    let place = place(ntfy.port, Some(smtp.port));
+    let service = place.start();
+    assert_eq!(sent(&service), 1, "the mail was delivered");
+    assert_eq!(
+        (sent(&service), sent(&service)),
+        (json!(0), json!(0)),
+        "and is not sent again"
+    );
+    assert_eq!(service.health()["outbox"], json!({ "pending": 1, "dead": 0 }));
+    assert_eq!(smtp.received().len(), 1);
+    ntfy.answer_with(200, "");
+    place
+        .state()
+        .execute("UPDATE outbox SET next_attempt_at = 0 WHERE status = 'pending'", [])
+        .unwrap();
+    eventually("the message that waited", || {
+        (service.health()["outbox"]["pending"] == 0).then_some(())
+    });
+    let tried = ntfy.received();
+    assert_eq!(tried.last(), tried.first(), "each attempt is the same message");
+    assert_eq!(smtp.received().len(), 1);
+    assert_eq!(tried[0]["authorization"], "Bearer secret-token");
+    assert!(!service.log().join("\n").contains("secret-token"));
+}
+
+#[test]
+fn whatever_a_server_does_the_message_waits_and_nothing_is_stamped() {
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let resetting = TcpListener::bind("127.0.0.1:0").unwrap();
+    let resetting_port = resetting.local_addr().unwrap().port();
+    std::thread::spawn(move || resetting.incoming().for_each(drop));
+    let failing: Vec<Ntfy> = [429, 500, 404, 302].map(Ntfy::start).into_iter().collect();
+    for port in failing.iter().map(|ntfy| ntfy.port).chain([refusing, resetting_port]) {
+        let place = place(port, None);
+        let service = place.start();
+        assert_eq!(sent(&service), 0);
+        assert_eq!(stamps(&place), json!({}));
+        assert_eq!(service.health()["outbox"], json!({ "pending": 1, "dead": 0 }));
+        let action: String = place
+            .database()
+            .query_row("SELECT action FROM audit_log", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(action, "notification_failed");
+    }
+}
+
+#[test]
+fn a_server_that_asks_to_wait_is_left_alone_for_so_long() {
+    let ntfy = Ntfy::start(429);
+    ntfy.answer_with(429, "Retry-After: 1800\r\n");
+    let place = place(ntfy.port, None);
+    let service = place.start();
+    sent(&service);
+    let (asked, next): (i64, i64) = place
+        .state()
+        .query_row("SELECT created_at, next_attempt_at FROM outbox", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert!((1_800_000..1_900_000).contains(&(next - asked)), "{} ms", next - asked);
+}
+
+#[test]
+fn with_no_channel_nothing_is_stamped_or_counted() {
+    let place = place(1, None);
+    place.set(
+        "backup_settings",
+        r#"{"s:Daily":{"expectedInterval":"1D","overdueBackupCheckEnabled":true,"ntfyEnabled":false,"time":""}}"#,
+    );
+    let service = place.start();
+    let (_, body) = service.post(CHECK);
+    assert_eq!(
+        body["statistics"],
+        json!({"totalBackupConfigs": 1, "checkedBackups": 1, "overdueBackupsFound": 1, "notificationsSent": 0})
+    );
+    assert_eq!(stamps(&place), json!({}));
+}
+
+#[test]
+fn a_key_that_does_not_fit_is_told_and_the_other_channel_goes_on() {
+    let sealed = "07:090909090909090909090909:8ee5e8ae015a4a2ad9eb5b702dac44e0:bac6";
+    for (key, why) in [
+        (None, "cannot be read"),
+        (Some(&b"wrong"[..]), "does not fit the stored credentials"),
+    ] {
+        let ntfy = Ntfy::start(200);
+        let place = place(ntfy.port, None);
+        let smtp =
+            json!({"host": "127.0.0.1", "port": 1, "username": sealed, "password": sealed, "mailto": "o@x.example"});
+        place.set("smtp_config", &smtp.to_string());
+        if let Some(key) = key {
+            std::fs::write(place.file("data/.duplistatus.key"), key).unwrap();
+        }
+        let service = place.start();
+        assert_eq!(sent(&service), 1);
+        let reasons = service.health()["reasons"].to_string();
+        assert!(
+            reasons.contains("mail cannot be sent: the master key data/.duplistatus.key") && reasons.contains(why),
+            "{reasons}"
+        );
+        assert!(!reasons.contains("bac6"), "{reasons}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_by_name_and_everything_else_is_checked() {
+    let ntfy = Ntfy::start(200);
+    let place = place(ntfy.port, None);
+    place.fill(&json!({
+        "configurations": {}, "audit_log": [], "servers": [],
+        "backups": [["s", "No date", "yesterday"], ["s", "No interval", "2026-11-01T08:00:00.000Z"], ["s", "No table", "2026-11-01T08:00:00.000Z"]],
+    }));
+    place.set(
+        "backup_settings",
+        r#"{"s:No interval":{"expectedInterval":"often","overdueBackupCheckEnabled":true},"s:No table":7}"#,
+    );
+    let service = place.start();
+    let (_, body) = service.post(CHECK);
+    let message = body["message"].as_str().unwrap();
+    for name in [
+        "No date of db: the date of its newest backup is `yesterday`",
+        "No interval of db: Invalid interval format: often",
+        "s:No table: its entry",
+    ] {
+        assert!(message.contains(name), "{message}");
+    }
+    assert_eq!(body["statistics"]["notificationsSent"], 1, "{body}");
+    assert!(
+        service.health()["reasons"]
+            .to_string()
+            .contains("Invalid interval format: often")
+    );
+    place.set("backup_settings", "broken");
+    let (_, body) = service.post(CHECK);
+    assert!(
+        body["message"]
+            .as_str()
+            .unwrap()
+            .contains("backup_settings is no JSON object"),
+        "{body}"
+    );
+    assert_eq!(
+        place.setting("backup_settings").as_deref(),
+        Some("broken"),
+        "it is left for whoever can mend it"
+    );
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_no_message() {
+    let ntfy = Ntfy::start(200);
+    for round in 0..25_u64 {
+        let before = ntfy.received().len();
+        let place = place(ntfy.port, None);
+        let service = place.start();
+        let asked = service.post(&format!("{CHECK}?wait=false"));
+        assert_eq!(asked.0, 202);
+        std::thread::sleep(std::time::Duration::from_micros(round * 700));
+        service.kill();
+        if place.file("data/duplistatus-cron.db").exists() {
+            // The lease of whoever was killed is over at once, not in a minute.
+            let _ = place
+                .state()
+                .execute("UPDATE outbox SET next_attempt_at = 0 WHERE status = 'pending'", []);
+        }
+        let service = place.start();
+        service.post(CHECK);
+        let received = ntfy.received().len() - before;
+        assert!(
+            (1..=2).contains(&received),
+            "round {round}: {received} messages; two only if one was on the wire"
+        );
+        assert!(
+            stamps(&place)["s:Daily"]["lastNotificationSent"].is_string(),
+            "round {round}"
+        );
+        service.post(CHECK);
+        assert_eq!(
+            ntfy.received().len() - before,
+            received,
+            "round {round}: nothing more comes"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_time_zone_is_a_problem() {
+    let place = Workplace::new();
+    let output = place
+        .command()
+        .arg("validate")
+        .env("TZ", "Mars/Olympus")
+        .output()
+        .unwrap();
+    let (code, text) = crate::support::workplace::printed(&output);
+    assert_eq!(code, 2);
+    assert!(
+        text.contains("environment: TZ: `Mars/Olympus` is not a time zone"),
+        "{text}"
+    );
+}
