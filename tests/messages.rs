@@ -242,3 +242,44 @@ fn an_unknown_time_zone_is_a_problem() {
         "{text}"
     );
 }
+
+#[test]
+fn what_is_declared_wins_over_the_applications_settings() {
+    let ntfy = Ntfy::start(200);
+    let place = place(ntfy.port, None);
+    place.set("overdue_tolerance", "1h");
+    place.set("notification_frequency", "every_day");
+    let declare = |keys: &str| {
+        place.write(
+            "jobs.toml",
+            &format!("[jobs.overdue-backup-check]\nschedule = \"@daily\"\noverdue_backups = {{ {keys} }}\n"),
+        );
+    };
+    declare("tolerance = \"520w\"");
+    let service = place.start();
+    assert_eq!(service.post(CHECK).1["statistics"]["overdueBackupsFound"], 0);
+    declare("tolerance = \"45m\", frequency = \"1s\", language = \"de\"");
+    assert_eq!(service.post("/reload-config").0, 200);
+    assert_eq!(sent(&service), 1);
+    assert!(
+        ntfy.received()[0]["body"]
+            .as_str()
+            .unwrap()
+            .contains("Letzte: 01.11.26, "),
+        "{:?}",
+        ntfy.received()
+    );
+    assert!(ntfy.received()[0]["body"].as_str().unwrap().contains("Toleranz 45 Min"));
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(sent(&service), 1, "told again after a second");
+    declare("frequency = \"often\", language = \"tlh\", color = 1");
+    let (_, body) = service.post("/reload-config");
+    let problems = body["problems"].to_string();
+    for expected in [
+        "`often` is no frequency",
+        "`tlh` is none of en-GB, de, fr, es, pt-BR",
+        "unknown key `color`",
+    ] {
+        assert!(problems.contains(expected), "{expected}: {problems}");
+    }
+}

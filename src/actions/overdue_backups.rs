@@ -9,19 +9,67 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{Failure, Flaw, Kind, Report, Workbench};
-use crate::duplistatus::due::{Circumstances, Due};
+use crate::duplistatus::due::{Circumstances, Declared, Due};
+use crate::duplistatus::frequency::Frequency;
 use crate::duplistatus::overdue;
 use crate::notifications::{self, Courier, Envelope};
 use crate::store::outbox::{Letter, Outbox};
 use crate::store::sqlite::{Unusable, open_write};
+use crate::values;
 
 /// How long a run waits for its messages; what is left goes on in the background.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The keys of `[jobs.<id>.overdue_backups]`: none, everything comes from the application's settings.
+/// The keys of `[jobs.<id>.overdue_backups]`; what is left out comes from the application's settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OverdueBackups {}
+pub struct OverdueBackups {
+    tolerance: Option<values::Duration>,
+    frequency: Option<Frequency>,
+    language: Option<Language>,
+}
+
+/// A language that messages can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum Language {
+    #[serde(rename = "en-GB")]
+    English,
+    #[serde(rename = "de")]
+    German,
+    #[serde(rename = "fr")]
+    French,
+    #[serde(rename = "es")]
+    Spanish,
+    #[serde(rename = "pt-BR")]
+    Portuguese,
+    #[serde(rename = "zh-CN", alias = "zh-Hans")]
+    Chinese,
+}
+
+impl Language {
+    fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en-GB",
+            Self::German => "de",
+            Self::French => "fr",
+            Self::Spanish => "es",
+            Self::Portuguese => "pt-BR",
+            Self::Chinese => "zh-CN",
+        }
+    }
+}
+
+impl OverdueBackups {
+    fn declared(&self) -> Declared {
+        Declared {
+            tolerance: self
+                .tolerance
+                .and_then(|tolerance| SignedDuration::try_from(tolerance.to_std()).ok()),
+            frequency: self.frequency,
+            language: self.language.map(|language| language.tag().to_owned()),
+        }
+    }
+}
 
 impl Kind for OverdueBackups {
     fn name(&self) -> &'static str {
@@ -37,10 +85,12 @@ impl Kind for OverdueBackups {
         let mut connection = open_write(bench.database)?;
         bench.stop.govern(&mut connection)?;
         let key_file = notifications::key_file(bench.database);
+        let declared = self.declared();
         let circumstances = Circumstances {
             now: bench.now,
             zone: bench.zone,
             key_file: &key_file,
+            declared: &declared,
         };
         let (check, due) = overdue::check(&mut connection, &circumstances)?;
         drop(connection);

@@ -10,13 +10,12 @@ use serde_json::Value;
 use super::backups::Backup;
 use super::channels::{self, Channel};
 use super::expectation::{self, Entry};
+use super::frequency::Frequency;
 use super::interval::{self, Interval};
 use super::message::{About, Message, Overdue as Template};
 use super::overdue::{Check, Overdue};
-use super::{settings, stamps};
+use super::stamps;
 use crate::values::{TimeZone, iso};
-
-const FREQUENCY: &str = "notification_frequency";
 
 /// A message that is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +39,19 @@ pub struct Circumstances<'a> {
     pub zone: &'a TimeZone,
     /// The file that opens stored credentials.
     pub key_file: &'a Path,
+    /// What wins over the application's settings.
+    pub declared: &'a Declared,
+}
+
+/// What a declaration may say in the place of the application's settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// How late a backup may come.
+    pub tolerance: Option<SignedDuration>,
+    /// How often one that is overdue is told again.
+    pub frequency: Option<Frequency>,
+    /// The language of the messages.
+    pub language: Option<String>,
 }
 
 /// Finds what is to be told of what `check` found; `entries` are the settings, brought up to date. What is in the
@@ -54,7 +66,10 @@ pub fn find(
     at: &Circumstances<'_>,
 ) -> rusqlite::Result<Vec<Due>> {
     let stamps = stamps::read(connection)?;
-    let frequency = frequency(connection)?;
+    let frequency = match at.declared.frequency {
+        Some(frequency) => frequency,
+        None => Frequency::of_application(connection)?,
+    };
     let mut due = Vec::new();
     let late: Vec<(Overdue, Option<Timestamp>)> = check
         .overdue
@@ -72,7 +87,7 @@ pub fn find(
             false
         }
     };
-    let template = Template::read(connection)?;
+    let template = Template::read(connection, at.declared.language.as_deref())?;
     for (overdue, stamp) in late {
         let own = entries.get(&overdue.backup.key()).and_then(Value::as_object);
         let Some(own) = own else { continue };
@@ -121,23 +136,13 @@ pub fn find(
 }
 
 /// Whether a backup that is overdue is to be told again: never told, told before its newest backup, or long enough ago.
-fn is_due(stamp: Option<Timestamp>, newest: Timestamp, frequency: Option<SignedDuration>, now: Timestamp) -> bool {
-    stamp
-        .is_none_or(|stamp| newest > stamp || frequency.is_some_and(|frequency| now.duration_since(stamp) >= frequency))
-}
-
-/// How often an overdue backup is told again; `None` means once.
-fn frequency(connection: &Connection) -> rusqlite::Result<Option<SignedDuration>> {
-    let days = match settings::get(connection, FREQUENCY)?
-        .as_deref()
-        .map(|text| text.trim().trim_matches('"'))
-    {
-        Some("onetime") => return Ok(None),
-        Some("every_week") => 7,
-        Some("every_month") => 30,
-        _ => 1,
+fn is_due(stamp: Option<Timestamp>, newest: Timestamp, frequency: Frequency, now: Timestamp) -> bool {
+    let Some(stamp) = stamp else { return true };
+    let is_time = match frequency {
+        Frequency::Once => false,
+        Frequency::Every(every) => now.duration_since(stamp) >= every,
     };
-    Ok(Some(SignedDuration::from_hours(24 * days)))
+    newest > stamp || is_time
 }
 
 #[cfg(test)]
@@ -148,11 +153,11 @@ mod tests {
     fn an_overdue_backup_is_told_again_when_its_time_has_come() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let (newest, now) = (at("2026-11-17T08:00:00Z"), at("2026-11-20T12:00:00Z"));
-        let day = Some(SignedDuration::from_hours(24));
+        let day = Frequency::Every(SignedDuration::from_hours(24));
         for (stamp, frequency, due) in [
-            (None, None, true),
-            (Some("2026-11-16T00:00:00Z"), None, true),
-            (Some("2026-11-18T00:00:00Z"), None, false),
+            (None, Frequency::Once, true),
+            (Some("2026-11-16T00:00:00Z"), Frequency::Once, true),
+            (Some("2026-11-18T00:00:00Z"), Frequency::Once, false),
             (Some("2026-11-19T12:00:00Z"), day, true),
             (Some("2026-11-19T12:00:01Z"), day, false),
         ] {

@@ -56,14 +56,17 @@ pub struct About<'a> {
 }
 
 impl Overdue {
-    /// The template of the application's settings.
+    /// The template of the application's settings, in its language unless another is given.
     ///
     /// # Errors
     /// When the settings cannot be read.
-    pub fn read(connection: &Connection) -> rusqlite::Result<Self> {
+    pub fn read(connection: &Connection, language: Option<&str>) -> rusqlite::Result<Self> {
         let text = settings::get(connection, TEMPLATES)?.unwrap_or_default();
         let all: Value = serde_json::from_str(&text).unwrap_or_default();
-        let language = all["language"].as_str().unwrap_or(dates::DEFAULT_LANGUAGE).to_owned();
+        let language = language
+            .or_else(|| all["language"].as_str())
+            .unwrap_or(dates::DEFAULT_LANGUAGE)
+            .to_owned();
         let (default_title, default_text) = default_texts(&language);
         let own = |key: &str, default: &str| all["overdueBackup"][key].as_str().unwrap_or(default).to_owned();
         let (Ok(title), Ok(text)) = (
@@ -154,6 +157,7 @@ fn tolerance_label(tolerance: SignedDuration, language: &str) -> String {
         minute @ 1..60 => format!("{minute} {minutes}"),
         60 => hour.to_owned(),
         1440 => day.to_owned(),
+        minute if minute % 60 != 0 => format!("{minute} {minutes}"),
         minute => format!("{} {hours}", minute / 60),
     }
 }

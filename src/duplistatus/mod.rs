@@ -7,6 +7,7 @@ pub mod dates;
 pub mod due;
 pub mod elapsed;
 pub mod expectation;
+pub mod frequency;
 pub mod interval;
 pub mod message;
 pub mod overdue;

@@ -51,8 +51,12 @@ pub fn check(connection: &mut Connection, at: &Circumstances<'_>) -> rusqlite::R
     // The long read comes before the lock.
     let backups = backups::read(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let tolerance = match at.declared.tolerance {
+        Some(tolerance) => tolerance,
+        None => tolerance(&transaction)?,
+    };
     let mut check = Check {
-        tolerance: tolerance(&transaction)?,
+        tolerance,
         ..Check::default()
     };
     let entries = check.bring_up_to_date(&transaction, &backups)?;
