@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use crate::support::receivers::{Ntfy, Smtp};
+use crate::support::receivers::{GuardedSmtp, Ntfy, Smtp};
 use crate::support::{Service, Workplace, eventually};
 
 const CHECK: &str = "/trigger/overdue-backup-check";
@@ -282,4 +282,68 @@ fn what_is_declared_wins_over_the_applications_settings() {
     ] {
         assert!(problems.contains(expected), "{expected}: {problems}");
     }
+}
+
+/// `dup@x.example` and `hünter2`, sealed as the application does under the bytes 0 to 31.
+const SEALED_NAME: &str = "27b19decea1aa2e7f3168dac3fc34fe8be753be5ce140264346aad278a121499:8f5bd113c94d103f537eef16:\
+    cfeaea31f0ca14137c68041738dfa9e7:6881a3ab639b29e7c88d05250b";
+const SEALED_PASSWORD: &str = "e784e26884877d8f9b9fe20a1d32bf3e8152061966602217c87685736fa6e4c7:c959264aa733eaf263d42da4:\
+    dc130ffd784c7fa337fa934309aeae7c:3206e67245920c33";
+
+/// A place that tells by mail alone, with sealed credentials.
+fn place_with_mail(connection_type: &str, port: u16) -> Workplace {
+    let place = place(1, None);
+    place.set(
+        "backup_settings",
+        r#"{"s:Daily":{"expectedInterval":"1D","overdueBackupCheckEnabled":true,"ntfyEnabled":false}}"#,
+    );
+    std::fs::write(place.file("data/.duplistatus.key"), (0..32).collect::<Vec<u8>>()).unwrap();
+    let smtp = json!({"host": "127.0.0.1", "port": port, "connectionType": connection_type, "username": SEALED_NAME,
+        "password": SEALED_PASSWORD, "mailto": "ops@x.example", "senderName": "Bäckups"});
+    place.set("smtp_config", &smtp.to_string());
+    place
+}
+
+#[test]
+fn mail_goes_over_starttls_and_tls_with_the_stored_login() {
+    for (connection_type, mode) in [("starttls", "starttls"), ("ssl", "tls")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = GuardedSmtp::start(folder.path(), mode, "dup@x.example", "hünter2");
+        let place = place_with_mail(connection_type, server.port);
+        let service = place.start();
+        assert_eq!(sent(&service), 1, "{mode}: {:?}", service.log());
+        let mail = server.mail();
+        assert_eq!(
+            (&mail["name"], &mail["tls"]),
+            (&json!("dup@x.example"), &json!(true)),
+            "{mode}"
+        );
+        assert_eq!(
+            (&mail["from"], &mail["to"]),
+            (&json!("dup@x.example"), &json!(["ops@x.example"]))
+        );
+        assert!(
+            mail["text"].as_str().unwrap().contains("@duplistatus-cron>"),
+            "a Message-ID: {mail}"
+        );
+    }
+}
+
+#[test]
+fn a_login_that_is_refused_and_a_server_without_tls_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let guarded = GuardedSmtp::start(folder.path(), "starttls", "dup@x.example", "another");
+    let plain = Smtp::start();
+    for port in [guarded.port, plain.port] {
+        let place = place_with_mail("starttls", port);
+        let service = place.start();
+        assert_eq!(sent(&service), 0);
+        let told = service.logged("not delivered: the mail server 127.0.0.1");
+        assert!(!told.contains("hünter2"), "{told}");
+        assert_eq!(stamps(&place), json!({}));
+    }
+    assert!(
+        plain.received().is_empty(),
+        "nothing is sent without TLS where TLS is asked for"
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -170,4 +171,68 @@ fn describe(from: &str, recipients: &[String], raw: &str) -> Value {
         "from": name(mail.from()), "to": name(mail.to()),
         "parts": { "text/plain": mail.body_text(0).unwrap(), "text/html": mail.body_html(0).unwrap() },
     })
+}
+
+/// A real mail server, which wants TLS and a login; its certificate is its own.
+pub(crate) struct GuardedSmtp {
+    process: std::process::Child,
+    pub port: u16,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl GuardedSmtp {
+    /// Starts one; `mode` is starttls or tls.
+    pub(crate) fn start(folder: &std::path::Path, mode: &str, name: &str, password: &str) -> Self {
+        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        let created = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "30",
+                "-subj",
+                "/CN=mail.test",
+                "-keyout",
+            ])
+            .args([key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
+            .output()
+            .expect("openssl is missing; tests/run installs it");
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/smtp_server.py");
+        let mut process = Command::new("/usr/bin/python3")
+            .args([
+                script.as_ref(),
+                mode.as_ref(),
+                certificate.as_os_str(),
+                key.as_os_str(),
+                name.as_ref(),
+                password.as_ref(),
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines
+            .next()
+            .expect("python3-aiosmtpd is missing; tests/run installs it")
+            .unwrap()
+            .parse()
+            .unwrap();
+        Self { process, port, lines }
+    }
+
+    /// The next mail it took.
+    pub(crate) fn mail(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+}
+
+impl Drop for GuardedSmtp {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
