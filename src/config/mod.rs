@@ -20,7 +20,6 @@ pub use plan::{Database, Job, Plan, Server, State};
 pub use problem::{Problem, Problems, Severity};
 pub use sources::{Environment, File, Sources};
 
-use crate::values::{Secret, TimeZone};
 use layer::Layer;
 pub use layer::Source;
 use merged::Merged;
@@ -54,10 +53,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let (plan, problems) = layers.settle(sources);
     match plan {
         Some(plan) if !problems.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
-            plan: Plan {
-                time_zone: sources.environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
-                ..plan
-            },
+            plan,
             problems,
             source: sources.file.resolve().to_string(),
             overrides: layers.overrides,
@@ -74,7 +70,7 @@ pub fn server(sources: &Sources) -> Option<Server> {
         .map_or_else(|_| Layers::without_file(sources), Ok)
         .ok()?;
     layers.settle(sources);
-    resolve::server(&Merged::new(&layers.all), sources.environment.token())
+    resolve::server(&Merged::new(&layers.all), &sources.environment)
 }
 
 /// Every layer of settings, later ones winning.
@@ -101,7 +97,7 @@ impl Layers {
         let (environment, mut noted) = sources.environment.layer(&Merged::new(&all));
         if noted.iter().any(|problem| problem.severity == Severity::Error) {
             // The file's problems belong in the same answer as the variables'.
-            let (_, problems) = resolve::resolve(&Merged::new(&all), None);
+            let (_, problems) = resolve::resolve(&Merged::new(&all), &sources.environment);
             noted.extend(problems);
             noted.sort();
             return Err(Problems(noted));
@@ -131,13 +127,12 @@ impl Layers {
 
     /// Makes the plan, setting aside what rows are at fault for, and gives every problem.
     fn settle(&mut self, sources: &Sources) -> (Option<Plan>, Vec<Problem>) {
-        let token = sources.environment.token();
         let mut noted = std::mem::take(&mut self.noted);
         loop {
-            let (plan, problems) = resolve::resolve(&Merged::new(&self.all), token.clone());
+            let (plan, problems) = resolve::resolve(&Merged::new(&self.all), &sources.environment);
             let (mut of_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::can_be_set_aside);
             if of_rows.is_empty() {
-                of_rows = self.caused_by_rows(&others, token.clone());
+                of_rows = self.caused_by_rows(&others, &sources.environment);
             }
             if of_rows.is_empty() {
                 noted.extend(others);
@@ -152,7 +147,7 @@ impl Layers {
     }
 
     /// Problems that stand elsewhere but are there only because of a row: the row's part of that job is at fault.
-    fn caused_by_rows(&self, problems: &[Problem], token: Option<Secret>) -> Vec<Problem> {
+    fn caused_by_rows(&self, problems: &[Problem], environment: &Environment) -> Vec<Problem> {
         let (rows, others): (Vec<_>, Vec<_>) = self
             .all
             .iter()
@@ -161,7 +156,7 @@ impl Layers {
         if rows.is_empty() || !problems.iter().any(|problem| problem.severity.is_error()) {
             return Vec::new();
         }
-        let (_, without_rows) = resolve::resolve(&Merged::new(&others), token);
+        let (_, without_rows) = resolve::resolve(&Merged::new(&others), environment);
         let is_new = |problem: &&Problem| problem.severity.is_error() && !without_rows.contains(problem);
         let mut found: Vec<Problem> = Vec::new();
         for problem in problems.iter().filter(is_new) {

@@ -12,11 +12,11 @@ use super::merged::{Merged, path};
 use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{read, unknown_key};
-use super::sources::built_in;
+use super::sources::{Environment, built_in};
 use crate::values::{DatabaseId, Secret, TimeZone};
 
 /// Makes the plan, as far as the problems it gives allow.
-pub(super) fn resolve(merged: &Merged<'_>, token: Option<Secret>) -> (Option<Plan>, Vec<Problem>) {
+pub(super) fn resolve(merged: &Merged<'_>, environment: &Environment) -> (Option<Plan>, Vec<Problem>) {
     let mut resolver = Resolver {
         merged,
         problems: Vec::new(),
@@ -29,17 +29,17 @@ pub(super) fn resolve(merged: &Merged<'_>, token: Option<Secret>) -> (Option<Pla
             .problems
             .push(merged.problem_of_key(std::slice::from_ref(section), unknown_key(section, SECTIONS)));
     }
-    let plan = resolver.plan(token);
+    let plan = resolver.plan(environment);
     (plan, resolver.problems)
 }
 
 /// The section `server` alone, where it can be read.
-pub(super) fn server(merged: &Merged<'_>, token: Option<Secret>) -> Option<Server> {
+pub(super) fn server(merged: &Merged<'_>, environment: &Environment) -> Option<Server> {
     Resolver {
         merged,
         problems: Vec::new(),
     }
-    .server(token)
+    .server(environment.token())
 }
 
 pub(super) struct Resolver<'a> {
@@ -48,8 +48,8 @@ pub(super) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn plan(&mut self, token: Option<Secret>) -> Option<Plan> {
-        let server = self.server(token);
+    fn plan(&mut self, environment: &Environment) -> Option<Plan> {
+        let server = self.server(environment.token());
         let state: Option<declaration::State> = self.section("state");
         let databases = self.databases();
         let defaults: Option<declaration::Defaults> = self.section("defaults");
@@ -74,7 +74,8 @@ impl Resolver<'_> {
             },
             databases,
             default_database: default_database?,
-            time_zone: TimeZone::utc(),
+            // One that is no zone is a problem of its own, so that the plan is not used.
+            time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
             jobs,
         })
     }

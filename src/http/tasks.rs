@@ -50,26 +50,33 @@ fn told(job: &str, ended: &Ended) -> Value {
 
 /// `POST /start/:job`
 pub(super) fn start(context: &Context, _request: &Request, job: &str) -> Answer {
-    match context.ask(|reply| Command::Start {
+    let obeyed = context.ask(|reply| Command::Start {
         job: job.to_owned(),
         reply,
-    }) {
-        None => Answer::stuck(),
-        Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} started") })),
-        Some(Err(Refusal::Unknown)) => Answer::error(404, format!("Task {job} not found in configuration")),
-        Some(Err(refusal)) => Answer::error(refusal_status(&refusal), in_words(&refusal, job)),
-    }
+    });
+    obeyed_or_not(
+        obeyed,
+        job,
+        "started",
+        &format!("Task {job} not found in configuration"),
+    )
 }
 
 /// `POST /stop/:job`
 pub(super) fn stop(context: &Context, _request: &Request, job: &str) -> Answer {
-    match context.ask(|reply| Command::Stop {
+    let obeyed = context.ask(|reply| Command::Stop {
         job: job.to_owned(),
         reply,
-    }) {
+    });
+    obeyed_or_not(obeyed, job, "stopped", &format!("Task {job} not found"))
+}
+
+/// What came of an order about `job`: that it is `done`, or `unknown`, or why not.
+fn obeyed_or_not(obeyed: Option<Result<(), Refusal>>, job: &str, done: &str, unknown: &str) -> Answer {
+    match obeyed {
         None => Answer::stuck(),
-        Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} stopped") })),
-        Some(Err(Refusal::Unknown)) => Answer::error(404, format!("Task {job} not found")),
+        Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} {done}") })),
+        Some(Err(Refusal::Unknown)) => Answer::error(404, unknown),
         Some(Err(refusal)) => Answer::error(refusal_status(&refusal), in_words(&refusal, job)),
     }
 }

@@ -3,6 +3,7 @@
 
 mod email;
 mod ntfy;
+mod route;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,12 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::duplistatus::channels::{self, Channel, Smtp};
+use crate::duplistatus::channels::Channel;
 use crate::duplistatus::message::Message;
 use crate::duplistatus::{audit, stamps};
 use crate::store::outbox::{Outbox, Posted};
 use crate::store::sqlite::{Unusable, open_write};
+use route::Route;
 
 /// The wait after the first failed attempt; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
@@ -65,8 +67,6 @@ impl Undelivered {
 pub struct Delivered {
     /// The subjects of letters that were delivered.
     pub subjects: BTreeSet<String>,
-    /// Why others were not.
-    pub errors: BTreeSet<String>,
 }
 
 /// Someone who delivers letters: by hand of a run, or the background.
@@ -94,79 +94,57 @@ impl Courier<'_> {
     fn deliver_from(&self, outbox: &mut Outbox, until: Instant) -> rusqlite::Result<Delivered> {
         let mut delivered = Delivered::default();
         for posted in outbox.to_be_noted()? {
-            Self::note(outbox, &posted)?;
+            match Opened::of(&posted) {
+                Some(opened) => opened.note(outbox, posted.id, posted.finished_at.unwrap_or(posted.created_at))?,
+                None => outbox.noted(posted.id)?,
+            }
         }
         while Instant::now() < until
             && let Some(posted) = outbox.claim((self.now)())?
         {
-            match attempt(&posted) {
+            let Some(opened) = Opened::of(&posted) else {
+                outbox.give_up(posted.id, (self.now)(), "the letter cannot be read")?;
+                continue;
+            };
+            match opened.send(&posted) {
                 Ok(()) => {
                     let now = (self.now)();
                     outbox.delivered(posted.id, now)?;
-                    delivered.subjects.insert(posted.letter.subject.clone());
-                    Self::note(
-                        outbox,
-                        &Posted {
-                            finished_at: Some(now),
-                            ..posted
-                        },
-                    )?;
+                    opened.note(outbox, posted.id, now)?;
+                    delivered.subjects.insert(posted.letter.subject);
                 }
-                Err(undelivered) => {
-                    delivered.errors.insert(undelivered.error.clone());
-                    self.put_off(outbox, &posted, &undelivered)?;
-                }
+                Err(undelivered) => self.put_off(outbox, &posted, &opened, &undelivered)?,
             }
         }
         Ok(delivered)
     }
 
-    /// Notes a delivery in the application's database. What cannot be noted now is noted the next time.
-    fn note(outbox: &mut Outbox, posted: &Posted) -> rusqlite::Result<()> {
-        let Some(envelope) = open(posted) else {
-            return outbox.noted(posted.id);
-        };
-        let at = posted.finished_at.unwrap_or(posted.created_at);
-        match note_in_application(&envelope, at) {
-            Ok(()) => outbox.noted(posted.id),
-            Err(why) => {
-                tracing::error!(message = posted.id, "a delivery cannot be noted yet: {why}");
-                Ok(())
-            }
-        }
-    }
-
-    fn put_off(&self, outbox: &mut Outbox, posted: &Posted, undelivered: &Undelivered) -> rusqlite::Result<()> {
-        let now = (self.now)();
+    fn put_off(
+        &self,
+        outbox: &mut Outbox,
+        posted: &Posted,
+        opened: &Opened,
+        undelivered: &Undelivered,
+    ) -> rusqlite::Result<()> {
+        let (now, error) = ((self.now)(), undelivered.error.as_str());
         let dead = now.duration_since(posted.created_at) >= GIVEN_UP_AFTER;
         tracing::warn!(
             message = posted.id,
             attempt = posted.attempts,
             dead,
-            "not delivered: {}",
-            undelivered.error
+            "not delivered: {error}"
         );
-        if (dead || self.tells_failures)
-            && let Some(envelope) = open(posted)
-            && let Ok(connection) = open_write(&envelope.database)
-        {
-            let details = details(&envelope, &connection, Some(&undelivered.error));
-            let action = if is_mail(&envelope.channel) {
-                "email_failed"
-            } else {
-                "notification_failed"
-            };
-            // The application may have no audit log; the message's own row keeps the error.
-            let _ = audit::write(&connection, action, &details, Some(&undelivered.error));
+        if dead || self.tells_failures {
+            opened.note_failure(error);
         }
         if dead {
-            return outbox.give_up(posted.id, now, &undelivered.error);
+            return outbox.give_up(posted.id, now, error);
         }
         let wait = undelivered.wait.unwrap_or_default().max(wait_after(posted));
         let until = now
             .checked_add(SignedDuration::try_from(wait).unwrap_or_default())
             .unwrap_or(now);
-        outbox.put_off(posted.id, until, &undelivered.error)
+        outbox.put_off(posted.id, until, error)
     }
 }
 
@@ -179,99 +157,96 @@ fn wait_after(posted: &Posted) -> Duration {
     doubled * (80 + spread) / 100
 }
 
-fn open(posted: &Posted) -> Option<Envelope> {
-    serde_json::from_str(&posted.letter.envelope).ok()
-}
-
-fn is_mail(channel: &Channel) -> bool {
-    matches!(channel, Channel::Email | Channel::AdditionalEmail(_))
-}
-
-/// Sends one letter by its channel, reached as the application's settings say now.
-fn attempt(posted: &Posted) -> Result<(), Undelivered> {
-    let envelope = open(posted).ok_or_else(|| Undelivered::new("the letter cannot be read"))?;
-    let connection = open_write(&envelope.database).map_err(|unusable| Undelivered::new(unusable.to_string()))?;
-    let id = format!("{}-{}", posted.created_at.as_millisecond(), posted.id);
-    match &envelope.channel {
-        Channel::Ntfy | Channel::AdditionalNtfy(_) => {
-            let settings = channels::ntfy(&connection).map_err(Undelivered::new)?;
-            let topic = if let Channel::AdditionalNtfy(topic) = &envelope.channel {
-                topic
-            } else {
-                &settings.topic
-            };
-            ntfy::send(&settings, topic, &envelope.message, &id)
-        }
-        Channel::Email | Channel::AdditionalEmail(_) => {
-            let settings = mail_settings(&envelope, &connection).map_err(Undelivered::new)?;
-            let recipient = if let Channel::AdditionalEmail(address) = &envelope.channel {
-                address
-            } else {
-                &settings.mailto
-            };
-            email::send(&settings, recipient, &envelope.message, &id)
-        }
-    }
-}
-
-fn mail_settings(envelope: &Envelope, connection: &Connection) -> Result<Smtp, String> {
-    channels::smtp(connection, &key_file(&envelope.database))?
-        .ok_or_else(|| "mail is not configured any more".to_owned())
-}
-
 /// The application's master key, beside its database.
 #[must_use]
 pub fn key_file(database: &Path) -> PathBuf {
     database.with_file_name(".duplistatus.key")
 }
 
-fn note_in_application(envelope: &Envelope, at: Timestamp) -> Result<(), String> {
-    let mut connection = open_write(&envelope.database).map_err(|unusable| unusable.to_string())?;
-    let details = details(envelope, &connection, None);
-    let action = if is_mail(&envelope.channel) {
-        "email_sent"
-    } else {
-        "notification_sent"
-    };
-    let key = format!("{}:{}", envelope.server_id, envelope.backup_name);
-    let note = |connection: &mut Connection| {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        stamps::set(&transaction, &key, &envelope.server_name, at)?;
-        audit::write(&transaction, action, &details, None)?;
-        transaction.commit()
-    };
-    note(&mut connection).map_err(|error: rusqlite::Error| error.to_string())
+/// A letter taken out of its envelope, and the way it takes, or why there is none.
+struct Opened {
+    envelope: Envelope,
+    route: Result<Route, String>,
 }
 
-/// What the audit log tells of a message.
-fn details(envelope: &Envelope, connection: &Connection, error: Option<&str>) -> Value {
-    let mut details = json!({
-        "type": "overdue",
-        "channel": envelope.channel.label(),
-        "serverId": envelope.server_id,
-        "serverName": envelope.server_name,
-        "backupName": envelope.backup_name,
-    });
-    let more = match &envelope.channel {
-        Channel::Ntfy | Channel::AdditionalNtfy(_) => channels::ntfy(connection).map(|ntfy| {
-            let topic = if let Channel::AdditionalNtfy(topic) = &envelope.channel {
-                topic.clone()
+impl Opened {
+    fn of(posted: &Posted) -> Option<Self> {
+        let envelope: Envelope = serde_json::from_str(&posted.letter.envelope).ok()?;
+        let route = open_write(&envelope.database)
+            .map_err(|unusable| unusable.to_string())
+            .and_then(|connection| Route::find(&envelope.channel, &envelope.database, &connection));
+        Some(Self { envelope, route })
+    }
+
+    fn send(&self, posted: &Posted) -> Result<(), Undelivered> {
+        let id = format!("{}-{}", posted.created_at.as_millisecond(), posted.id);
+        let route = self.route.as_ref().map_err(Undelivered::new)?;
+        route.send(&self.envelope.message, &id)
+    }
+
+    /// Notes the delivery in the application's database. What cannot be noted now is noted the next time.
+    fn note(&self, outbox: &mut Outbox, id: i64, at: Timestamp) -> rusqlite::Result<()> {
+        match self.note_in_application(at) {
+            Ok(()) => outbox.noted(id),
+            Err(why) => {
+                tracing::error!(message = id, "a delivery cannot be noted yet: {why}");
+                Ok(())
+            }
+        }
+    }
+
+    fn note_in_application(&self, at: Timestamp) -> Result<(), String> {
+        let mut connection = open_write(&self.envelope.database).map_err(|unusable| unusable.to_string())?;
+        let key = format!("{}:{}", self.envelope.server_id, self.envelope.backup_name);
+        let action = if self.is_mail() {
+            "email_sent"
+        } else {
+            "notification_sent"
+        };
+        let note = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            stamps::set(&transaction, &key, &self.envelope.server_name, at)?;
+            audit::write(&transaction, action, &self.details(None), None)?;
+            transaction.commit()
+        };
+        note(&mut connection).map_err(|error: rusqlite::Error| error.to_string())
+    }
+
+    /// Tells a failure in the application's audit log. It may have none; the outbox keeps the error in any case.
+    fn note_failure(&self, error: &str) {
+        if let Ok(connection) = open_write(&self.envelope.database) {
+            let action = if self.is_mail() {
+                "email_failed"
             } else {
-                ntfy.topic
+                "notification_failed"
             };
-            json!({ "url": ntfy.url, "topic": topic })
-        }),
-        Channel::Email | Channel::AdditionalEmail(_) => mail_settings(envelope, connection).map(|smtp| smtp.details()),
-    };
-    if let Channel::AdditionalEmail(address) = &envelope.channel {
-        details["recipientEmail"] = address.clone().into();
+            let _ = audit::write(&connection, action, &self.details(Some(error)), Some(error));
+        }
     }
-    let more = more.unwrap_or_default();
-    for (key, value) in more.as_object().into_iter().flatten() {
-        details[key] = value.clone();
+
+    fn is_mail(&self) -> bool {
+        matches!(self.envelope.channel, Channel::Email | Channel::AdditionalEmail(_))
     }
-    if let Some(error) = error {
-        details["error"] = error.into();
+
+    /// What the audit log tells of the message.
+    fn details(&self, error: Option<&str>) -> Value {
+        let mut details = json!({
+            "type": "overdue",
+            "channel": self.envelope.channel.label(),
+            "serverId": self.envelope.server_id,
+            "serverName": self.envelope.server_name,
+            "backupName": self.envelope.backup_name,
+        });
+        if let Channel::AdditionalEmail(address) = &self.envelope.channel {
+            details["recipientEmail"] = address.clone().into();
+        }
+        let route = self.route.as_ref().map(Route::details).unwrap_or_default();
+        for (key, value) in route.as_object().into_iter().flatten() {
+            details[key] = value.clone();
+        }
+        if let Some(error) = error {
+            details["error"] = error.into();
+        }
+        details
     }
-    details
 }
