@@ -29,6 +29,7 @@
 //! | to add | touch |
 //! |---|---|
 //! | a kind of job | `actions/<kind>.rs`, a variant and an arm in `actions/mod.rs`, an example |
+//! | a kind of target | the same in `notifications/target.rs` |
 //! | an endpoint | a row of the table in `http/routes.rs` |
 //! | a setting | `config/declaration.rs`, `config/plan.rs`, a line in `config/resolve.rs`, and `jobs.toml`, which explains it |
 

@@ -29,6 +29,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("croner", &["values"]),
     ("subtle", &["values"]),
+    ("glob", &["config", "values"]),
+    ("hmac", &["notifications"]),
     ("tiny_http", &["http"]),
     ("httparse", &["http"]),
     ("form_urlencoded", &["cli", "http", "notifications"]),

@@ -33,6 +33,7 @@ fn engine(place: &Workplace, declaration: &str, start: &str) -> (Inbox, JoinHand
         sources,
         loaded,
         port: 9667,
+        posted: std::sync::Arc::default(),
     };
     let (engine, inbox, _) = Engine::new(setup);
     (inbox, tokio::spawn(engine.run()))

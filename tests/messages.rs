@@ -72,8 +72,15 @@ fn whatever_a_server_does_the_message_waits_and_nothing_is_stamped() {
     let resetting = TcpListener::bind("127.0.0.1:0").unwrap();
     let resetting_port = resetting.local_addr().unwrap().port();
     std::thread::spawn(move || resetting.incoming().for_each(drop));
+    // One that takes the connection and never answers.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hanging_port = hanging.local_addr().unwrap().port();
     let failing: Vec<Ntfy> = [429, 500, 404, 302].map(Ntfy::start).into_iter().collect();
-    for port in failing.iter().map(|ntfy| ntfy.port).chain([refusing, resetting_port]) {
+    for port in failing
+        .iter()
+        .map(|ntfy| ntfy.port)
+        .chain([refusing, resetting_port, hanging_port])
+    {
         let place = place(port, None);
         let service = place.start();
         assert_eq!(sent(&service), 0);
@@ -346,4 +353,30 @@ fn a_login_that_is_refused_and_a_server_without_tls_are_told() {
         plain.received().is_empty(),
         "nothing is sent without TLS where TLS is asked for"
     );
+}
+
+#[test]
+fn a_mail_server_that_refuses_the_recipient_or_hangs_up_is_told_and_tried_again() {
+    for (fault, why) in [("RCPT", "no such user"), ("DATA", "did not take the mail")] {
+        let (server, place) = (Smtp::with_fault(fault), Workplace::new());
+        place.fill(&json!({
+            "configurations": { "smtp_config": {"host": "127.0.0.1", "port": server.port, "connectionType": "plain",
+                "mailto": "ops@x.example", "fromAddress": "dup@x.example", "requireAuth": false} },
+            "servers": [{"id": "s", "name": "db", "alias": "", "note": "", "server_url": ""}],
+            "backups": [["s", "Daily", "2026-11-01T08:00:00.000Z"]], "audit_log": [],
+        }));
+        place.set(
+            "backup_settings",
+            r#"{"s:Daily":{"expectedInterval":"1D","overdueBackupCheckEnabled":true,"ntfyEnabled":false}}"#,
+        );
+        let service = place.start();
+        assert_eq!(sent(&service), 0, "{fault}");
+        service.logged(why);
+        assert_eq!(
+            service.health()["outbox"],
+            json!({ "pending": 1, "dead": 0 }),
+            "{fault}"
+        );
+        assert_eq!(stamps(&place), json!({}));
+    }
 }

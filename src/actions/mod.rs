@@ -3,6 +3,7 @@
 //! becomes of its outcome, is left to `engine`.
 
 mod cleanup;
+mod forecast;
 mod overdue_backups;
 mod record;
 mod retention;
@@ -15,10 +16,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use serde::Deserialize;
 
+use crate::notifications::Targets;
 use crate::store::sqlite::{Stop, Unusable, describe};
-use crate::values::{JobId, TimeZone};
+use crate::values::{JobId, TargetId, TimeZone};
 
 pub use cleanup::Cleanup;
+pub use forecast::Forecast;
 pub use overdue_backups::OverdueBackups;
 pub use sql::Sql;
 
@@ -58,6 +61,12 @@ impl Action {
         self.kind().flaws(database)
     }
 
+    /// The targets it names, by the keys below its own table that name them.
+    #[must_use]
+    pub fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
+        self.kind().targets()
+    }
+
     /// Does the work once.
     ///
     /// # Errors
@@ -65,13 +74,25 @@ impl Action {
     pub fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         self.kind().run(bench)
     }
+
+    /// What a run would do now; changes nothing.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
+        self.kind().forecast(bench)
+    }
 }
 
 /// What every kind can do.
 trait Kind {
     fn name(&self) -> &'static str;
     fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw>;
+    fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
+        Vec::new()
+    }
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure>;
+    fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure>;
 }
 
 /// Everything a run may touch: a kind reads no clock, no variable and no other file.
@@ -89,8 +110,12 @@ pub struct Workbench<'a> {
     pub stop: &'a Stop,
     /// The state database, which has the outbox.
     pub state: &'a Path,
+    /// Where messages can go.
+    pub targets: &'a Targets,
     /// The zone that messages tell dates in.
     pub zone: &'a TimeZone,
+    /// The zone of the job's schedule.
+    pub schedule_zone: &'a TimeZone,
     /// Whether someone asked for the run, and so wants everything tried at once.
     pub by_hand: bool,
 }
@@ -125,8 +150,8 @@ impl From<rusqlite::Error> for Failure {
 /// What is wrong with the declaration of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// The key at fault, below the kind's own table.
-    pub key: &'static str,
+    /// The key at fault, below the kind's own table; dots part the keys of tables in it.
+    pub key: String,
     /// What is wrong and what would do.
     pub message: String,
     /// How much it matters.
@@ -145,11 +170,19 @@ pub enum Weight {
 }
 
 impl Flaw {
-    fn broken(key: &'static str, message: impl Into<String>) -> Self {
+    fn broken(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::weighing(Weight::Broken, key, message)
+    }
+
+    fn notable(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::weighing(Weight::Notable, key, message)
+    }
+
+    fn weighing(weight: Weight, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
-            key,
+            key: key.into(),
             message: message.into(),
-            weight: Weight::Broken,
+            weight,
         }
     }
 }

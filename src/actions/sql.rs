@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use serde::Deserialize;
 
+use super::forecast::{self, Forecast};
 use super::record::Record;
 use super::retention::Window;
 use super::statement::Declared;
@@ -60,5 +61,9 @@ impl Kind for Sql {
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         self.declared().run(bench)
+    }
+
+    fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
+        forecast::of_statement(&self.declared(), bench)
     }
 }

@@ -50,14 +50,7 @@ impl Declared<'_> {
     pub(super) fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         let mut connection = open_write(bench.database)?;
         bench.stop.govern(&mut connection)?;
-        let mut parameters: Parameters = [
-            ("now", Parameter::Text(iso(bench.now))),
-            ("scheduled_at", Parameter::Text(iso(bench.scheduled_at))),
-            ("job", Parameter::Text(bench.job.to_string())),
-            ("batch", Parameter::Integer(BATCH)),
-        ]
-        .into();
-        parameters.extend(self.window.parameters(&connection, bench.now)?);
+        let mut parameters = self.parameters(&connection, bench)?;
         let in_rounds = parameters_of(&self.sql).contains(&"batch");
         let mut rows = 0;
         loop {
@@ -83,6 +76,19 @@ impl Declared<'_> {
             });
         }
     }
+
+    /// The values of a run's parameters.
+    pub(super) fn parameters(&self, connection: &Connection, bench: &Workbench<'_>) -> Result<Parameters, Failure> {
+        let mut parameters: Parameters = [
+            ("now", Parameter::Text(iso(bench.now))),
+            ("scheduled_at", Parameter::Text(iso(bench.scheduled_at))),
+            ("job", Parameter::Text(bench.job.to_string())),
+            ("batch", Parameter::Integer(BATCH)),
+        ]
+        .into();
+        parameters.extend(self.window.parameters(connection, bench.now)?);
+        Ok(parameters)
+    }
 }
 
 fn execute(transaction: &Transaction<'_>, sql: &str, parameters: &Parameters) -> rusqlite::Result<usize> {
@@ -91,7 +97,7 @@ fn execute(transaction: &Transaction<'_>, sql: &str, parameters: &Parameters) ->
     statement.raw_execute()
 }
 
-fn bind(statement: &mut Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
+pub(super) fn bind(statement: &mut Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
     for index in 1..=statement.parameter_count() {
         let name = statement.parameter_name(index).and_then(|name| name.strip_prefix(':'));
         if let Some(value) = name.and_then(|name| parameters.get(name)) {
@@ -146,11 +152,11 @@ fn compile(key: &'static str, sql: &str, database: Option<&Connection>) -> Optio
         return None;
     }
     let weight = if of_schema { Weight::Mismatch } else { Weight::Broken };
-    Some(Flaw {
-        key,
-        message: format!("the SQL does not compile: {message}"),
+    Some(Flaw::weighing(
         weight,
-    })
+        key,
+        format!("the SQL does not compile: {message}"),
+    ))
 }
 
 /// The names of the `:parameters` in `sql`, outside texts, quoted names and comments.

@@ -10,6 +10,8 @@ mod client;
 mod demo;
 mod log;
 mod next;
+mod notification;
+mod plan;
 mod run;
 mod validate;
 
@@ -18,7 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Environment, File, Problems, Rows, Sources};
+use crate::config::{Environment, File, Job, Plan, Problems, Rows, Sources};
+use crate::values::JobId;
 
 /// Something went wrong that is not the declaration's fault.
 const FAILED: u8 = 1;
@@ -76,6 +79,10 @@ enum Command {
     Validate(validate::Options),
     /// Show when jobs are due next
     Next(next::Options),
+    /// Show what jobs would do if they ran now; changes nothing
+    Plan(plan::Options),
+    /// Try a notification target
+    Notify(notification::Options),
     /// Run a job now in the running service
     Trigger(client::TriggerOptions),
     /// Make a job active in the running service
@@ -113,6 +120,8 @@ pub fn main() -> ExitCode {
         ),
         Some(Command::Validate(options)) => validate::main(sources, options),
         Some(Command::Next(options)) => next::main(&sources, &options),
+        Some(Command::Plan(options)) => plan::main(&sources, &options),
+        Some(Command::Notify(options)) => notification::main(&common, &sources, &options),
         Some(Command::Trigger(options)) => client::trigger(&sources, &options),
         Some(Command::Start(job)) => client::post(&sources, &format!("/start/{}", job.job)),
         Some(Command::Stop(job)) => client::post(&sources, &format!("/stop/{}", job.job)),
@@ -150,6 +159,25 @@ impl From<Problems> for Exit {
         let count = problems.0.len();
         let noun = if count == 1 { "problem" } else { "problems" };
         Self::new(BAD_INPUT, format!("{problems}{count} {noun}"))
+    }
+}
+
+/// The job of that id, or every job in the order of the declaration.
+fn jobs_of<'a>(plan: &'a Plan, id: Option<&str>) -> Result<Vec<&'a Job>, Exit> {
+    let wanted = |job: &&Job| id.is_none_or(|id| job.id.as_str() == id);
+    let jobs: Vec<&Job> = plan
+        .jobs_in_order()
+        .into_iter()
+        .map(AsRef::as_ref)
+        .filter(wanted)
+        .collect();
+    match id {
+        Some(id) if jobs.is_empty() => {
+            let declared: Vec<&str> = plan.jobs.keys().map(JobId::as_str).collect();
+            let message = format!("no job `{id}` is declared; there are {}", declared.join(", "));
+            Err(Exit::new(BAD_INPUT, message))
+        }
+        _ => Ok(jobs),
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{BAD_INPUT, Exit, Format};
+use super::{Exit, Format};
 use crate::config::{self, Job, Sources};
 use crate::engine::Clock;
 
@@ -25,20 +25,7 @@ pub(super) struct Options {
 
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let plan = config::load(sources)?.plan;
-    let wanted = |job: &&Job| options.job.as_deref().is_none_or(|id| job.id.as_str() == id);
-    let jobs: Vec<&Job> = plan
-        .jobs_in_order()
-        .into_iter()
-        .map(AsRef::as_ref)
-        .filter(wanted)
-        .collect();
-    if let (true, Some(id)) = (jobs.is_empty(), &options.job) {
-        let declared: Vec<&str> = plan.jobs.keys().map(crate::values::JobId::as_str).collect();
-        return Err(Exit::new(
-            BAD_INPUT,
-            format!("no job `{id}` is declared; there are {}", declared.join(", ")),
-        ));
-    }
+    let jobs = super::jobs_of(&plan, options.job.as_deref())?;
     let from = options.from.unwrap_or_else(|| Clock::System.now());
     match options.format {
         Format::Json => {

@@ -2,12 +2,13 @@
 
 use std::fs::{File as LockFile, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::{Common, Exit, FAILED, RunOptions, demo, log};
-use crate::config::{self, File, Loaded, Sources};
+use crate::config::{self, File, Loaded, Plan, Sources};
 use crate::engine::{Clock, Engine, Setup};
 use crate::http::{Context, FoundGood, FrontDoor, Listeners};
 use crate::notifications::Courier;
@@ -56,13 +57,15 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
         )
     })?;
     let source = loaded.source.clone();
+    let posted = Arc::new(Notify::new());
     let setup = Setup {
         clock: Clock::System,
         sources,
         loaded,
         port: listeners.port(),
+        posted: Arc::clone(&posted),
     };
-    let (engine, inbox, server) = Engine::new(setup);
+    let (engine, inbox, plans) = Engine::new(setup);
     let failed = |error: std::io::Error| Exit::new(FAILED, format!("the service cannot start: {error}"));
     tokio::spawn(signals::listen(inbox.clone()).map_err(failed)?);
     if let Some(watch) = watch {
@@ -70,7 +73,7 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
     }
     let context = Context {
         engine: inbox.clone(),
-        server,
+        plans: plans.clone(),
         state: plan.state.path.clone(),
         databases: FoundGood::default(),
         runtime: tokio::runtime::Handle::current(),
@@ -91,8 +94,7 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
         ));
     }
     drop(inbox);
-    let state = plan.state.path.clone();
-    let delivery = tokio::spawn(async move { deliver(state).await });
+    let delivery = tokio::spawn(deliver(plans, posted));
     engine.run().await;
     delivery.abort();
     let _ = end.send(());
@@ -100,14 +102,17 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Delivers what waits in the outbox, now and then, for as long as the service runs.
-async fn deliver(state: PathBuf) {
+/// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.
+async fn deliver(plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>) {
     loop {
-        tokio::time::sleep(BETWEEN_DELIVERIES).await;
-        let state = state.clone();
+        // The time for another look, or something to deliver: both are worth one.
+        let _ = tokio::time::timeout(BETWEEN_DELIVERIES, posted.notified()).await;
+        let plan = Arc::clone(&plans.borrow());
         let round = move || {
+            let state = &plan.state.path;
             let courier = Courier {
-                state: &state,
+                state,
+                targets: &plan.targets,
                 now: &|| Clock::System.now(),
                 tells_failures: false,
             };

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::values::{DatabaseId, Duration, Schedule, TimeZone};
+use crate::values::{DatabaseId, Duration, Schedule, TargetId, TimeZone};
 
 /// The sections a declaration may have.
-pub(super) const SECTIONS: &[&str] = &["server", "state", "databases", "defaults", "jobs"];
+pub(super) const SECTIONS: &[&str] = &["server", "state", "databases", "defaults", "notifications", "jobs"];
 
 /// `[server]`
 #[derive(Debug, Deserialize)]
@@ -44,6 +44,26 @@ pub(super) struct Defaults {
     pub database: Option<DatabaseId>,
     pub time_zone: TimeZone,
     pub timeout: Duration,
+    pub notify: Notify,
+}
+
+/// `notify` of a job or of `[defaults]`; each key is inherited by itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    pub on_failure: Option<Vec<TargetId>>,
+    pub on_success: Option<Vec<TargetId>>,
+    pub on_recovery: Option<Vec<TargetId>>,
+    pub repeat_after: Option<Duration>,
+}
+
+impl Notify {
+    pub(super) const NONE: Self = Self {
+        on_failure: None,
+        on_success: None,
+        on_recovery: None,
+        repeat_after: None,
+    };
 }
 
 /// `[jobs.<id>]`, but for the kind.
@@ -56,4 +76,5 @@ pub(super) struct Job {
     pub time_zone: Option<TimeZone>,
     pub timeout: Option<Duration>,
     pub database: Option<DatabaseId>,
+    pub notify: Option<Notify>,
 }

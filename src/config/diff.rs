@@ -49,6 +49,7 @@ fn changed_keys(old: &Job, new: &Job) -> Vec<&'static str> {
         ("time_zone", old.time_zone != new.time_zone),
         ("timeout", old.timeout != new.timeout),
         ("database", old.database != new.database),
+        ("notify", old.notify != new.notify),
         ("action", old.action != new.action),
     ]
     .into_iter()

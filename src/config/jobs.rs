@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use figment::value::{Dict, Value};
+use figment::value::Value;
 use rusqlite::Connection;
 
 use super::declaration;
+use super::kinds::below;
 use super::merged::path;
 use super::plan::{Database, Job};
 use super::problem::Severity;
 use super::reading::read;
 use super::resolve::{Resolver, undeclared_database};
 use crate::actions::{Action, Weight};
+use crate::notifications::Targets;
 use crate::store::sqlite::open_read;
 use crate::values::{DatabaseId, JobId};
 
@@ -22,15 +24,13 @@ pub(super) struct JobContext {
     pub defaults: declaration::Defaults,
     pub default_database: Option<DatabaseId>,
     pub databases: BTreeMap<DatabaseId, Database>,
+    pub targets: Targets,
     /// The databases opened so far, for compiling SQL.
     pub open: BTreeMap<PathBuf, Option<Connection>>,
 }
 
 impl Resolver<'_> {
-    pub(super) fn jobs(
-        &mut self,
-        mut context: JobContext,
-    ) -> (BTreeMap<JobId, Arc<Job>>, BTreeMap<DatabaseId, Database>) {
+    pub(super) fn jobs(&mut self, context: &mut JobContext) -> BTreeMap<JobId, Arc<Job>> {
         let mut declared: Vec<(String, Value)> = self.merged.table(&["jobs"]).into_iter().collect();
         declared.sort_by_cached_key(|(id, _)| self.merged.position(&path(&["jobs", id])));
         let mut jobs = BTreeMap::new();
@@ -40,10 +40,10 @@ impl Resolver<'_> {
                 .parse::<JobId>()
                 .map_err(|why| self.problems.push(self.merged.problem_of_key(&at, why)))
                 .ok();
-            let job = self.job(&at, id, value, rank, &mut context);
+            let job = self.job(&at, id, value, rank, context);
             jobs.extend(job.map(|job| (job.id.clone(), Arc::new(job))));
         }
-        (jobs, context.databases)
+        jobs
     }
 
     fn job(
@@ -54,9 +54,10 @@ impl Resolver<'_> {
         rank: usize,
         context: &mut JobContext,
     ) -> Option<Job> {
-        let (value, action) = self.take_action(at, value);
+        let (value, action) = self.take_kind::<Action>(at, value, "job", Action::KINDS);
         let declared: declaration::Job = read(self.merged, at, value, &mut self.problems)?;
         let database = self.database_of(at, declared.database.as_ref(), context)?;
+        let notify = self.alerts(at, declared.notify.as_ref(), &context.defaults.notify, &context.targets);
         let action = action?;
         let enabled = declared.enabled.unwrap_or(true);
         self.check_action(at, &action, enabled, &database, context);
@@ -68,52 +69,10 @@ impl Resolver<'_> {
             time_zone: declared.time_zone.unwrap_or_else(|| context.defaults.time_zone.clone()),
             timeout: declared.timeout.unwrap_or(context.defaults.timeout),
             database,
+            notify,
             action,
             rank,
         })
-    }
-
-    /// Takes the one kind out of a job's table and reads it.
-    fn take_action(&mut self, at: &[String], value: Value) -> (Value, Option<Action>) {
-        let Value::Dict(tag, mut job) = value else {
-            return (value, None);
-        };
-        let mut kinds: Vec<&str> = Action::KINDS
-            .iter()
-            .copied()
-            .filter(|kind| job.contains_key(*kind))
-            .collect();
-        if kinds.is_empty() {
-            let message = format!(
-                "the job has no kind; exactly one of {} is expected",
-                Action::KINDS.join(", ")
-            );
-            self.problems.push(self.merged.problem(at, Severity::Error, message));
-        }
-        if kinds.len() > 1 {
-            // The kind that came last is the one to point at, for it may stand in a row that can be set aside.
-            let sources = |kind: &&str| {
-                self.merged.problem(
-                    &below(at, kind),
-                    Severity::Error,
-                    format!("the job has more than one kind: {}", kinds.join(", ")),
-                )
-            };
-            let extra = kinds
-                .iter()
-                .map(sources)
-                .max_by_key(|problem| (problem.source.clone(), problem.place));
-            self.problems.extend(extra);
-        }
-        let mut action = None;
-        let before = self.problems.len();
-        for kind in kinds.drain(..) {
-            let Some(keys) = job.remove(kind) else { continue };
-            let keys = Value::from(Dict::from([(kind.to_owned(), keys)]));
-            action = read(self.merged, at, keys, &mut self.problems);
-        }
-        // What follows from a value that is no good is no news: the rules are checked once it is mended.
-        (Value::Dict(tag, job), action.filter(|_| self.problems.len() == before))
     }
 
     fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<PathBuf> {
@@ -139,13 +98,16 @@ impl Resolver<'_> {
             .open
             .entry(database.to_owned())
             .or_insert_with(|| open_read(database).ok());
+        for (key, named) in action.targets() {
+            self.check_targets(
+                &key.iter().fold(below(at, action.name()), |at, key| below(&at, key)),
+                named,
+                &context.targets,
+            );
+        }
         for flaw in action.flaws(open.as_ref()) {
-            let kind = below(at, action.name());
-            let place = if flaw.key.is_empty() {
-                kind
-            } else {
-                below(&kind, flaw.key)
-            };
+            let keys = flaw.key.split('.').filter(|key| !key.is_empty());
+            let place = keys.fold(below(at, action.name()), |at, key| below(&at, key));
             let severity = match flaw.weight {
                 Weight::Broken => Severity::Error,
                 // A job that does not run by itself may wait for a table that is yet to come.
@@ -156,8 +118,4 @@ impl Resolver<'_> {
             self.problems.push(self.merged.problem(&place, severity, flaw.message));
         }
     }
-}
-
-fn below(at: &[String], key: &str) -> Vec<String> {
-    at.iter().cloned().chain([key.to_owned()]).collect()
 }

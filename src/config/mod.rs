@@ -7,6 +7,7 @@
 mod declaration;
 mod diff;
 mod jobs;
+mod kinds;
 mod layer;
 mod merged;
 mod plan;
@@ -14,9 +15,10 @@ mod problem;
 mod reading;
 mod resolve;
 pub mod sources;
+mod targets;
 
 pub use diff::Diff;
-pub use plan::{Database, Job, Plan, Server, State};
+pub use plan::{Database, Job, Occasion, Plan, Server, State};
 pub use problem::{Problem, Problems, Severity};
 pub use sources::{Environment, File, Sources};
 

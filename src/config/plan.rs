@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::actions::Action;
+use jiff::Timestamp;
+
+use crate::actions::{Action, Workbench};
+use crate::notifications::Targets;
+use crate::notifications::alert::Alerts;
+use crate::store::sqlite::Stop;
 use crate::values::{DatabaseId, Duration, JobId, Schedule, Secret, TimeZone};
 
 /// Everything the service is to do.
@@ -18,6 +23,8 @@ pub struct Plan {
     pub databases: BTreeMap<DatabaseId, Database>,
     /// The database whose settings override the declaration, and which tells the application the port.
     pub default_database: DatabaseId,
+    /// Where messages can go.
+    pub targets: Targets,
     /// The zone that messages tell dates in.
     pub time_zone: TimeZone,
     /// The jobs.
@@ -74,10 +81,23 @@ pub struct Job {
     pub timeout: Duration,
     /// The file it works on.
     pub database: PathBuf,
+    /// Whom its runs are told to.
+    pub notify: Alerts,
     /// What it does.
     pub action: Action,
     /// Its rank among the jobs of the declaration.
     pub rank: usize,
+}
+
+/// The occasion of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion {
+    /// The time it begins.
+    pub now: Timestamp,
+    /// The time it was due.
+    pub scheduled_at: Timestamp,
+    /// Whether someone asked for it.
+    pub by_hand: bool,
 }
 
 impl Server {
@@ -99,6 +119,23 @@ impl Plan {
         let mut jobs: Vec<_> = self.jobs.values().collect();
         jobs.sort_by_key(|job| job.rank);
         jobs
+    }
+
+    /// Everything a run of `job` may touch.
+    #[must_use]
+    pub fn workbench<'a>(&'a self, job: &'a Job, occasion: &'a Occasion, stop: &'a Stop) -> Workbench<'a> {
+        Workbench {
+            job: &job.id,
+            now: occasion.now,
+            scheduled_at: occasion.scheduled_at,
+            by_hand: occasion.by_hand,
+            database: &job.database,
+            state: &self.state.path,
+            targets: &self.targets,
+            zone: &self.time_zone,
+            schedule_zone: &job.time_zone,
+            stop,
+        }
     }
 
     /// The file of the default database.

@@ -58,13 +58,17 @@ impl Resolver<'_> {
             .and_then(|defaults| self.default_database(defaults, &databases));
         // Where they cannot be read, the jobs are checked all the same, so that every problem is told at once.
         let defaults = defaults.or_else(Self::built_in_defaults)?;
-        let context = JobContext {
+        let targets = self.targets(environment);
+        self.check_notify(&path(&["defaults"]), &defaults.notify, &targets);
+        let mut context = JobContext {
             defaults,
             default_database: default_database.clone(),
             databases,
+            targets,
             open: BTreeMap::new(),
         };
-        let (jobs, databases) = self.jobs(context);
+        let jobs = self.jobs(&mut context);
+        let JobContext { databases, targets, .. } = context;
         let state = state?;
         Some(Plan {
             server: server?,
@@ -74,6 +78,7 @@ impl Resolver<'_> {
             },
             databases,
             default_database: default_database?,
+            targets,
             // One that is no zone is a problem of its own, so that the plan is not used.
             time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
             jobs,

@@ -106,11 +106,13 @@ pub fn ntfy(connection: &Connection) -> Result<Ntfy, String> {
 }
 
 /// How a connection to a mail server is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protection {
     /// Not at all.
     Plain,
     /// By STARTTLS, or there is no connection.
+    #[default]
     StartTls,
     /// By TLS from the start.
     Tls,
@@ -125,12 +127,15 @@ pub struct Smtp {
     pub port: u16,
     /// How the connection is protected.
     pub protection: Protection,
+    /// Whether the server's certificate must be good. The application's settings never ask for it: its mail servers
+    /// are often in the same house, with certificates of their own, and a message that does not come is worse.
+    pub verifies: bool,
     /// Name and password, where the server wants them.
     pub credentials: Option<(Secret, Secret)>,
     /// The recipient of the settings.
     pub mailto: String,
     /// The sender's name.
-    pub sender_name: String,
+    pub sender_name: Option<String>,
     /// The sender's address.
     pub from: String,
 }
@@ -199,13 +204,22 @@ pub fn smtp(connection: &Connection, key_file: &Path) -> Result<Option<Smtp>, St
         host: field("host"),
         port: port.ok_or_else(|| format!("the setting {SMTP} has no port"))?,
         protection,
+        verifies: false,
         credentials,
         mailto: field("mailto"),
         sender_name: Some(field("senderName"))
             .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| "duplistatus".to_owned()),
+            .or_else(|| Some("duplistatus".to_owned())),
         from,
     }))
+}
+
+/// Whether mail can be sent by the settings.
+///
+/// # Errors
+/// Why it cannot although it is set up.
+pub fn has_mail(connection: &Connection, key_file: &Path) -> Result<bool, String> {
+    smtp(connection, key_file).map(|smtp| smtp.is_some())
 }
 
 #[cfg(test)]

@@ -3,29 +3,31 @@
 
 use std::path::Path;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::backups::Backup;
 use super::channels::{self, Channel};
+use super::declared::{Declared, Recipients};
 use super::expectation::{self, Entry};
 use super::frequency::Frequency;
 use super::interval::{self, Interval};
 use super::message::{About, Message, Overdue as Template};
-use super::overdue::{Check, Overdue};
 use super::stamps;
-use crate::values::{TimeZone, iso};
+use super::survey::Finding;
+use crate::values::{TargetId, TimeZone, iso};
 
 /// A message that is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
     /// What it is about.
-    pub overdue: Overdue,
+    pub finding: Finding,
     /// What it says.
     pub message: Message,
-    /// Where it goes.
+    /// The application's channels it goes by.
     pub channels: Vec<Channel>,
+    /// The declared targets it goes to.
+    pub targets: Vec<TargetId>,
     /// Why it is sent: the same until it was delivered by one channel at least.
     pub cause: String,
 }
@@ -43,110 +45,148 @@ pub struct Circumstances<'a> {
     pub declared: &'a Declared,
 }
 
-/// What a declaration may say in the place of the application's settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Declared {
-    /// How late a backup may come.
-    pub tolerance: Option<SignedDuration>,
-    /// How often one that is overdue is told again.
-    pub frequency: Option<Frequency>,
-    /// The language of the messages.
-    pub language: Option<String>,
-}
-
-/// Finds what is to be told of what `check` found; `entries` are the settings, brought up to date. What is in the
-/// way is added to the check.
+/// Finds what is to be told of `overdue` now; `entries` are the settings, brought up to date. Gives it with what is
+/// in the way of telling the rest.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub fn find(
     connection: &Connection,
-    check: &mut Check,
+    overdue: &[Finding],
     entries: &Entry,
     at: &Circumstances<'_>,
-) -> rusqlite::Result<Vec<Due>> {
+) -> rusqlite::Result<(Vec<Due>, Vec<String>)> {
+    let (mut due, mut untold) = (Vec::new(), Vec::new());
     let stamps = stamps::read(connection)?;
-    let frequency = match at.declared.frequency {
-        Some(frequency) => frequency,
-        None => Frequency::of_application(connection)?,
-    };
-    let mut due = Vec::new();
-    let late: Vec<(Overdue, Option<Timestamp>)> = check
-        .overdue
+    let frequency = frequency(connection, at.declared)?;
+    let late: Vec<(&Finding, Timestamp, Option<Timestamp>)> = overdue
         .iter()
-        .map(|overdue| (overdue.clone(), stamps::of(&stamps, &overdue.backup.key())))
-        .filter(|(overdue, stamp)| is_due(*stamp, overdue.newest, frequency, at.now))
+        .filter_map(|finding| {
+            let newest = finding.backup.newest.as_ref().ok().copied()?;
+            let stamp = stamps::of(&stamps, &finding.backup.key());
+            is_due(stamp, newest, frequency, at.now).then_some((finding, newest, stamp))
+        })
         .collect();
     if late.is_empty() {
-        return Ok(due);
+        return Ok((due, untold));
     }
-    let has_mail = match channels::smtp(connection, at.key_file) {
-        Ok(smtp) => smtp.is_some(),
-        Err(why) => {
-            check.untold.push(format!("mail cannot be sent: {why}"));
-            false
-        }
-    };
+    let has_mail = channels::has_mail(connection, at.key_file).unwrap_or_else(|why| {
+        untold.push(format!("mail cannot be sent: {why}"));
+        false
+    });
     let template = Template::read(connection, at.declared.language.as_deref())?;
-    for (overdue, stamp) in late {
-        let own = entries.get(&overdue.backup.key()).and_then(Value::as_object);
-        let Some(own) = own else { continue };
-        let default = entries
-            .get(&format!("{}:__default__", overdue.backup.server_id))
-            .and_then(Value::as_object);
-        let channels = channels::of(own, default, has_mail);
-        let interval = match expectation::interval(own).and_then(|text| Interval::parse_strictly(text).map(|_| text)) {
-            Ok(interval) => interval,
+    for (finding, newest, stamp) in late {
+        let (channels, targets) = ways(finding, entries, at.declared, has_mail);
+        let (expected, rhythm) = match expected(finding, newest, entries, at.declared) {
+            Ok(expected) => expected,
             Err(why) => {
-                let Backup { name, server_name, .. } = &overdue.backup;
-                check
-                    .untold
-                    .push(format!("{name} of {server_name} is overdue, but cannot be told: {why}"));
+                let (name, server) = (&finding.backup.name, &finding.backup.server_name);
+                untold.push(format!("{name} of {server} is overdue, but cannot be told: {why}"));
                 continue;
             }
         };
-        // The time a message names is counted on from the newest backup.
-        let expected = interval::next(overdue.newest, overdue.expected, interval, &expectation::weekdays(own))
-            .unwrap_or(overdue.expected);
         let about = About {
-            backup: &overdue.backup,
-            newest: overdue.newest,
+            backup: &finding.backup,
+            newest,
             expected,
-            interval,
-            tolerance: check.tolerance,
+            interval: &rhythm,
+            tolerance: finding.tolerance,
             now: at.now,
             zone: at.zone,
         };
         let message = template.write(connection, &about)?;
-        let cause = format!(
-            "{} {}",
-            iso(overdue.newest),
-            stamp.map_or_else(|| "never told".to_owned(), iso)
-        );
-        if !channels.is_empty() {
+        let cause = format!("{} {}", iso(newest), stamp.map_or_else(|| "never told".to_owned(), iso));
+        if !channels.is_empty() || !targets.is_empty() {
             due.push(Due {
-                overdue,
+                finding: finding.clone(),
                 message,
                 channels,
+                targets,
                 cause,
             });
         }
     }
-    Ok(due)
+    Ok((due, untold))
 }
 
-/// Whether a backup that is overdue is to be told again: never told, told before its newest backup, or long enough ago.
-fn is_due(stamp: Option<Timestamp>, newest: Timestamp, frequency: Frequency, now: Timestamp) -> bool {
-    let Some(stamp) = stamp else { return true };
-    let is_time = match frequency {
-        Frequency::Once => false,
-        Frequency::Every(every) => now.duration_since(stamp) >= every,
+/// How often an overdue backup is told again.
+///
+/// # Errors
+/// When the settings cannot be read.
+pub fn frequency(connection: &Connection, declared: &Declared) -> rusqlite::Result<Frequency> {
+    match declared.frequency {
+        Some(frequency) => Ok(frequency),
+        None => Frequency::of_application(connection),
+    }
+}
+
+/// The time a message names as the expected one, and the rhythm in words.
+fn expected(
+    finding: &Finding,
+    newest: Timestamp,
+    entries: &Entry,
+    declared: &Declared,
+) -> Result<(Timestamp, String), String> {
+    let known = finding.expected.ok_or("its expected time is not known")?;
+    if let Some(expectation) = declared.expectation_of(&finding.backup) {
+        return Ok((known, expectation.rhythm.to_string()));
+    }
+    let own = entries.get(&finding.backup.key()).and_then(Value::as_object);
+    let own = own.ok_or("it has no settings")?;
+    let interval = expectation::interval(own)?;
+    Interval::parse_strictly(interval)?;
+    // It is counted on from the newest backup.
+    let expected = interval::next(newest, known, interval, &expectation::weekdays(own)).unwrap_or(known);
+    Ok((expected, interval.to_owned()))
+}
+
+/// By which of the application's channels, and to which declared targets, a message about `finding` goes.
+#[must_use]
+pub fn ways(finding: &Finding, entries: &Entry, declared: &Declared, has_mail: bool) -> (Vec<Channel>, Vec<TargetId>) {
+    let of_expectation = declared
+        .expectation_of(&finding.backup)
+        .and_then(|expectation| expectation.recipients.as_ref());
+    let recipients = of_expectation.or(declared.recipients.as_ref());
+    let of_application = || {
+        let table = |key: &str| entries.get(key).and_then(Value::as_object);
+        let default = table(&format!("{}:__default__", finding.backup.server_id));
+        table(&finding.backup.key()).map_or_else(Vec::new, |own| channels::of(own, default, has_mail))
     };
-    newest > stamp || is_time
+    match recipients {
+        None => (of_application(), Vec::new()),
+        Some(Recipients {
+            of_application: true,
+            targets,
+        }) => (of_application(), targets.clone()),
+        Some(Recipients { targets, .. }) => (Vec::new(), targets.clone()),
+    }
+}
+
+/// When an overdue backup that was told at `stamp` is told next; at once where it was never told.
+#[must_use]
+pub fn next_telling(
+    stamp: Option<Timestamp>,
+    newest: Timestamp,
+    frequency: Frequency,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    match (stamp, frequency) {
+        (Some(stamp), _) if newest > stamp => Some(now),
+        (Some(_), Frequency::Once) => None,
+        (Some(stamp), Frequency::Every(every)) => Some(stamp.saturating_add(every).unwrap_or(Timestamp::MAX).max(now)),
+        (None, _) => Some(now),
+    }
+}
+
+/// Whether a backup that is overdue is to be told now.
+fn is_due(stamp: Option<Timestamp>, newest: Timestamp, frequency: Frequency, now: Timestamp) -> bool {
+    next_telling(stamp, newest, frequency, now).is_some_and(|at| at <= now)
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]

@@ -255,4 +255,28 @@ mod tests {
             assert_eq!(Interval::parse(text).is_ok(), loosely, "{text:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn the_next_time_is_after_the_backup_on_an_allowed_day_and_stays_when_asked_again(
+            last in 1_600_000_000_i64..1_900_000_000,
+            behind in -40_000_000_i64..40_000_000,
+            parts in (0_u8..3, 0_u8..3, 0_u8..4, 0_u8..30, 0_u16..120),
+            days in proptest::collection::btree_set(0_u8..7, 0..7),
+        ) {
+            let (years, months, weeks, hours, minutes) = parts;
+            let parts = [(years.into(), "Y"), (months.into(), "M"), (weeks.into(), "W"), (hours.into(), "h"), (minutes + 1, "m")];
+            let given = parts.iter().filter(|(count, _): &&(u16, &str)| *count > 0);
+            let interval = given.fold(String::new(), |interval, (count, unit)| format!("{interval}{count}{unit}"));
+            let days: Vec<u8> = days.into_iter().collect();
+            let last = Timestamp::from_second(last).unwrap();
+            let base = last - SignedDuration::from_secs(behind);
+            // Short intervals from a base far back run out of steps, and say so.
+            if let Ok(found) = next(last, base, &interval, &days) {
+                proptest::prop_assert!(found > last, "{interval}: {found} is not after {last}");
+                proptest::prop_assert!(days.is_empty() || days.contains(&weekday(found)));
+                proptest::prop_assert_eq!(next(last, found, &interval, &days), Ok(found));
+            }
+        }
+    }
 }

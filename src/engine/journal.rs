@@ -1,15 +1,16 @@
 //! The engine's hold on the state database: remembers whether it can be written, keeps what could not be written
 //! yet, and sees to what an earlier process left behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::command::LastRuns;
-use crate::store::outbox::Depth;
+use crate::store::alerts::Failing;
+use crate::store::outbox::{Depth, Letter};
 use crate::store::sqlite::Unusable;
-use crate::store::{Finish, NewRun, RunId, State};
+use crate::store::{Finish, NewRun, RunId, State, Telling};
 use crate::values::{Duration, JobId};
 
 /// How often the state is tried; in between, what was found the last time counts.
@@ -25,9 +26,18 @@ pub(super) struct Journal {
     /// Whether what an earlier process left behind is seen to.
     is_open: bool,
     stopped: BTreeSet<JobId>,
-    unwritten: Vec<(RunId, Finish)>,
+    unwritten: Vec<(RunId, Finish, Option<Telling>)>,
     next_clearing: Timestamp,
     last_look: Timestamp,
+}
+
+/// What an earlier process left behind.
+#[derive(Debug)]
+pub(super) struct LeftBehind {
+    /// The jobs that fail.
+    pub(super) failing: BTreeMap<JobId, Failing>,
+    /// Runs it did not finish, with their jobs.
+    pub(super) unfinished: Vec<(String, RunId)>,
 }
 
 impl Journal {
@@ -63,19 +73,30 @@ impl Journal {
         self.error.clone()
     }
 
-    /// Closes what an earlier process left running and reads the operator's stops, once; whether that was now.
-    pub(super) fn open(&mut self, now: Timestamp) -> Result<bool, String> {
+    /// Reads what an earlier process left behind, once.
+    pub(super) fn open(&mut self) -> Result<Option<LeftBehind>, String> {
         if self.is_open {
-            return Ok(false);
+            return Ok(None);
         }
-        let closed = self.state.close_interrupted(now);
-        for (job, run) in self.note(closed)? {
-            tracing::warn!(job, run = %run, "interrupted: the service ended during this run");
-        }
-        let stops = self.state.stops();
+        let (stops, failing, unfinished) = (self.state.stops(), self.state.failing(), self.state.unfinished());
         self.stopped = self.note(stops)?.iter().filter_map(|job| job.parse().ok()).collect();
+        let failing = self.note(failing)?.into_iter();
+        let left = LeftBehind {
+            failing: failing
+                .filter_map(|(job, failing)| Some((job.parse().ok()?, failing)))
+                .collect(),
+            unfinished: self.note(unfinished)?,
+        };
         self.is_open = true;
-        Ok(true)
+        Ok(Some(left))
+    }
+
+    /// Posts what the beginning of a run tells.
+    pub(super) fn post(&mut self, letters: &[Letter], now: Timestamp) {
+        if !letters.is_empty() {
+            let posted = self.state.post(letters, now);
+            let _ = self.note(posted);
+        }
     }
 
     /// Writes down what could not be written before, and once a day drops runs older than `history`.
@@ -86,8 +107,8 @@ impl Journal {
         if self.error.is_some() || !self.is_open {
             return;
         }
-        for (run, finish) in std::mem::take(&mut self.unwritten) {
-            self.finish(run, finish);
+        for (run, finish, telling) in std::mem::take(&mut self.unwritten) {
+            self.finish(run, finish, telling);
         }
         if now >= self.next_clearing {
             self.next_clearing = now + BETWEEN_CLEARINGS;
@@ -109,10 +130,10 @@ impl Journal {
         self.note(skipped)
     }
 
-    pub(super) fn finish(&mut self, run: RunId, finish: Finish) {
-        let finished = self.state.finish(run, &finish);
+    pub(super) fn finish(&mut self, run: RunId, finish: Finish, telling: Option<Telling>) {
+        let finished = self.state.finish(run, &finish, telling.as_ref());
         if self.note(finished).is_err() {
-            self.unwritten.push((run, finish));
+            self.unwritten.push((run, finish, telling));
         }
     }
 

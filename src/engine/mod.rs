@@ -9,20 +9,26 @@ mod report;
 mod runner;
 mod runs;
 mod takeover;
+mod telling;
 mod timetable;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use clock::Clock;
 pub use command::{Command, Inbox};
 pub use timetable::{Due, Timetable};
 
-use crate::config::{Loaded, Plan, Server, Sources};
+use crate::config::{Loaded, Plan, Sources};
+use crate::notifications::alert::Turn;
+use crate::store::alerts::Failing;
+use crate::store::{Finish, RunId, Status};
+use crate::values::JobId;
 use command::{LastRuns, Refusal};
 use journal::Journal;
 use reload::Reloads;
@@ -48,6 +54,8 @@ pub struct Setup {
     pub loaded: Loaded,
     /// The port the service answers on, told to the application.
     pub port: u16,
+    /// Told when messages were posted.
+    pub posted: Arc<Notify>,
 }
 
 /// The engine. Build it with [`Engine::new`] and let [`Engine::run`] have it.
@@ -63,7 +71,9 @@ pub struct Engine {
     journal: Journal,
     reloads: Reloads,
     inbox: mpsc::Receiver<Command>,
-    server: watch::Sender<Server>,
+    plans: watch::Sender<Arc<Plan>>,
+    failing: BTreeMap<JobId, Failing>,
+    posted: Arc<Notify>,
     ending: Option<Ending>,
 }
 
@@ -75,14 +85,14 @@ struct Ending {
 }
 
 impl Engine {
-    /// An engine with its jobs active as declared, the place to put commands for it, and the declared server as
-    /// reloads change it.
+    /// An engine with its jobs active as declared, the place to put commands for it, and the plan as reloads change
+    /// it.
     #[must_use]
-    pub fn new(setup: Setup) -> (Self, Inbox, watch::Receiver<Server>) {
+    pub fn new(setup: Setup) -> (Self, Inbox, watch::Receiver<Arc<Plan>>) {
         let (sender, inbox) = mpsc::channel(64);
         let now = setup.clock.now();
         let plan = Arc::new(setup.loaded.plan.clone());
-        let (server, server_now) = watch::channel(plan.server.clone());
+        let (plans, plan_now) = watch::channel(Arc::clone(&plan));
         let mut engine = Self {
             clock: setup.clock,
             started_at: now,
@@ -94,7 +104,9 @@ impl Engine {
             reloads: Reloads::new(setup.sources, &setup.loaded, setup.port, now),
             plan,
             inbox,
-            server,
+            plans,
+            failing: BTreeMap::new(),
+            posted: setup.posted,
             ending: None,
         };
         for job in engine.plan.jobs_in_order().into_iter().filter(|job| job.enabled) {
@@ -102,7 +114,7 @@ impl Engine {
         }
         // A state that cannot be read now is opened later, and nothing begins before.
         let _ = engine.open_state(now);
-        (engine, sender, server_now)
+        (engine, sender, plan_now)
     }
 
     /// Runs until it is told to end, or every sender of its inbox is gone.
@@ -195,14 +207,35 @@ impl Engine {
 
     /// Opens the state, once: what an operator has stopped becomes inactive, and the newest runs are known.
     fn open_state(&mut self, now: Timestamp) -> Result<(), String> {
-        if self.journal.open(now)? {
-            for job in self.journal.stopped().clone() {
-                self.timetable.deactivate(&job);
-            }
-            let known = self.journal.last_runs(self.plan.jobs.keys());
-            self.last_runs.extend(known);
+        let Some(left) = self.journal.open()? else {
+            return Ok(());
+        };
+        for job in self.journal.stopped().clone() {
+            self.timetable.deactivate(&job);
         }
+        self.failing = left.failing;
+        for (job, run) in left.unfinished {
+            self.close_interrupted(&job, run, now);
+        }
+        let known = self.journal.last_runs(self.plan.jobs.keys());
+        self.last_runs.extend(known);
         Ok(())
+    }
+
+    /// Closes a run that an earlier process did not finish, and has that told.
+    fn close_interrupted(&mut self, job: &str, run: RunId, now: Timestamp) {
+        const WHY: &str = "the service ended during this run";
+        tracing::warn!(job, run = %run, "interrupted: {WHY}");
+        let finish = Finish {
+            status: Status::Interrupted,
+            at: now,
+            message: None,
+            error: Some(WHY.to_owned()),
+        };
+        // The job may be gone from the declaration.
+        let job = self.declared(job).ok();
+        let telling = job.map(|job| self.tell(&job, run, Turn::Failed(WHY), now));
+        self.finish_in_journal(run, finish, telling);
     }
 
     fn begin_to_end(&mut self) {

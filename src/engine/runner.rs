@@ -1,16 +1,13 @@
 //! One run: its work on a blocking thread, under a deadline that ends it. A panic is a failed run.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::task::JoinError;
 
-use crate::actions::{Report, Workbench};
-use crate::config::Job;
+use crate::actions::Report;
+use crate::config::{Job, Occasion, Plan};
 use crate::store::Status;
 use crate::store::sqlite::{Stop, StopReason};
-use crate::values::TimeZone;
 
 /// What came of the work.
 pub(super) struct Outcome {
@@ -20,32 +17,12 @@ pub(super) struct Outcome {
     pub troubles: Vec<String>,
 }
 
-/// The occasion of a run.
-#[derive(Clone, Debug)]
-pub(super) struct Occasion {
-    pub(super) now: Timestamp,
-    pub(super) scheduled_at: Timestamp,
-    pub(super) by_hand: bool,
-    pub(super) state: PathBuf,
-    pub(super) zone: TimeZone,
-}
-
-/// Runs `job` once.
-pub(super) async fn run(job: Arc<Job>, occasion: Occasion, stop: Stop) -> Outcome {
+/// Runs `job` of `plan` once.
+pub(super) async fn run(plan: Arc<Plan>, job: Arc<Job>, occasion: Occasion, stop: Stop) -> Outcome {
     let timeout = job.timeout;
     let deadline = stop.clone();
     let mut work = tokio::task::spawn_blocking(move || {
-        let bench = Workbench {
-            job: &job.id,
-            now: occasion.now,
-            scheduled_at: occasion.scheduled_at,
-            database: &job.database,
-            stop: &stop,
-            state: &occasion.state,
-            zone: &occasion.zone,
-            by_hand: occasion.by_hand,
-        };
-        let result = job.action.run(&bench);
+        let result = job.action.run(&plan.workbench(&job, &occasion, &stop));
         (result, stop.asked())
     });
     let done = tokio::select! {

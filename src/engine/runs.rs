@@ -9,11 +9,12 @@ use tokio::task::{Id, JoinSet};
 
 use super::Engine;
 use super::command::{Ended, Refusal, Triggered};
-use super::runner::{self, Occasion, Outcome};
+use super::runner::{self, Outcome};
 use super::timetable::Due;
-use crate::config::Job;
+use crate::config::{Job, Occasion, Plan};
+use crate::notifications::alert::Turn;
 use crate::store::sqlite::{Stop, StopReason};
-use crate::store::{Finish, NewRun, RunId, Status, Trigger};
+use crate::store::{Finish, NewRun, RunId, Status, Telling, Trigger};
 use crate::values::JobId;
 
 /// The runs under way.
@@ -28,7 +29,7 @@ pub(super) struct Runs {
 #[derive(Debug)]
 pub(super) struct Running {
     id: RunId,
-    job: JobId,
+    job: Arc<Job>,
     stop: Stop,
     waiting: Option<oneshot::Sender<Ended>>,
 }
@@ -62,33 +63,22 @@ impl Runs {
             }
         };
         let run = self.by_task.remove(&task)?;
-        self.by_job.remove(&run.job);
+        self.by_job.remove(&run.job.id);
         Some((run, outcome))
     }
 
     pub(super) fn ask_all_to_end(&self) {
         for run in self.by_task.values() {
-            tracing::warn!(job = %run.job, run = %run.id, "interrupted: the service ends");
+            tracing::warn!(job = %run.job.id, run = %run.id, "interrupted: the service ends");
             run.stop.ask(StopReason::Interrupted);
         }
     }
 
-    fn begin(&mut self, job: &Arc<Job>, id: RunId, occasion: Occasion, waiting: Option<oneshot::Sender<Ended>>) {
-        let stop = Stop::default();
-        let task = self
-            .tasks
-            .spawn(runner::run(Arc::clone(job), occasion, stop.clone()))
-            .id();
-        self.by_job.insert(job.id.clone(), id);
-        self.by_task.insert(
-            task,
-            Running {
-                id,
-                job: job.id.clone(),
-                stop,
-                waiting,
-            },
-        );
+    fn begin(&mut self, plan: &Arc<Plan>, run: Running, occasion: Occasion) {
+        let work = runner::run(Arc::clone(plan), Arc::clone(&run.job), occasion, run.stop.clone());
+        let task = self.tasks.spawn(work).id();
+        self.by_job.insert(run.job.id.clone(), run.id);
+        self.by_task.insert(task, run);
     }
 }
 
@@ -162,10 +152,25 @@ impl Engine {
             now: new.started_at,
             scheduled_at: new.scheduled_at,
             by_hand: new.trigger == Trigger::Manual,
-            state: self.plan.state.path.clone(),
-            zone: self.plan.time_zone.clone(),
         };
-        self.runs.begin(job, id, occasion, waiting);
+        let letters = self.tell(job, id, Turn::Began, new.started_at).letters;
+        self.journal.post(&letters, new.started_at);
+        let run = Running {
+            id,
+            job: Arc::clone(job),
+            stop: Stop::default(),
+            waiting,
+        };
+        self.runs.begin(&self.plan, run, occasion);
+    }
+
+    /// Takes down the end of a run, and has what it tells delivered.
+    pub(super) fn finish_in_journal(&mut self, run: RunId, finish: Finish, telling: Option<Telling>) {
+        let tells = telling.as_ref().is_some_and(|telling| !telling.letters.is_empty());
+        self.journal.finish(run, finish, telling);
+        if tells {
+            self.posted.notify_one();
+        }
     }
 
     fn note_start(&mut self, job: &Job, now: Timestamp) {
@@ -186,30 +191,33 @@ impl Engine {
             statistics,
             troubles,
         } = outcome;
-        let last = self.last_runs.entry(run.job.clone()).or_default();
+        let last = self.last_runs.entry(run.job.id.clone()).or_default();
         let (said, error) = if status == Status::Success {
-            tracing::info!(job = %run.job, run = %run.id, "{message}");
+            tracing::info!(job = %run.job.id, run = %run.id, "{message}");
             last.succeeded_at = Some(now);
             for trouble in troubles.iter().filter(|trouble| !last.troubles.contains(trouble)) {
-                tracing::warn!(job = %run.job, run = %run.id, "{trouble}");
+                tracing::warn!(job = %run.job.id, run = %run.id, "{trouble}");
             }
             last.troubles = troubles;
             last.error = None;
             (Some(message.clone()), None)
         } else {
-            tracing::error!(job = %run.job, run = %run.id, status = status.as_str(), "{message}");
+            tracing::error!(job = %run.job.id, run = %run.id, status = status.as_str(), "{message}");
             last.error = Some(message.clone());
             (None, Some(message.clone()))
         };
-        self.journal.finish(
-            run.id,
-            Finish {
-                status,
-                at: now,
-                message: said,
-                error,
-            },
-        );
+        let turn = match &error {
+            None => Turn::Succeeded(&message),
+            Some(why) => Turn::Failed(why),
+        };
+        let telling = self.tell(&run.job, run.id, turn, now);
+        let finish = Finish {
+            status,
+            at: now,
+            message: said,
+            error,
+        };
+        self.finish_in_journal(run.id, finish, Some(telling));
         if let Some(waiting) = run.waiting {
             // Whoever waited may have hung up.
             let _ = waiting.send(Ended {

@@ -75,7 +75,7 @@ impl Engine {
         problems.extend(self.keep_what_cannot_change(&mut new));
         let diff = Diff::new(&self.plan, &new);
         self.plan = std::sync::Arc::new(new);
-        self.server.send_replace(self.plan.server.clone());
+        self.plans.send_replace(std::sync::Arc::clone(&self.plan));
         if cause == Cause::Operator
             && let Err(error) = self.journal.lift_stops(None)
         {

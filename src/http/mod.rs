@@ -13,13 +13,14 @@ mod schedules;
 mod tasks;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use crate::config::Server;
+use crate::config::Plan;
 use crate::engine::{Command, Inbox};
 
 pub use front_door::{FrontDoor, Listeners};
@@ -33,8 +34,8 @@ const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Context {
     /// Where the engine takes its orders.
     pub engine: Inbox,
-    /// The declared server, which a reload may change.
-    pub server: watch::Receiver<Server>,
+    /// The plan in force, which a reload may change.
+    pub plans: watch::Receiver<Arc<Plan>>,
     /// The state database, for reading the history.
     pub state: PathBuf,
     /// The databases that `/health` has found good.

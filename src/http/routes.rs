@@ -49,7 +49,7 @@ pub(super) fn answer(request: &Request, context: &Context) -> Answer {
     };
     let found = at_path.iter().find(|(route, _)| route.method == method);
     let open = found.is_some_and(|(route, _)| route.open);
-    let refused = guard::refuse(request, &context.server.borrow(), open);
+    let refused = guard::refuse(request, &context.plans.borrow().server, open);
     if let Some(refused) = refused {
         return refused;
     }

@@ -1,28 +1,68 @@
-//! Sends a message to a topic of an ntfy server.
+//! The kind `ntfy`: a topic of an ntfy server. The application's own ntfy settings are sent by here too.
 
-use std::time::Duration;
-
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::Undelivered;
-use crate::duplistatus::channels::Ntfy;
+use super::letter::Parcel;
+use super::{Undelivered, call};
+use crate::duplistatus::channels;
 use crate::duplistatus::message::Message;
+use crate::values::Secret;
 
-/// How long a server may take for one message.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The code of ntfy for too many messages.
 const RATE_LIMITED: i64 = 42_901;
-/// The longest wait a server may ask for.
-const LONGEST_WAIT: u64 = 6 * 3600;
+
+/// The keys of `ntfy`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ntfy {
+    #[serde(default = "public_server")]
+    url: Secret,
+    topic: String,
+    token: Option<Secret>,
+    /// In the place of the message's own.
+    priority: Option<String>,
+    tags: Option<String>,
+}
+
+fn public_server() -> Secret {
+    Secret::new("https://ntfy.sh".to_owned())
+}
+
+impl Ntfy {
+    pub(super) fn flaws(&self) -> Vec<(&'static str, String)> {
+        let mut flaws: Vec<_> = call::flaw(&self.url).map(|why| ("url", why)).into_iter().collect();
+        if self.topic.trim().is_empty() || self.topic.contains('/') {
+            flaws.push(("topic", "the name of a topic is expected".to_owned()));
+        }
+        if self
+            .token
+            .as_ref()
+            .is_some_and(|token| !call::fits_a_header(token.reveal()))
+        {
+            flaws.push((
+                "token",
+                "it is no token: printable ASCII characters are expected".to_owned(),
+            ));
+        }
+        flaws
+    }
+
+    pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
+        let mut message = parcel.envelope.message.clone();
+        message.priority = self.priority.clone().unwrap_or(message.priority);
+        message.tags = self.tags.clone().unwrap_or(message.tags);
+        let server = channels::Ntfy {
+            url: self.url.reveal().to_owned(),
+            topic: self.topic.clone(),
+            token: self.token.clone(),
+        };
+        send(&server, &self.topic, &message, parcel.id)
+    }
+}
 
 /// Sends `message` to `topic`; `id` lets a server that knows it tell a repetition.
-pub(super) fn send(ntfy: &Ntfy, topic: &str, message: &Message, id: &str) -> Result<(), Undelivered> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
-        .max_redirects(0)
-        .build()
-        .into();
+pub(super) fn send(ntfy: &channels::Ntfy, topic: &str, message: &Message, id: &str) -> Result<String, Undelivered> {
     let fields = [
         ("title", &message.title),
         ("priority", &message.priority),
@@ -38,39 +78,26 @@ pub(super) fn send(ntfy: &Ntfy, topic: &str, message: &Message, id: &str) -> Res
         ntfy.url.trim_end_matches('/'),
         topic.replace('+', "%20")
     );
-    let mut request = agent
-        .post(url)
-        .header("Content-Type", "text/plain; charset=utf-8")
-        .header("X-Sequence-ID", id);
-    if let Some(token) = &ntfy.token {
-        request = request.header("Authorization", format!("Bearer {}", token.reveal()));
+    let mut headers = vec![("Content-Type", "text/plain; charset=utf-8"), ("X-Sequence-ID", id)];
+    let authorization = ntfy.token.as_ref().map(|token| format!("Bearer {}", token.reveal()));
+    headers.extend(authorization.iter().map(|token| ("Authorization", token.as_str())));
+    let answer = call::post(&Secret::new(url), &headers, message.text.as_bytes()).map_err(|undelivered| {
+        // The application's audit log has always said whose server it is.
+        Undelivered::new(undelivered.error.replace("the server", "the ntfy server"))
+    })?;
+    if answer.is_success() {
+        return Ok(answer.in_words());
     }
-    let mut answer = request
-        .send(message.text.as_bytes())
-        .map_err(|error| Undelivered::new(format!("the ntfy server cannot be reached: {error}")))?;
-    if answer.status().is_success() {
-        return Ok(());
-    }
-    let wait = answer
-        .headers()
-        .get("Retry-After")
-        .and_then(|wait| wait.to_str().ok()?.trim().parse::<u64>().ok());
-    let reason = answer
-        .status()
-        .canonical_reason()
-        .unwrap_or("unknown status")
-        .to_owned();
-    let text = answer.body_mut().read_to_string().unwrap_or_default();
-    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+    let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let error = match (body["code"].as_i64(), body["error"].as_str()) {
         (Some(RATE_LIMITED), _) => "Notification service is temporarily unavailable due to rate limiting. \
                                     Please try again later or upgrade your notification service plan."
             .to_owned(),
         (_, Some(error)) => format!("Notification service error: {error}"),
-        _ => format!("Failed to send notification to NTFY: {reason}"),
+        _ => format!("Failed to send notification to NTFY: {}", answer.reason),
     };
     Err(Undelivered {
         error,
-        wait: wait.map(|seconds| Duration::from_secs(seconds.min(LONGEST_WAIT))),
+        wait: answer.wait,
     })
 }

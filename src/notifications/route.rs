@@ -1,30 +1,45 @@
-//! The way one letter takes: its channel, as the application's settings say now that it is reached. They are read,
-//! and stored credentials opened, once for a letter.
+//! The way one letter takes: its address, as the declaration or the application's settings say now that it is
+//! reached. They are read, and stored credentials opened, once for a letter.
 
 use std::path::Path;
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
+use super::letter::{Address, Parcel};
+use super::target::{Target, Targets};
 use super::{Undelivered, email, key_file, ntfy};
-use crate::duplistatus::channels::{self, Channel, Ntfy, Smtp};
-use crate::duplistatus::message::Message;
+use crate::duplistatus::channels::{self, Channel, Smtp};
+use crate::store::sqlite::open_write;
 
 /// Where a letter goes, and how that is reached.
 pub(super) enum Route {
-    Ntfy { server: Ntfy, topic: String },
+    Ntfy { server: channels::Ntfy, topic: String },
     Mail { server: Smtp, recipient: String },
+    Target(Target),
 }
 
 impl Route {
-    /// The way by `channel`, by the settings in the application's database.
+    /// The way to `address`.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn find(channel: &Channel, database: &Path, connection: &Connection) -> Result<Self, String> {
-        let ntfy = || channels::ntfy(connection);
+    pub(super) fn find(address: &Address, targets: &Targets) -> Result<Self, String> {
+        match address {
+            Address::Application { database, channel } => Self::of_application(channel, database),
+            Address::Target(id) => targets
+                .get(id)
+                .cloned()
+                .map(Self::Target)
+                .ok_or_else(|| format!("no target `{id}` is declared any more")),
+        }
+    }
+
+    fn of_application(channel: &Channel, database: &Path) -> Result<Self, String> {
+        let connection = open_write(database).map_err(|unusable| unusable.to_string())?;
+        let ntfy = || channels::ntfy(&connection);
         let mail = || {
-            channels::smtp(connection, &key_file(database))?.ok_or_else(|| "mail is not configured any more".to_owned())
+            channels::smtp(&connection, &key_file(database))?
+                .ok_or_else(|| "mail is not configured in the application".to_owned())
         };
         Ok(match channel {
             Channel::Ntfy => {
@@ -52,11 +67,15 @@ impl Route {
         })
     }
 
-    /// Sends `message`; `id` lets a receiver tell a repetition.
-    pub(super) fn send(&self, message: &Message, id: &str) -> Result<(), Undelivered> {
+    /// Sends the message, and gives what the other side said.
+    pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
+        let message = &parcel.envelope.message;
         match self {
-            Self::Ntfy { server, topic } => ntfy::send(server, topic, message, id),
-            Self::Mail { server, recipient } => email::send(server, recipient, message, id),
+            Self::Ntfy { server, topic } => ntfy::send(server, topic, message, parcel.id),
+            Self::Mail { server, recipient } => {
+                email::send(server, std::slice::from_ref(recipient), message, parcel.id)
+            }
+            Self::Target(target) => target.send(parcel),
         }
     }
 
@@ -65,6 +84,11 @@ impl Route {
         match self {
             Self::Ntfy { server, topic } => json!({ "url": server.url, "topic": topic }),
             Self::Mail { server, .. } => server.details(),
+            Self::Target(target) => json!({ "kind": target.name() }),
         }
+    }
+
+    pub(super) fn is_mail(&self) -> bool {
+        matches!(self, Self::Mail { .. } | Self::Target(Target::Email(_)))
     }
 }

@@ -1,7 +1,9 @@
 //! Databases: how any SQLite file is opened, and the service's own state in one of them.
 //! What the application's tables mean is left to `duplistatus`, what jobs do with them to `actions`.
 
+pub mod alerts;
 mod history;
+mod ledger;
 pub mod outbox;
 mod run;
 mod schema;
@@ -9,5 +11,6 @@ pub mod sqlite;
 mod state;
 
 pub use history::{Filter, History};
+pub use ledger::Telling;
 pub use run::{Finish, LastRun, NewRun, Run, RunId, Status, Trigger};
 pub use state::State;

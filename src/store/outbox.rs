@@ -92,25 +92,7 @@ impl Outbox {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for letter in letters {
-            transaction
-                .prepare_cached(
-                    "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
-                )?
-                .execute(params![letter.subject, letter.cause, letter.channel])?;
-            transaction
-                .prepare_cached(
-                    "INSERT INTO outbox (subject, cause, channel, envelope, created_at, next_attempt_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![
-                    letter.subject,
-                    letter.cause,
-                    letter.channel,
-                    letter.envelope,
-                    now.as_millisecond()
-                ])?;
-        }
+        put(&transaction, letters, now)?;
         transaction.commit()
     }
 
@@ -204,6 +186,30 @@ impl Outbox {
             .execute("UPDATE outbox SET noted = 1 WHERE id = ?1", [id])
             .map(drop)
     }
+}
+
+/// Puts the letters into the outbox, within a transaction of the caller.
+pub(super) fn put(connection: &Connection, letters: &[Letter], now: Timestamp) -> rusqlite::Result<()> {
+    for letter in letters {
+        connection
+            .prepare_cached(
+                "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
+            )?
+            .execute(params![letter.subject, letter.cause, letter.channel])?;
+        connection
+            .prepare_cached(
+                "INSERT INTO outbox (subject, cause, channel, envelope, created_at, next_attempt_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                letter.subject,
+                letter.cause,
+                letter.channel,
+                letter.envelope,
+                now.as_millisecond()
+            ])?;
+    }
+    Ok(())
 }
 
 /// How many letters wait and were given up, in an open state database.

@@ -7,8 +7,11 @@ use rusqlite::Connection;
 
 use super::sqlite::{Unusable, describe};
 
-const SCHEMA: &str = concat!(include_str!("state.sql"), include_str!("outbox.sql"));
-const SCHEMA_VERSION: i64 = 1;
+/// The steps that led to the schema as it is; how many of them a file has taken is its `user_version`.
+const STEPS: &[&str] = &[
+    concat!(include_str!("state.sql"), include_str!("outbox.sql")),
+    include_str!("alerts.sql"),
+];
 /// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
 pub(super) const BUSY: Duration = Duration::from_millis(500);
 
@@ -41,23 +44,21 @@ fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
     connection.pragma_update(None, "cache_size", -512)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match (version, tables) {
-        (0, 0) => {
-            connection.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-            ))?;
-        }
-        (SCHEMA_VERSION, _) => {}
-        (0, _) => {
-            return Ok(Err(
-                "belongs to another program; state.path must name a file of its own".to_owned(),
-            ));
-        }
-        (newer, _) => {
-            return Ok(Err(format!(
-                "was written by another version of this program (schema {newer})"
-            )));
-        }
+    if version == 0 && tables > 0 {
+        return Ok(Err(
+            "belongs to another program; state.path must name a file of its own".to_owned(),
+        ));
+    }
+    let Some(missing) = usize::try_from(version).ok().and_then(|taken| STEPS.get(taken..)) else {
+        return Ok(Err(format!(
+            "was written by a newer version of this program (schema {version})"
+        )));
+    };
+    if !missing.is_empty() {
+        let (steps, version) = (missing.concat(), STEPS.len());
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {steps} PRAGMA user_version = {version}; COMMIT"
+        ))?;
     }
     Ok(Ok(connection))
 }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, params};
 
 use super::outbox::{self, Depth};
-use super::run::{Finish, LastRun, NewRun, RunId, Status};
 use super::schema;
 use super::sqlite::Unusable;
 use crate::values::JobId;
@@ -29,103 +28,6 @@ impl State {
             path: path.to_owned(),
             connection: None,
         }
-    }
-
-    /// Takes down that a run begins. `None` when its scheduled time is in the ledger already: it must not run again.
-    ///
-    /// # Errors
-    /// When the state cannot be written; then the run must not begin.
-    pub fn begin(&mut self, run: &NewRun) -> Result<Option<RunId>, Unusable> {
-        self.insert(run, Status::Running, None)
-    }
-
-    /// Takes down that a run does not take place, and why.
-    ///
-    /// # Errors
-    /// As [`State::begin`].
-    pub fn skip(&mut self, run: &NewRun, why: &str) -> Result<Option<RunId>, Unusable> {
-        self.insert(run, Status::Skipped, Some(why))
-    }
-
-    fn insert(&mut self, run: &NewRun, status: Status, error: Option<&str>) -> Result<Option<RunId>, Unusable> {
-        let finished_at = (status != Status::Running).then(|| run.started_at.as_millisecond());
-        self.with(|connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO runs (job, \"trigger\", status, scheduled_at, started_at, finished_at, error)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING RETURNING id",
-                )?
-                .query_row(
-                    params![
-                        run.job.as_str(),
-                        run.trigger,
-                        status,
-                        run.scheduled_at.as_millisecond(),
-                        run.started_at.as_millisecond(),
-                        finished_at,
-                        error
-                    ],
-                    |row| row.get(0).map(RunId),
-                )
-                .optional()
-        })
-    }
-
-    /// Takes down how a run ended.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn finish(&mut self, id: RunId, finish: &Finish) -> Result<(), Unusable> {
-        self.with(|connection| {
-            connection
-                .prepare_cached(
-                    "UPDATE runs SET status = ?2, finished_at = ?3, message = ?4, error = ?5 WHERE id = ?1",
-                )?
-                .execute(params![
-                    id.0,
-                    finish.status,
-                    finish.at.as_millisecond(),
-                    finish.message,
-                    finish.error
-                ])
-                .map(drop)
-        })
-    }
-
-    /// Closes every run that an earlier process left running, and gives their jobs and numbers.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn close_interrupted(&mut self, now: Timestamp) -> Result<Vec<(String, RunId)>, Unusable> {
-        self.with(|connection| {
-            connection
-                .prepare(
-                    "UPDATE runs SET status = 'interrupted', finished_at = ?1,
-                     error = 'the service ended during this run' WHERE status = 'running' RETURNING job, id",
-                )?
-                .query_map([now.as_millisecond()], |row| Ok((row.get(0)?, RunId(row.get(1)?))))?
-                .collect()
-        })
-    }
-
-    /// Drops runs and messages that ended before `before`; gives how many runs.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn forget_runs(&mut self, before: Timestamp) -> Result<usize, Unusable> {
-        let before = before.as_millisecond();
-        self.with(|connection| {
-            connection.execute("DELETE FROM outbox WHERE finished_at < ?1 AND noted = 1", [before])?;
-            connection.execute("DELETE FROM runs WHERE finished_at < ?1", [before])
-        })
-    }
-
-    /// Sums up the newest runs of `job`.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn last_run(&mut self, job: &JobId) -> Result<LastRun, Unusable> {
-        self.with(|connection| LastRun::read(connection, job))
     }
 
     /// The jobs an operator has stopped.
@@ -192,7 +94,7 @@ impl State {
         })
     }
 
-    fn with<T>(&mut self, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, Unusable> {
+    pub(super) fn with<T>(&mut self, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, Unusable> {
         let connection = match self.connection.take() {
             // A file that was moved away or deleted under us would take writes that nobody finds again.
             Some(connection) if self.path.exists() => connection,
@@ -215,44 +117,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run::Trigger;
     use super::*;
-
-    fn due(job: &str, trigger: Trigger) -> NewRun {
-        let at = "2026-11-20T12:30:00Z".parse().unwrap();
-        NewRun {
-            job: job.parse().unwrap(),
-            trigger,
-            scheduled_at: at,
-            started_at: at,
-        }
-    }
-
-    #[test]
-    fn a_scheduled_time_is_taken_once_and_manual_runs_as_often_as_asked() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut state = State::new(&folder.path().join("new/state.db"));
-        assert!(state.begin(&due("a", Trigger::Schedule)).unwrap().is_some());
-        assert!(state.begin(&due("a", Trigger::Schedule)).unwrap().is_none());
-        assert!(state.begin(&due("a", Trigger::CatchUp)).unwrap().is_none());
-        assert!(state.begin(&due("b", Trigger::Schedule)).unwrap().is_some());
-        assert!(state.begin(&due("a", Trigger::Manual)).unwrap().is_some());
-        assert!(state.begin(&due("a", Trigger::Manual)).unwrap().is_some());
-    }
-
-    #[test]
-    fn what_an_earlier_process_left_running_is_closed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        let run = due("a", Trigger::Schedule);
-        let id = State::new(&path).begin(&run).unwrap().unwrap();
-        let mut next = State::new(&path);
-        assert_eq!(next.close_interrupted(run.started_at).unwrap(), [("a".to_owned(), id)]);
-        assert!(next.close_interrupted(run.started_at).unwrap().is_empty());
-        let last = next.last_run(&run.job).unwrap();
-        assert_eq!(last.error.as_deref(), Some("the service ended during this run"));
-        assert_eq!(last.succeeded_at, None);
-    }
 
     #[test]
     fn a_file_of_another_program_is_left_alone() {

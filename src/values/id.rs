@@ -55,6 +55,15 @@ id!(
     DatabaseId
 );
 
+id!(
+    /// The id of a notification target: `[notifications.<id>]`.
+    TargetId
+);
+id!(
+    /// The id of a declared expectation: `[jobs.<id>.overdue_backups.expect.<id>]`.
+    ExpectationId
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,8 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// A secret text: its `Debug` form hides it, and it compares in constant time.
-#[derive(Clone)]
+#[derive(Clone, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
@@ -19,6 +20,15 @@ impl Secret {
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// `text` with the secret blotted out wherever it stands in it.
+    #[must_use]
+    pub fn blot_out_of(&self, text: &str) -> String {
+        if self.0.is_empty() {
+            return text.to_owned();
+        }
+        text.replace(&self.0, "[secret]")
     }
 
     /// Whether `given` is the secret; takes equally long for every wrong text of one length.

@@ -56,6 +56,11 @@ impl Ntfy {
     pub(crate) fn received(&self) -> Vec<Value> {
         sorted(&self.received)
     }
+
+    /// What came in so far, as it came.
+    pub(crate) fn in_order(&self) -> Vec<Value> {
+        self.received.lock().unwrap().clone()
+    }
 }
 
 fn sorted(received: &Received) -> Vec<Value> {
@@ -70,6 +75,7 @@ fn serve_http(mut stream: TcpStream, received: &Received, answer: &Mutex<String>
     reader.read_line(&mut line).unwrap();
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     let (mut length, mut authorization, mut content_type) = (0, Value::Null, Value::Null);
+    let mut extra = serde_json::Map::new();
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).unwrap();
@@ -80,14 +86,19 @@ fn serve_http(mut stream: TcpStream, received: &Received, answer: &Mutex<String>
             "content-length" => length = value.parse().unwrap(),
             "authorization" => authorization = value.into(),
             "content-type" => content_type = value.into(),
+            name if name.starts_with("x-") && name != "x-sequence-id" => {
+                extra.insert(name.to_owned(), value.into());
+            }
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    received.lock().unwrap().push(json!({
+    let mut request = json!({
         "path": path, "authorization": authorization, "content_type": content_type, "body": String::from_utf8(body).unwrap(),
-    }));
+    });
+    request.as_object_mut().unwrap().extend(extra);
+    received.lock().unwrap().push(request);
     let answer = answer.lock().unwrap().clone();
     let _ = stream.write_all(answer.as_bytes());
 }
@@ -100,6 +111,11 @@ pub(crate) struct Smtp {
 
 impl Smtp {
     pub(crate) fn start() -> Self {
+        Self::with_fault("")
+    }
+
+    /// One that refuses the recipient (`RCPT`) or hangs up in the middle of a mail (`DATA`).
+    pub(crate) fn with_fault(fault: &'static str) -> Self {
         let (listener, received) = (TcpListener::bind("127.0.0.1:0").unwrap(), Received::default());
         let smtp = Self {
             port: listener.local_addr().unwrap().port(),
@@ -108,7 +124,7 @@ impl Smtp {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let received = Arc::clone(&received);
-                std::thread::spawn(move || serve_smtp(stream, &received));
+                std::thread::spawn(move || serve_smtp(stream, &received, fault));
             }
         });
         smtp
@@ -120,7 +136,7 @@ impl Smtp {
     }
 }
 
-fn serve_smtp(mut stream: TcpStream, received: &Received) {
+fn serve_smtp(mut stream: TcpStream, received: &Received, fault: &str) {
     let reader = BufReader::new(stream.try_clone().unwrap());
     let mut say = |text: &str| stream.write_all(format!("{text}\r\n").as_bytes()).is_ok();
     say("220 test");
@@ -146,6 +162,11 @@ fn serve_smtp(mut stream: TcpStream, received: &Received) {
             _ => {}
         }
         let going_on = match &line[..4.min(line.len())] {
+            "RCPT" if fault == "RCPT" => say("550 no such user"),
+            "DATA" if fault == "DATA" => {
+                say("354 go on");
+                return;
+            }
             "DATA" => say("354 go on"),
             "QUIT" => say("221 bye"),
             _ => say("250 ok"),

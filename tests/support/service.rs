@@ -81,6 +81,11 @@ impl Started<'_> {
             .env("TZ", "UTC")
     }
 
+    /// The command alone, for one that ends by itself.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     pub(crate) fn start(mut self) -> Service {
         if self.port {
             self.command.args(["--port", "0"]);

@@ -48,6 +48,11 @@ impl Environment {
             .collect()
     }
 
+    /// The value of a variable that the declaration names.
+    pub(in crate::config) fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
     /// `CRON_CONFIG`, the declaration to use.
     #[must_use]
     pub fn config(&self) -> Option<PathBuf> {
@@ -175,7 +180,7 @@ fn path_of(setting: &str, declared: &Merged<'_>) -> Result<Vec<String>, String> 
         return Err("a name such as CRON_SERVER__HOST is expected, in upper case".to_owned());
     }
     let section = parts[0].to_lowercase();
-    if matches!(section.as_str(), "jobs" | "databases") {
+    if matches!(section.as_str(), "jobs" | "databases" | "notifications") {
         let ids: Vec<String> = declared.table(&[&section]).into_keys().collect();
         let matching: Vec<&String> = ids
             .iter()

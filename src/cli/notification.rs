@@ -1,0 +1,55 @@
+//! `notify test`: sends a test message to a target and prints what the other side said.
+
+use clap::{Args, Subcommand};
+
+use super::{BAD_INPUT, Common, Exit, FAILED, log};
+use crate::config::{self, Sources};
+use crate::engine::Clock;
+use crate::notifications::{self, letter};
+use crate::values::TargetId;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Send a test message to a target, and print what the other side said
+    Test {
+        /// The target
+        target: TargetId,
+    },
+}
+
+pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Result<(), Exit> {
+    let Command::Test { target: id } = &options.command;
+    let plan = config::load(sources)?.plan;
+    let Some(target) = plan.targets.get(id) else {
+        let declared: Vec<&str> = plan.targets.keys().map(TargetId::as_str).collect();
+        let declared = if declared.is_empty() {
+            "none".to_owned()
+        } else {
+            declared.join(", ")
+        };
+        return Err(Exit::new(
+            BAD_INPUT,
+            format!("no target `{id}` is declared; there are {declared}"),
+        ));
+    };
+    log::set_up(common, true);
+    let mut failed = Vec::new();
+    for address in letter::addresses([id], &plan.targets, &plan.default_database_path()) {
+        let name = address.name().to_owned();
+        match notifications::test(target, address, Clock::System.now()) {
+            Ok(said) => println!("{name}: {said}"),
+            Err(why) => failed.push(format!("{name}: {why}")),
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Exit::new(FAILED, failed.join("\n")))
+    }
+}

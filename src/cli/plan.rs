@@ -1,0 +1,65 @@
+//! `plan`: what each job would do if it ran now. Changes nothing.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{Exit, FAILED, Format};
+use crate::actions::{Failure, Forecast};
+use crate::config::{self, Job, Occasion, Plan, Sources};
+use crate::engine::Clock;
+use crate::store::sqlite::Stop;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// The job [default: every job]
+    job: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
+    let plan = config::load(sources)?.plan;
+    let jobs = super::jobs_of(&plan, options.job.as_deref())?;
+    let found: Vec<(&Job, Result<Forecast, Failure>)> =
+        jobs.into_iter().map(|job| (job, forecast(&plan, job))).collect();
+    match options.format {
+        Format::Json => {
+            let by_job: Map<String, Value> = found
+                .iter()
+                .map(|(job, forecast)| (job.id.to_string(), to_json(forecast)))
+                .collect();
+            println!("{}", Value::Object(by_job));
+        }
+        Format::Text => found.iter().for_each(|(job, forecast)| print(job, forecast)),
+    }
+    if found.iter().any(|(_, forecast)| forecast.is_err()) {
+        return Err(Exit::new(FAILED, ""));
+    }
+    Ok(())
+}
+
+fn forecast(plan: &Plan, job: &Job) -> Result<Forecast, Failure> {
+    let now = Clock::System.now();
+    let occasion = Occasion {
+        now,
+        scheduled_at: now,
+        by_hand: true,
+    };
+    job.action.forecast(&plan.workbench(job, &occasion, &Stop::default()))
+}
+
+fn to_json(forecast: &Result<Forecast, Failure>) -> Value {
+    match forecast {
+        Ok(forecast) => forecast.json.clone(),
+        Err(Failure(why)) => json!({ "error": why }),
+    }
+}
+
+fn print(job: &Job, forecast: &Result<Forecast, Failure>) {
+    println!("{}:", job.id);
+    match forecast {
+        Ok(forecast) => forecast.lines.iter().for_each(|line| println!("  {line}")),
+        Err(Failure(why)) => println!("  cannot be told: {why}"),
+    }
+}

@@ -1,0 +1,127 @@
+//! What a declaration says in the place of the application's settings: tolerance, frequency, language, recipients,
+//! and when backups are expected.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::backups::Backup;
+use super::frequency::Frequency;
+use crate::values::{Duration, ExpectationId, Pattern, Schedule, TargetId, TimeZone};
+
+/// Everything that wins over the application's settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Declared {
+    /// How late a backup may come.
+    pub tolerance: Option<SignedDuration>,
+    /// How often one that is overdue is told again.
+    pub frequency: Option<Frequency>,
+    /// The language of the messages.
+    pub language: Option<String>,
+    /// Who is told.
+    pub recipients: Option<Recipients>,
+    /// When backups are expected.
+    pub expectations: Vec<Expectation>,
+}
+
+/// Who is told of an overdue backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// Whether the application's settings say who.
+    pub of_application: bool,
+    /// Declared targets.
+    pub targets: Vec<TargetId>,
+}
+
+/// When backups of some names are expected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// Its id.
+    pub id: ExpectationId,
+    /// The servers meant, by name or id.
+    pub server: Pattern,
+    /// The backup jobs meant.
+    pub backup: Pattern,
+    /// When they are expected.
+    pub rhythm: Rhythm,
+    /// How late one may come.
+    pub tolerance: Option<SignedDuration>,
+    /// Whether they are checked at all.
+    pub enabled: bool,
+    /// Who is told.
+    pub recipients: Option<Recipients>,
+}
+
+/// When the backup after another is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rhythm {
+    /// At the next of these times.
+    Schedule(Schedule, TimeZone),
+    /// So long after it.
+    Interval(Duration),
+}
+
+impl Rhythm {
+    /// When the backup after the one at `newest` is expected.
+    #[must_use]
+    pub fn next(&self, newest: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Schedule(schedule, zone) => schedule.next_after(newest, zone),
+            Self::Interval(interval) => newest
+                .checked_add(SignedDuration::try_from(interval.to_std()).ok()?)
+                .ok(),
+        }
+    }
+}
+
+impl fmt::Display for Rhythm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schedule(schedule, zone) => write!(f, "{schedule} ({zone})"),
+            Self::Interval(interval) => interval.fmt(f),
+        }
+    }
+}
+
+impl Expectation {
+    fn matches(&self, backup: &Backup) -> bool {
+        let is_server = self.server.matches(&backup.server_name) || self.server.matches(&backup.server_id);
+        is_server && self.backup.matches(&backup.name)
+    }
+}
+
+impl Declared {
+    /// What is expected of `backup`: the first expectation that means it.
+    #[must_use]
+    pub fn expectation_of(&self, backup: &Backup) -> Option<&Expectation> {
+        self.expectations.iter().find(|expectation| expectation.matches(backup))
+    }
+
+    /// What is odd between the expectations and the backups there are: two that mean one backup, one that means none.
+    #[must_use]
+    pub fn oddities(&self, backups: &[Backup]) -> Vec<String> {
+        let mut odd = Vec::new();
+        for backup in backups {
+            let ids: Vec<&str> = self
+                .expectations
+                .iter()
+                .filter(|expectation| expectation.matches(backup))
+                .map(|expectation| expectation.id.as_str())
+                .collect();
+            if let [first, _, ..] = ids.as_slice() {
+                odd.push(format!(
+                    "{} of {} is meant by the expectations {}; {first} applies",
+                    backup.name,
+                    backup.server_name,
+                    ids.join(" and ")
+                ));
+            }
+        }
+        for expectation in &self.expectations {
+            if !backups.iter().any(|backup| expectation.matches(backup)) {
+                odd.push(format!("the expectation {} means no backup there is", expectation.id));
+            }
+        }
+        odd
+    }
+}

@@ -1,0 +1,48 @@
+//! What a run has to tell, made into letters that are taken down together with its beginning or its end.
+
+use jiff::Timestamp;
+
+use super::Engine;
+use crate::config::Job;
+use crate::notifications::alert::{News, Turn};
+use crate::notifications::letter::{About, Envelope, Event, addresses};
+use crate::store::outbox::Letter;
+use crate::store::{RunId, Telling};
+
+impl Engine {
+    /// What the end of a run tells; notes how the job stands after it.
+    pub(super) fn tell(&mut self, job: &Job, run: RunId, turn: Turn<'_>, now: Timestamp) -> Telling {
+        let before = self.failing.get(&job.id);
+        let (news, failing) = job.notify.decide(&job.id, turn, before, now, &self.plan.targets);
+        let letters = news.iter().flat_map(|news| self.letters(job, run, news)).collect();
+        match &failing {
+            Some(failing) => self.failing.insert(job.id.clone(), failing.clone()),
+            None => self.failing.remove(&job.id),
+        };
+        Telling {
+            job: job.id.clone(),
+            failing,
+            letters,
+        }
+    }
+
+    fn letters(&self, job: &Job, run: RunId, news: &News) -> Vec<Letter> {
+        let addresses = addresses(&news.targets, &self.plan.targets, &self.plan.default_database_path());
+        let subject = match news.event {
+            // The recovery takes the place of a failure that could not be told yet: it tells of it too.
+            Event::Failed | Event::Recovered => format!("job {}", job.id),
+            other => format!("job {} {}", job.id, other.as_str()),
+        };
+        let cause = format!("run {run} {}", news.event.as_str());
+        let envelope = |address| Envelope {
+            address,
+            event: news.event,
+            about: About::Job(job.id.clone()),
+            message: news.message.clone(),
+        };
+        addresses
+            .into_iter()
+            .filter_map(|address| envelope(address).seal(&subject, &cause))
+            .collect()
+    }
+}

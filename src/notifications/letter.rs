@@ -1,0 +1,188 @@
+//! A message with its address, as the outbox keeps it and as a target gets it. No secret stands in it.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::target::{Target, Targets};
+use crate::duplistatus::channels::Channel;
+use crate::duplistatus::message::Message;
+use crate::store::outbox::Letter;
+use crate::values::{JobId, TargetId, iso};
+
+/// Everything that is needed to send one message to one address, as the outbox keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Where it goes.
+    pub address: Address,
+    /// What happened.
+    pub event: Event,
+    /// What it is about.
+    pub about: About,
+    /// The message.
+    pub message: Message,
+}
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Address {
+    /// A channel of the application's settings, which stand in this database.
+    Application {
+        /// The application's database.
+        database: PathBuf,
+        /// The channel.
+        channel: Channel,
+    },
+    /// A declared target.
+    Target(TargetId),
+}
+
+/// What a message tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A backup did not come.
+    Overdue,
+    /// A run began.
+    Started,
+    /// A run ended well.
+    Succeeded,
+    /// A job fails.
+    Failed,
+    /// A job that failed works again.
+    Recovered,
+    /// Nothing: someone tries the target.
+    Test,
+}
+
+impl Event {
+    /// The word for it in webhooks and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overdue => "overdue",
+            Self::Started => "started",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Recovered => "recovered",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// A backup of the application.
+    Backup {
+        /// The application's database, where the delivery is noted.
+        database: PathBuf,
+        /// The server's id.
+        server_id: String,
+        /// The server's name.
+        server_name: String,
+        /// The backup job's name.
+        backup_name: String,
+    },
+    /// A job of the declaration.
+    Job(JobId),
+    /// Nothing.
+    Nothing,
+}
+
+/// The addresses that messages to `targets` have; the application's settings stand in `database`.
+#[must_use]
+pub fn addresses<'a>(
+    named: impl IntoIterator<Item = &'a TargetId>,
+    targets: &Targets,
+    database: &Path,
+) -> Vec<Address> {
+    let of_target = |id: &TargetId| match targets.get(id) {
+        Some(Target::Duplistatus(application)) => application.addresses(database),
+        _ => vec![Address::Target(id.clone())],
+    };
+    named.into_iter().flat_map(of_target).collect()
+}
+
+impl Address {
+    /// What people call it: the target's id, or the channel's name in the application.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Application { channel, .. } => channel.label(),
+            Self::Target(id) => id.as_str(),
+        }
+    }
+}
+
+impl Envelope {
+    /// The letter the outbox keeps; `cause` is the same for every attempt, and a letter about the same `subject` with
+    /// another cause takes its place.
+    #[must_use]
+    pub fn seal(&self, subject: &str, cause: &str) -> Option<Letter> {
+        Some(Letter {
+            subject: subject.to_owned(),
+            cause: cause.to_owned(),
+            channel: serde_json::to_string(&self.address).ok()?,
+            envelope: serde_json::to_string(self).ok()?,
+        })
+    }
+}
+
+/// A message as a declared target gets it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parcel<'a> {
+    /// Tells a repetition.
+    pub id: &'a str,
+    /// What it is.
+    pub envelope: &'a Envelope,
+    /// When it was posted.
+    pub at: Timestamp,
+}
+
+impl Parcel<'_> {
+    /// The names that templates of targets may use.
+    pub(super) const FIELDS: &'static [&'static str] = &[
+        "id", "event", "title", "message", "priority", "tags", "job", "server", "backup", "at",
+    ];
+
+    /// The value of one of [`Parcel::FIELDS`].
+    pub(super) fn field(&self, name: &str) -> Option<String> {
+        let Envelope { message, about, .. } = self.envelope;
+        let (job, server, backup) = match about {
+            About::Backup {
+                server_name,
+                backup_name,
+                ..
+            } => ("", server_name.as_str(), backup_name.as_str()),
+            About::Job(job) => (job.as_str(), "", ""),
+            About::Nothing => ("", "", ""),
+        };
+        Some(match name {
+            "id" => self.id.to_owned(),
+            "event" => self.envelope.event.as_str().to_owned(),
+            "title" => message.title.clone(),
+            "message" => message.text.clone(),
+            "priority" => message.priority.clone(),
+            "tags" => message.tags.clone(),
+            "job" => job.to_owned(),
+            "server" => server.to_owned(),
+            "backup" => backup.to_owned(),
+            "at" => iso(self.at),
+            _ => return None,
+        })
+    }
+
+    /// Every field that is not empty, as JSON.
+    pub(super) fn to_json(self) -> Value {
+        let filled = |name: &&str| {
+            let value = self.field(name).filter(|value| !value.is_empty())?;
+            Some(((*name).to_owned(), Value::from(value)))
+        };
+        Value::Object(Self::FIELDS.iter().filter_map(filled).collect())
+    }
+}

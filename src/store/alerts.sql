@@ -1,0 +1,8 @@
+-- Jobs whose last run failed, for telling it once.
+CREATE TABLE failing (
+    job TEXT PRIMARY KEY,
+    cause TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    told_at INTEGER NOT NULL,
+    failures INTEGER NOT NULL
+) STRICT;

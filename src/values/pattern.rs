@@ -1,0 +1,36 @@
+//! A pattern of names, as shells have them. The only place that knows `glob`.
+
+use std::str::FromStr;
+
+use super::deserialize_from_text;
+
+/// A name, or a pattern of names: `*` stands for anything, `?` for one character, `[ab]` for one of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(glob::Pattern);
+
+impl Pattern {
+    /// Whether it means `name`. Upper and lower case differ.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.matches(name)
+    }
+}
+
+impl Default for Pattern {
+    /// The pattern of every name.
+    fn default() -> Self {
+        Self(glob::Pattern::new("*").unwrap_or_default())
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        glob::Pattern::new(text)
+            .map(Self)
+            .map_err(|error| format!("`{text}` is no pattern of names: {}", error.msg))
+    }
+}
+
+deserialize_from_text!(Pattern);
