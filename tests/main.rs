@@ -13,6 +13,7 @@ mod attacks;
 mod clients;
 mod control;
 mod databases;
+mod daylight;
 mod declarations;
 mod engine;
 mod examples;
