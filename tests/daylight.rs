@@ -26,7 +26,10 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }
@@ -47,7 +50,10 @@ fn field(numbers: &mut Numbers, lowest: i8, highest: i8) -> Field {
         2 => {
             let step = 1 + i8::try_from(numbers.below(u64::from(highest.unsigned_abs()) - 1)).unwrap();
             let step = step.max(2);
-            (format!("*/{step}"), all.step_by(usize::try_from(step).unwrap()).collect())
+            (
+                format!("*/{step}"),
+                all.step_by(usize::try_from(step).unwrap()).collect(),
+            )
         }
         3 => (format!("{a},{b},{c}"), [a, b, c].into()),
         4 => (format!("{}-{}", a.min(b), a.max(b)), (a.min(b)..=a.max(b)).collect()),
@@ -71,13 +77,22 @@ impl Expression {
         let (minute, hour) = (field(numbers, 0, 59), field(numbers, 0, 23));
         // Days are left open half of the time, so that the nights that matter are met.
         let mut rare = |lowest, highest| {
-            let open = Field { text: "*".to_owned(), values: (lowest..=highest).collect() };
-            if numbers.below(2) == 0 { open } else { field(numbers, lowest, highest) }
+            let open = Field {
+                text: "*".to_owned(),
+                values: (lowest..=highest).collect(),
+            };
+            if numbers.below(2) == 0 {
+                open
+            } else {
+                field(numbers, lowest, highest)
+            }
         };
         let (day, month, weekday) = (rare(1, 31), rare(1, 12), rare(0, 6));
         let bits = |field: &Field, count: i8| (0..count).map(|value| field.values.contains(&value)).collect();
         Self {
-            text: [&minute, &hour, &day, &month, &weekday].map(|field| field.text.as_str()).join(" "),
+            text: [&minute, &hour, &day, &month, &weekday]
+                .map(|field| field.text.as_str())
+                .join(" "),
             minutes: bits(&minute, 60),
             hours: bits(&hour, 24),
             is_rhythm: minute.text.starts_with('*') || hour.text.starts_with('*'),
@@ -110,7 +125,13 @@ struct Clock {
 impl Clock {
     fn of(zone: &str, year: i16) -> Self {
         let zone = jiff::tz::TimeZone::get(zone).unwrap();
-        let utc = |year| Date::new(year, 1, 1).unwrap().to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+        let utc = |year| {
+            Date::new(year, 1, 1)
+                .unwrap()
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .unwrap()
+                .timestamp()
+        };
         let (start, end) = (utc(year).as_second() / 60, utc(year + 1).as_second() / 60);
         let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
         let shown = |minute: i64| minute + i64::from(zone.to_offset(at(minute)).seconds()) / 60;
@@ -119,7 +140,9 @@ impl Clock {
         let begins: Vec<i64> = begins.collect();
         let ends = begins.iter().skip(1).copied().chain([end]);
         let stretch = |(begin, end): (&i64, i64)| (at(*begin), shown(*begin), end - begin);
-        Self { stretches: begins.iter().zip(ends).map(stretch).collect() }
+        Self {
+            stretches: begins.iter().zip(ends).map(stretch).collect(),
+        }
     }
 
     /// Every instant of the year at which the expression is due.
@@ -174,7 +197,11 @@ fn thousands_of_random_expressions_come_when_the_model_says() {
             let is_dense = due.len() > 3000;
             if is_dense {
                 // These are compared around the changes only.
-                due.retain(|at| changes.iter().any(|change| at.duration_since(*change).abs().as_hours() < 30));
+                due.retain(|at| {
+                    changes
+                        .iter()
+                        .any(|change| at.duration_since(*change).abs().as_hours() < 30)
+                });
             }
             for pair in due.windows(2) {
                 if is_dense && pair[1].duration_since(pair[0]).as_hours() > 24 * 7 {

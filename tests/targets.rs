@@ -102,8 +102,9 @@ fn every_kind_of_target_is_told() {
     assert_eq!(body["text"], "tidy failed: the database no such table: things");
     assert_eq!((&hook["path"], &hook["x-key"]), (&json!("/hook"), &json!("k")));
     assert!(hook["x-signature-256"].as_str().unwrap().starts_with("sha256="));
-    let mail = &smtp.received()[0];
-    assert_eq!(mail["rcpt"], json!(["a@x.example", "b@x.example"]));
+    let mails = smtp.received();
+    assert_eq!(mails.len(), 2, "one for each recipient: {mails:?}");
+    let mail = &mails[0];
     assert_eq!(
         (&mail["from"], &mail["subject"]),
         (&json!("Cron <cron@x.example>"), &json!("tidy failed"))
@@ -237,4 +238,70 @@ fn targets_that_are_no_good_are_told_by_key_and_never_show_a_secret() {
         assert!(text.contains(problem), "{problem}\n{text}");
     }
     assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_or_in_an_answer_is_not_shown() {
+    let echo = Ntfy::start(404);
+    let place = place(
+        &format!(
+            "[notifications.ops]\nwebhook = {{ url = \"http://127.0.0.1:{}/PATHSECRET\", headers = {{ Authorization = \"Bearer HEADERSECRET\" }} }}",
+            echo.port
+        ),
+        "on_failure = [\"ops\"]",
+    );
+    echo.answer_body(404, "Cannot POST /PATHSECRET with Bearer HEADERSECRET");
+    let service = place.start();
+    run(&service);
+    service.logged("the server answered 404");
+    let (_, tried) = printed(&place.run(&["notify", "test", "ops"]));
+    assert!(tried.contains("Cannot POST /[secret] with Bearer [secret]"), "{tried}");
+    assert!(!service.log().join("\n").contains("SECRET"));
+    let kept: String = place
+        .state()
+        .query_row("SELECT group_concat(last_error) FROM outbox", [], |row| row.get(0))
+        .unwrap();
+    assert!(!kept.contains("SECRET"), "{kept}");
+    for wrong in ["headers = \"SECRET\"", "secret = 99887766", "url = [\"SECRET\"]"] {
+        let (code, text) = place.validate(&format!("[notifications.ops.webhook]\nurl2 = \"x\"\n{wrong}\n"));
+        assert!(
+            code == 2 && !text.contains("SECRET") && !text.contains("99887766"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn pings_that_could_not_be_sent_give_way_to_newer_ones() {
+    let dog = Ntfy::start(503);
+    let target = format!(
+        "[notifications.dog]\nhealthchecks = {{ url = \"http://127.0.0.1:{}/p?create=1\" }}",
+        dog.port
+    );
+    let place = place(&target, "on_failure = [\"dog\"]");
+    let service = place.start();
+    run(&service);
+    eventually("the failure", || {
+        dog.in_order()
+            .iter()
+            .any(|ping| ping["path"] == "/p/fail?create=1")
+            .then_some(())
+    });
+    dog.answer_with(200, "");
+    mend(&place);
+    run(&service);
+    let before = got(&service, &dog, 3);
+    assert_eq!(before.last().unwrap()["path"], "/p?create=1", "{before:?}");
+    place
+        .state()
+        .execute("UPDATE outbox SET next_attempt_at = 0", [])
+        .unwrap();
+    run(&service);
+    let after = got(&service, &dog, before.len() + 1);
+    assert!(
+        after[before.len()..]
+            .iter()
+            .all(|ping| !ping["path"].as_str().unwrap().contains("fail")),
+        "{after:?}"
+    );
 }

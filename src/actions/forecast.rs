@@ -8,6 +8,7 @@ use serde_json::json;
 use super::statement::{Declared, Parameters, bind};
 use super::{Failure, Workbench};
 use crate::store::sqlite::open_read;
+use crate::values::Parameter;
 
 /// What a run would do now.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,9 @@ pub(super) fn of_deletion(
 ) -> Result<Forecast, Failure> {
     let mut connection = open_read(bench.database)?;
     bench.stop.govern(&mut connection)?;
-    let parameters = declared.parameters(&connection, bench)?;
+    let mut parameters = declared.parameters(&connection, bench)?;
+    // Rounds go on until nothing is left.
+    parameters.insert("batch", Parameter::Integer(i64::MAX));
     let column = column_of(&connection, table, condition)?;
     let ends = column.as_ref().map_or("NULL, NULL".to_owned(), |column| {
         format!("min(\"{column}\"), max(\"{column}\")")
@@ -44,7 +47,7 @@ pub(super) fn of_deletion(
     };
     let search = began.elapsed();
     let total: i64 = connection.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0))?;
-    let access = access(&connection, &declared.sql, &parameters)?;
+    let access = access(&connection, &declared.sql, &parameters, Some(table))?;
     let percent = if total == 0 { 0.0 } else { percentage(rows, total) };
     // Finding them, and about 6 µs for each row that goes, half of the time being left to others.
     let seconds = search.as_secs_f64() + 12e-6 * precise(rows);
@@ -69,7 +72,7 @@ pub(super) fn of_deletion(
 pub(super) fn of_statement(declared: &Declared<'_>, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
     let connection = open_read(bench.database)?;
     let parameters = declared.parameters(&connection, bench)?;
-    let access = access(&connection, &declared.sql, &parameters)?;
+    let access = access(&connection, &declared.sql, &parameters, None)?;
     let cutoff = parameters.get("cutoff").map(ToString::to_string);
     let mut lines = vec!["how many rows a statement changes is known only when it is run".to_owned()];
     lines.extend(cutoff.as_ref().map(|cutoff| format!("cutoff {cutoff}")));
@@ -79,7 +82,12 @@ pub(super) fn of_statement(declared: &Declared<'_>, bench: &Workbench<'_>) -> Re
 }
 
 /// How a statement finds its rows: by an index, or by a scan of the whole table.
-pub(super) fn access(connection: &Connection, sql: &str, parameters: &Parameters) -> rusqlite::Result<String> {
+pub(super) fn access(
+    connection: &Connection,
+    sql: &str,
+    parameters: &Parameters,
+    table: Option<&str>,
+) -> rusqlite::Result<String> {
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
     bind(&mut statement, parameters)?;
     let mut steps = Vec::new();
@@ -87,14 +95,18 @@ pub(super) fn access(connection: &Connection, sql: &str, parameters: &Parameters
     while let Some(row) = rows.next()? {
         steps.push(row.get::<_, String>(3)?);
     }
-    let search = steps.iter().find(|step| step.starts_with("SEARCH"));
-    let scan = steps.iter().find(|step| step.starts_with("SCAN"));
-    Ok(match (search, scan) {
-        (Some(step), _) => format!("found by index: {step}"),
-        (None, Some(step)) if step.contains("INDEX") => format!("found by index: {step}"),
-        (None, Some(step)) => format!("full scan: {step}"),
-        (None, None) => "no search".to_owned(),
-    })
+    let is_of_table = |step: &&String| table.is_none_or(|table| step.split(' ').nth(1) == Some(table));
+    let mut steps = steps.iter().filter(is_of_table);
+    Ok(
+        match (
+            steps.clone().find(|step| step.starts_with("SCAN")),
+            steps.find(|step| step.starts_with("SEARCH")),
+        ) {
+            (Some(step), _) => format!("full scan: {step}"),
+            (None, Some(step)) => format!("found by index: {step}"),
+            (None, None) => "no search".to_owned(),
+        },
+    )
 }
 
 /// The first column of `table` that the condition speaks of.

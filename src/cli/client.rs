@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::output::say;
 use super::{Exit, FAILED, UNREACHABLE};
 use crate::config::{self, Server, Sources};
 use crate::values::JobId;
@@ -46,14 +47,14 @@ pub(super) fn post(sources: &Sources, path: &str) -> Result<(), Exit> {
     if status >= 300 || body["success"] == false {
         return Err(Exit::new(FAILED, lines.join("\n")));
     }
-    println!("{}", lines.join("\n"));
+    say!("{}", lines.join("\n"));
     Ok(())
 }
 
 /// Prints the health of the service; a failing one is a failure.
 pub(super) fn health(sources: &Sources) -> Result<(), Exit> {
     let (status, body) = call(sources, "GET", "/health")?;
-    println!("{body:#}");
+    say!("{body:#}");
     if status == 200 {
         Ok(())
     } else {

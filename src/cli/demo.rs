@@ -9,6 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use super::output::say;
 use super::{Exit, FAILED};
 use crate::config::sources::SHIPPED;
 use crate::engine::{Command, Inbox};
@@ -22,8 +23,8 @@ impl Demo {
     /// Makes the folder with its database and a copy of the shipped declaration, and works in it from here on.
     pub(super) fn set_up() -> Result<Self, Exit> {
         let demo = Self::make().map_err(|error| Exit::new(FAILED, format!("the sample cannot be made: {error}")))?;
-        println!("A sample is served from {}", demo.0.path().display());
-        println!(
+        say!("A sample is served from {}", demo.0.path().display());
+        say!(
             "Edit {} and watch the change apply; Ctrl-C ends it.\n",
             demo.declaration().display()
         );

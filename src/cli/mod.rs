@@ -1,6 +1,5 @@
 //! The command line: its words, and one file for each command. The only place that prints.
 #![expect(
-    clippy::print_stdout,
     clippy::print_stderr,
     clippy::doc_markdown,
     reason = "printing is what a command line is for, and its help is no Markdown"
@@ -11,6 +10,7 @@ mod demo;
 mod log;
 mod next;
 mod notification;
+mod output;
 mod plan;
 mod run;
 mod validate;

@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::output::say;
 use super::{Exit, Format};
 use crate::config::{self, Job, Sources};
 use crate::engine::Clock;
@@ -33,7 +34,7 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
                 .iter()
                 .map(|job| (job.id.to_string(), instants(job, from, options.count)))
                 .collect();
-            println!("{}", Value::Object(by_job));
+            say!("{}", Value::Object(by_job));
         }
         Format::Text => jobs.iter().for_each(|job| print(job, from, options.count)),
     }
@@ -53,9 +54,9 @@ fn instants(job: &Job, from: Timestamp, count: usize) -> Value {
 
 fn print(job: &Job, from: Timestamp, count: usize) {
     let disabled = if job.enabled { "" } else { ", disabled" };
-    println!("{}: {} ({}{disabled})", job.id, job.schedule, job.time_zone);
+    say!("{}: {} ({}{disabled})", job.id, job.schedule, job.time_zone);
     for at in times(job, from, count) {
         let there = at.to_zoned(job.time_zone.get().clone());
-        println!("  {}  {at}", there.strftime("%a %Y-%m-%d %H:%M:%S %:z"));
+        say!("  {}  {at}", there.strftime("%a %Y-%m-%d %H:%M:%S %:z"));
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::output::say;
 use super::{BAD_INPUT, Common, Exit, FAILED, log};
 use crate::config::{self, Sources};
 use crate::engine::Clock;
@@ -43,7 +44,7 @@ pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Res
     for address in letter::addresses([id], &plan.targets, &plan.default_database_path()) {
         let name = address.name().to_owned();
         match notifications::test(target, address, Clock::System.now()) {
-            Ok(said) => println!("{name}: {said}"),
+            Ok(said) => say!("{name}: {said}"),
             Err(why) => failed.push(format!("{name}: {why}")),
         }
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::output::say;
 use super::{Exit, FAILED, Format};
 use crate::actions::{Failure, Forecast};
 use crate::config::{self, Job, Occasion, Plan, Sources};
@@ -29,7 +30,7 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
                 .iter()
                 .map(|(job, forecast)| (job.id.to_string(), to_json(forecast)))
                 .collect();
-            println!("{}", Value::Object(by_job));
+            say!("{}", Value::Object(by_job));
         }
         Format::Text => found.iter().for_each(|(job, forecast)| print(job, forecast)),
     }
@@ -57,9 +58,9 @@ fn to_json(forecast: &Result<Forecast, Failure>) -> Value {
 }
 
 fn print(job: &Job, forecast: &Result<Forecast, Failure>) {
-    println!("{}:", job.id);
+    say!("{}:", job.id);
     match forecast {
-        Ok(forecast) => forecast.lines.iter().for_each(|line| println!("  {line}")),
-        Err(Failure(why)) => println!("  cannot be told: {why}"),
+        Ok(forecast) => forecast.lines.iter().for_each(|line| say!("  {line}")),
+        Err(Failure(why)) => say!("  cannot be told: {why}"),
     }
 }

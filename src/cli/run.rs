@@ -13,12 +13,15 @@ use crate::engine::{Clock, Engine, Setup};
 use crate::http::{Context, FoundGood, FrontDoor, Listeners};
 use crate::notifications::Courier;
 use crate::signals;
+use crate::store::sqlite::{Stop, StopReason};
 use crate::watch::Watch;
 
 /// Threads for runs and for reading sources; each has SQLite's page cache and little more.
 const BLOCKING_THREADS: usize = 64;
 /// How often the outbox is looked at for what waits.
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
+/// How long the end of the service waits for a message on the wire.
+const LAST_DELIVERY: Duration = Duration::from_secs(12);
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
@@ -94,20 +97,25 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
         ));
     }
     drop(inbox);
-    let delivery = tokio::spawn(deliver(plans, posted));
+    let stop = Stop::default();
+    let delivery = tokio::spawn(deliver(plans, Arc::clone(&posted), stop.clone()));
     engine.run().await;
-    delivery.abort();
+    // What is on the wire is waited for, so that it is not sent again.
+    stop.ask(StopReason::Interrupted);
+    posted.notify_one();
+    let _ = tokio::time::timeout(LAST_DELIVERY, delivery).await;
     let _ = end.send(());
     let _ = http.await;
     Ok(())
 }
 
 /// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.
-async fn deliver(plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>) {
-    loop {
+async fn deliver(plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>, stop: Stop) {
+    while stop.asked().is_none() {
         // The time for another look, or something to deliver: both are worth one.
         let _ = tokio::time::timeout(BETWEEN_DELIVERIES, posted.notified()).await;
         let plan = Arc::clone(&plans.borrow());
+        let stopping = stop.clone();
         let round = move || {
             let state = &plan.state.path;
             let courier = Courier {
@@ -115,6 +123,7 @@ async fn deliver(plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>) {
                 targets: &plan.targets,
                 now: &|| Clock::System.now(),
                 tells_failures: false,
+                stop: &stopping,
             };
             // A state that cannot be used is told by the engine.
             state

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::output::say;
 use super::{BAD_INPUT, Exit, Format};
 use crate::config::{self, File, Problem, Problems, Sources};
 
@@ -27,15 +28,15 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
     };
     let errors = problems.iter().filter(|problem| problem.severity.is_error()).count();
     match options.format {
-        Format::Json => println!(
+        Format::Json => say!(
             "{}",
             json!({ "valid": errors == 0, "jobs": jobs, "problems": problems.iter().map(to_json).collect::<Vec<_>>() })
         ),
         Format::Text => {
-            print!("{}", Problems(problems.clone()));
+            say!("{}", Problems(problems.clone()).to_string().trim_end());
             match errors {
-                0 => println!("{}: good, {jobs} jobs, {} warnings", sources.file, problems.len()),
-                _ => println!(
+                0 => say!("{}: good, {jobs} jobs, {} warnings", sources.file, problems.len()),
+                _ => say!(
                     "{}: {errors} errors, {} warnings",
                     sources.file,
                     problems.len() - errors

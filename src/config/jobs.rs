@@ -15,7 +15,7 @@ use super::problem::Severity;
 use super::reading::read;
 use super::resolve::{Resolver, undeclared_database};
 use crate::actions::{Action, Weight};
-use crate::notifications::Targets;
+use crate::notifications::{Target, Targets};
 use crate::store::sqlite::open_read;
 use crate::values::{DatabaseId, JobId};
 
@@ -99,11 +99,16 @@ impl Resolver<'_> {
             .entry(database.to_owned())
             .or_insert_with(|| open_read(database).ok());
         for (key, named) in action.targets() {
-            self.check_targets(
-                &key.iter().fold(below(at, action.name()), |at, key| below(&at, key)),
-                named,
-                &context.targets,
-            );
+            let place = key.iter().fold(below(at, action.name()), |at, key| below(&at, key));
+            for id in named {
+                if let Some(Target::Healthchecks(_)) = context.targets.get(id) {
+                    let why = format!(
+                        "`{id}` gets pings of runs, which is no way to tell of backups; name it in the job's `notify`"
+                    );
+                    self.problems.push(self.merged.problem(&place, Severity::Error, why));
+                }
+            }
+            self.check_targets(&place, named, &context.targets);
         }
         for flaw in action.flaws(open.as_ref()) {
             let keys = flaw.key.split('.').filter(|key| !key.is_empty());

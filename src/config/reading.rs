@@ -35,7 +35,11 @@ pub(super) fn read<T: DeserializeOwned>(
         problems.push(match &error.kind {
             Kind::UnknownField(name, known) => merged.problem_of_key(&full, unknown_key(name, known)),
             Kind::MissingField(_) => merged.problem(&full, Severity::Error, "this key is missing"),
-            kind => merged.problem(&full, Severity::Error, describe(kind)),
+            kind => {
+                // What stands in a target may be a secret that was put in the wrong place.
+                let hidden = full.first().is_some_and(|section| section == "notifications");
+                merged.problem(&full, Severity::Error, describe(kind, hidden))
+            }
         });
         let Value::Dict(_, table) = &mut value else { return None };
         // A value inside a list cannot be taken out alone: the list goes.
@@ -102,8 +106,11 @@ pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     format!("unknown key `{name}`; known are {}", known.join(", "))
 }
 
-fn describe(kind: &Kind) -> String {
+fn describe(kind: &Kind, hidden: bool) -> String {
     match kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if hidden => {
+            format!("{} is expected", expected_in_words(expected))
+        }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
             format!(
                 "{} is expected, not {}",
@@ -129,7 +136,8 @@ fn expected_in_words(expected: &str) -> &str {
         "a sequence" => "a list",
         "a map" => "a table",
         "an array of length 2" => "a list of two",
-        other => other.strip_prefix("struct ").map_or(other, |_| "a table"),
+        other if other.starts_with("struct ") || other == "enum" => "a table",
+        other => other,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::backups::Backup;
+use super::channels::Channel;
 use super::frequency::Frequency;
 use crate::values::{Duration, ExpectationId, Pattern, Schedule, TargetId, TimeZone};
 
@@ -27,10 +28,36 @@ pub struct Declared {
 /// Who is told of an overdue backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recipients {
-    /// Whether the application's settings say who.
-    pub of_application: bool,
+    /// Whether the application's settings say who, and by which kinds of channels.
+    pub of_application: Kinds,
     /// Declared targets.
     pub targets: Vec<TargetId>,
+}
+
+/// Kinds of the application's channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds {
+    /// Topics of ntfy.
+    pub ntfy: bool,
+    /// Mail.
+    pub email: bool,
+}
+
+impl Kinds {
+    /// Every kind.
+    pub const ALL: Self = Self {
+        ntfy: true,
+        email: true,
+    };
+
+    /// Whether `channel` is of one of them.
+    #[must_use]
+    pub fn has(self, channel: &Channel) -> bool {
+        match channel {
+            Channel::Ntfy | Channel::AdditionalNtfy(_) => self.ntfy,
+            Channel::Email | Channel::AdditionalEmail(_) => self.email,
+        }
+    }
 }
 
 /// When backups of some names are expected.

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::channels::{self, Channel};
-use super::declared::{Declared, Recipients};
+use super::declared::{Declared, Kinds};
 use super::expectation::{self, Entry};
 use super::frequency::Frequency;
 use super::interval::{self, Interval};
@@ -147,19 +147,18 @@ pub fn ways(finding: &Finding, entries: &Entry, declared: &Declared, has_mail: b
         .expectation_of(&finding.backup)
         .and_then(|expectation| expectation.recipients.as_ref());
     let recipients = of_expectation.or(declared.recipients.as_ref());
-    let of_application = || {
+    let of_application = |kinds: Kinds| {
         let table = |key: &str| entries.get(key).and_then(Value::as_object);
         let default = table(&format!("{}:__default__", finding.backup.server_id));
-        table(&finding.backup.key()).map_or_else(Vec::new, |own| channels::of(own, default, has_mail))
+        let own = table(&finding.backup.key());
+        let mut channels = own.map_or_else(Vec::new, |own| channels::of(own, default, has_mail));
+        channels.retain(|channel| kinds.has(channel));
+        channels
     };
-    match recipients {
-        None => (of_application(), Vec::new()),
-        Some(Recipients {
-            of_application: true,
-            targets,
-        }) => (of_application(), targets.clone()),
-        Some(Recipients { targets, .. }) => (Vec::new(), targets.clone()),
-    }
+    recipients.map_or_else(
+        || (of_application(Kinds::ALL), Vec::new()),
+        |recipients| (of_application(recipients.of_application), recipients.targets.clone()),
+    )
 }
 
 /// When an overdue backup that was told at `stamp` is told next; at once where it was never told.

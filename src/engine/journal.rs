@@ -91,6 +91,12 @@ impl Journal {
         Ok(Some(left))
     }
 
+    /// Forgets that a job fails which is not declared any more.
+    pub(super) fn forget_failing(&mut self, job: &JobId) {
+        let forgotten = self.state.forget_failing(job);
+        let _ = self.note(forgotten);
+    }
+
     /// Posts what the beginning of a run tells.
     pub(super) fn post(&mut self, letters: &[Letter], now: Timestamp) {
         if !letters.is_empty() {

@@ -155,6 +155,9 @@ impl Engine {
         };
         let letters = self.tell(job, id, Turn::Began, new.started_at).letters;
         self.journal.post(&letters, new.started_at);
+        if !letters.is_empty() {
+            self.posted.notify_one();
+        }
         let run = Running {
             id,
             job: Arc::clone(job),

@@ -158,6 +158,8 @@ impl Engine {
     fn fit_timetable(&mut self, diff: &Diff, cause: Cause, now: Timestamp) {
         for job in &diff.removed {
             self.timetable.deactivate(job);
+            self.failing.remove(job);
+            self.journal.forget_failing(job);
         }
         for job in self.plan.jobs_in_order() {
             let is_new = diff.added.contains(&job.id) || diff.changed.contains_key(&job.id);

@@ -28,10 +28,12 @@ impl Engine {
 
     fn letters(&self, job: &Job, run: RunId, news: &News) -> Vec<Letter> {
         let addresses = addresses(&news.targets, &self.plan.targets, &self.plan.default_database_path());
+        // A newer letter of one subject takes the place of one that could not be sent yet.
         let subject = match news.event {
-            // The recovery takes the place of a failure that could not be told yet: it tells of it too.
+            _ if news.is_signal => format!("job {} signal", job.id),
+            // The recovery tells of the failure too.
             Event::Failed | Event::Recovered => format!("job {}", job.id),
-            other => format!("job {} {}", job.id, other.as_str()),
+            _ => format!("job {} run {run}", job.id),
         };
         let cause = format!("run {run} {}", news.event.as_str());
         let envelope = |address| Envelope {

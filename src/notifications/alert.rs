@@ -42,6 +42,8 @@ pub struct News {
     pub targets: Vec<TargetId>,
     /// In which words.
     pub message: Message,
+    /// Whether only the newest counts: one that could not be sent yet gives way to it.
+    pub is_signal: bool,
 }
 
 impl Alerts {
@@ -64,6 +66,7 @@ impl Alerts {
                     event,
                     targets: wanted,
                     message,
+                    is_signal: false,
                 });
             }
         };
@@ -95,23 +98,28 @@ impl Alerts {
             let first = Failing {
                 cause,
                 since: now,
-                told_at: now,
+                told_at: self.told(now),
                 failures: 1,
             };
             return (first, true);
         };
-        let repeats = self.repeat_after.is_some_and(|after| {
-            let after = SignedDuration::try_from(after.to_std()).unwrap_or(SignedDuration::MAX);
-            now.duration_since(before.told_at) >= after
-        });
-        let is_news = before.cause != cause || repeats;
+        let repeats = |told_at: Timestamp| {
+            let after = self.repeat_after.map(|after| SignedDuration::try_from(after.to_std()));
+            after.is_some_and(|after| now.duration_since(told_at) >= after.unwrap_or(SignedDuration::MAX))
+        };
+        let is_news = before.cause != cause || before.told_at.is_none_or(repeats);
         let after = Failing {
             cause,
             since: before.since,
-            told_at: if is_news { now } else { before.told_at },
+            told_at: if is_news { self.told(now) } else { before.told_at },
             failures: before.failures + 1,
         };
         (after, is_news)
+    }
+
+    /// When a failure that is news now was told: never, where nobody is.
+    fn told(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.on_failure.is_empty()).then_some(now)
     }
 
     /// What targets hear that want every turn, by whichever key they are named.
@@ -134,6 +142,7 @@ impl Alerts {
             event,
             targets: wanted,
             message: message(format!("{job} {}", event.as_str()), text.to_owned(), "default", ""),
+            is_signal: true,
         })
     }
 }
@@ -223,5 +232,19 @@ mod tests {
             assert_eq!(titles, expected, "hour {hour}");
             failing = after;
         }
+    }
+
+    #[test]
+    fn a_failure_that_nobody_was_told_of_is_news_to_whoever_comes_later() {
+        let job = "j".parse().unwrap();
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        let (news, failing) = Alerts::default().decide(&job, Turn::Failed("gone"), None, now, &Targets::new());
+        assert!(news.is_empty());
+        let alerts = Alerts {
+            on_failure: vec!["ops".parse().unwrap()],
+            ..Alerts::default()
+        };
+        let (news, _) = alerts.decide(&job, Turn::Failed("gone"), failing.as_ref(), now, &Targets::new());
+        assert_eq!(news.len(), 1);
     }
 }

@@ -4,17 +4,19 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::key_file;
 use super::letter::Address;
-use crate::duplistatus::channels::Channel;
+use crate::duplistatus::channels::{self, Channel};
+use crate::store::sqlite::open_read;
 
 /// The keys of `duplistatus`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Application {
     #[serde(default = "yes")]
-    ntfy: bool,
+    pub(crate) ntfy: bool,
     #[serde(default = "yes")]
-    email: bool,
+    pub(crate) email: bool,
 }
 
 fn yes() -> bool {
@@ -24,7 +26,13 @@ fn yes() -> bool {
 impl Application {
     /// The channels, each an address of its own so that one that fails does not repeat the other.
     pub(super) fn addresses(&self, database: &Path) -> Vec<Address> {
-        [(self.ntfy, Channel::Ntfy), (self.email, Channel::Email)]
+        // Where that cannot be told now, the letter waits for it.
+        let has_mail = || {
+            let connection = open_read(database).ok()?;
+            channels::has_mail(&connection, &key_file(database)).ok()
+        };
+        let email = self.email && has_mail().unwrap_or(true);
+        [(self.ntfy, Channel::Ntfy), (email, Channel::Email)]
             .into_iter()
             .filter_map(|(wanted, channel)| wanted.then_some(channel))
             .map(|channel| Address::Application {

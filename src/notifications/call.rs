@@ -9,6 +9,8 @@ use crate::values::Secret;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest wait a server may ask for.
 const LONGEST_WAIT: u64 = 6 * 3600;
+/// What is shorter is no secret, but a word that may stand anywhere.
+const SHORTEST_SECRET: usize = 5;
 /// How much of an answer is read.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
@@ -41,11 +43,13 @@ impl Answer {
         Err(Undelivered {
             error: format!("the server answered {}", self.in_words()),
             wait: self.wait,
+            is_final: false,
         })
     }
 }
 
-/// Posts `body` to `url`, following no redirect. Neither the address nor a header stands in an error.
+/// Posts `body` to `url`, following no redirect. Neither the address nor a header stands in what is said of it, even
+/// where the server repeats them.
 pub(super) fn post(url: &Secret, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, Undelivered> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -58,7 +62,7 @@ pub(super) fn post(url: &Secret, headers: &[(&str, &str)], body: &[u8]) -> Resul
         request = request.header(*name, *value);
     }
     let unreachable = |error: ureq::Error| {
-        let why = url.blot_out_of(&error.to_string());
+        let why = blot_out(&error.to_string(), url, headers);
         Undelivered::new(format!("the server cannot be reached: {why}"))
     };
     let mut answer = request.send(body).map_err(unreachable)?;
@@ -71,18 +75,36 @@ pub(super) fn post(url: &Secret, headers: &[(&str, &str)], body: &[u8]) -> Resul
     Ok(Answer {
         status: answer.status().as_u16(),
         reason: answer.status().canonical_reason().unwrap_or("unknown status"),
-        body: text.unwrap_or_default(),
+        body: blot_out(&text.unwrap_or_default(), url, headers),
         wait,
+    })
+}
+
+/// `text` without the address, its path and the values of headers in it.
+fn blot_out(text: &str, url: &Secret, headers: &[(&str, &str)]) -> String {
+    let path = url.reveal().splitn(4, '/').nth(3).unwrap_or_default();
+    let parts = path.split(['/', '?']).filter(|part| part.len() >= SHORTEST_SECRET);
+    let values = headers
+        .iter()
+        .filter(|(name, _)| !matches!(*name, "Content-Type" | "X-Sequence-ID" | "Idempotency-Key"))
+        .flat_map(|(_, value)| value.split(' '))
+        .filter(|value| value.len() >= SHORTEST_SECRET && *value != "Bearer" && *value != "Basic");
+    let secrets = std::iter::once(url.reveal()).chain(parts).chain(values);
+    secrets.fold(text.to_owned(), |text, secret| {
+        Secret::new(secret.to_owned()).blot_out_of(&text)
     })
 }
 
 /// What is wrong with an address that messages are posted to. It is not shown: addresses may be secrets.
 pub(super) fn flaw(url: &Secret) -> Option<String> {
-    let rest = ["https://", "http://"]
-        .iter()
-        .find_map(|scheme| url.reveal().strip_prefix(scheme));
-    let is_good =
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(char::is_whitespace));
+    let is_good = ureq::http::Uri::try_from(url.reveal()).is_ok_and(|uri| {
+        let has_host = uri.host().is_some_and(|host| !host.is_empty());
+        let port = uri
+            .authority()
+            .and_then(|authority| authority.as_str().rsplit_once(':'));
+        let has_good_port = port.is_none_or(|(_, port)| port.ends_with(']') || port.parse::<u16>().is_ok());
+        has_host && has_good_port && matches!(uri.scheme_str(), Some("http" | "https"))
+    });
     (!is_good).then(|| "an address that begins with https:// or http:// is expected".to_owned())
 }
 

@@ -8,11 +8,11 @@ use lettre::transport::smtp::client::{Tls, TlsParameters, TlsVersion};
 use lettre::{Message as Mail, SmtpTransport, Transport};
 use serde::Deserialize;
 
-use super::letter::Parcel;
+use super::letter::{Address, Parcel};
 use super::{Undelivered, html};
 use crate::duplistatus::channels::{Protection, Smtp};
 use crate::duplistatus::message::Message;
-use crate::values::Secret;
+use crate::values::{Secret, TargetId};
 
 /// How long the mail server may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,7 +61,19 @@ impl Email {
         flaws
     }
 
+    /// An address for each recipient.
+    pub(super) fn addresses(&self, target: &TargetId) -> Vec<Address> {
+        let address = |to: &String| Address::Recipient {
+            target: target.clone(),
+            to: to.clone(),
+        };
+        self.to.iter().map(address).collect()
+    }
+
     pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
+        let Address::Recipient { to, .. } = &parcel.envelope.address else {
+            return Err(Undelivered::new("a mail is addressed to one recipient"));
+        };
         let port = self.port.unwrap_or(match self.protection {
             Protection::Plain => 25,
             Protection::StartTls => 587,
@@ -77,14 +89,14 @@ impl Email {
             sender_name: None,
             from: self.from.clone(),
         };
-        send(&server, &self.to, &parcel.envelope.message, parcel.id)
+        send(&server, to, &parcel.envelope.message, parcel.id)
     }
 }
 
-/// Sends one mail to `recipients`; `id` becomes the Message-ID, so that a receiver can tell a repetition. Gives what
+/// Sends one mail to `recipient`; `id` becomes the Message-ID, so that a receiver can tell a repetition. Gives what
 /// the server said.
-pub(super) fn send(smtp: &Smtp, recipients: &[String], message: &Message, id: &str) -> Result<String, Undelivered> {
-    let mail = write(smtp, recipients, message, id)
+pub(super) fn send(smtp: &Smtp, recipient: &str, message: &Message, id: &str) -> Result<String, Undelivered> {
+    let mail = write(smtp, recipient, message, id)
         .map_err(|error| Undelivered::new(format!("the mail cannot be written: {error}")))?;
     let transport =
         connect(smtp).map_err(|error| Undelivered::new(format!("the mail server cannot be used: {error}")))?;
@@ -96,16 +108,14 @@ pub(super) fn send(smtp: &Smtp, recipients: &[String], message: &Message, id: &s
     Ok(format!("{} {}", answer.code(), said.join(" ")))
 }
 
-fn write(smtp: &Smtp, recipients: &[String], message: &Message, id: &str) -> Result<Mail, Box<dyn std::error::Error>> {
+fn write(smtp: &Smtp, recipient: &str, message: &Message, id: &str) -> Result<Mail, Box<dyn std::error::Error>> {
     let mut from: Mailbox = smtp.from.parse()?;
     from.name = smtp.sender_name.clone().or(from.name);
-    let mut mail = Mail::builder()
+    let mail = Mail::builder()
         .from(from)
+        .to(recipient.parse()?)
         .subject(message.title.clone())
         .message_id(Some(format!("<{id}@duplistatus-cron>")));
-    for recipient in recipients {
-        mail = mail.to(recipient.parse()?);
-    }
     Ok(mail.multipart(MultiPart::alternative_plain_html(
         message.text.clone(),
         html::of(&message.text),

@@ -26,7 +26,10 @@ impl Healthchecks {
             Event::Succeeded | Event::Recovered => "",
             Event::Test => "/log",
         };
-        let url = Secret::new(format!("{}{signal}", self.url.reveal().trim_end_matches('/')));
+        let (path, query) = self.url.reveal().split_once('?').unzip();
+        let path = path.unwrap_or_else(|| self.url.reveal()).trim_end_matches('/');
+        let query = query.map_or_else(String::new, |query| format!("?{query}"));
+        let url = Secret::new(format!("{path}{signal}{query}"));
         let text = parcel.envelope.message.text.as_bytes();
         call::post(&url, &[("Content-Type", "text/plain; charset=utf-8")], text)?.accepted()
     }

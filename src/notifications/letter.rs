@@ -38,6 +38,13 @@ pub enum Address {
     },
     /// A declared target.
     Target(TargetId),
+    /// One of the recipients of a declared target, so that one who is refused does not keep the others from it.
+    Recipient {
+        /// The target.
+        target: TargetId,
+        /// The recipient.
+        to: String,
+    },
 }
 
 /// What a message tells.
@@ -103,6 +110,7 @@ pub fn addresses<'a>(
 ) -> Vec<Address> {
     let of_target = |id: &TargetId| match targets.get(id) {
         Some(Target::Duplistatus(application)) => application.addresses(database),
+        Some(Target::Email(email)) => email.addresses(id),
         _ => vec![Address::Target(id.clone())],
     };
     named.into_iter().flat_map(of_target).collect()
@@ -114,7 +122,7 @@ impl Address {
     pub fn name(&self) -> &str {
         match self {
             Self::Application { channel, .. } => channel.label(),
-            Self::Target(id) => id.as_str(),
+            Self::Target(id) | Self::Recipient { target: id, .. } => id.as_str(),
         }
     }
 }

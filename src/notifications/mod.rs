@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::duplistatus::message::Message;
 use crate::store::outbox::{Outbox, Posted};
-use crate::store::sqlite::Unusable;
+use crate::store::sqlite::{Stop, Unusable};
 pub use letter::Envelope;
 use letter::{About, Address, Event, Parcel};
 use opened::Opened;
@@ -35,6 +35,8 @@ pub use target::{Target, Targets};
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// An attempt that takes so long is one of a server that hangs.
+const HANGING: Duration = Duration::from_secs(3);
 /// How long a letter is tried.
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
 
@@ -44,7 +46,7 @@ const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
 /// Why it was not delivered.
 pub fn test(target: &Target, address: Address, now: Timestamp) -> Result<String, String> {
     let targets = match &address {
-        Address::Target(id) => Targets::from([(id.clone(), target.clone())]),
+        Address::Target(id) | Address::Recipient { target: id, .. } => Targets::from([(id.clone(), target.clone())]),
         Address::Application { .. } => Targets::new(),
     };
     let route = Route::find(&address, &targets)?;
@@ -74,6 +76,8 @@ struct Undelivered {
     error: String,
     /// How long the other side asks to wait.
     wait: Option<Duration>,
+    /// Whether another attempt would be in vain.
+    is_final: bool,
 }
 
 impl Undelivered {
@@ -81,6 +85,7 @@ impl Undelivered {
         Self {
             error: error.into(),
             wait: None,
+            is_final: false,
         }
     }
 }
@@ -103,6 +108,8 @@ pub struct Courier<'a> {
     pub now: &'a dyn Fn() -> Timestamp,
     /// Whether every failed attempt is told in the audit log, or the last one only.
     pub tells_failures: bool,
+    /// Asked when no further letter is to be taken up.
+    pub stop: &'a Stop,
 }
 
 impl Courier<'_> {
@@ -125,21 +132,29 @@ impl Courier<'_> {
             }
         }
         while Instant::now() < until
+            && self.stop.asked().is_none()
             && let Some(posted) = outbox.claim((self.now)())?
         {
             let Some(opened) = Opened::of(&posted, self.targets) else {
                 outbox.give_up(posted.id, (self.now)(), "the letter cannot be read")?;
                 continue;
             };
+            let began = Instant::now();
             match opened.send(&posted) {
                 Ok(said) => {
-                    tracing::info!(message = posted.id, to = opened.to(), "delivered: {said}");
+                    tracing::info!(letter = posted.id, to = opened.to(), "delivered: {said}");
                     let now = (self.now)();
                     outbox.delivered(posted.id, now)?;
                     opened.note(outbox, posted.id, now)?;
                     delivered.subjects.insert(posted.letter.subject);
                 }
-                Err(undelivered) => self.put_off(outbox, &posted, &opened, &undelivered)?,
+                Err(undelivered) => {
+                    self.put_off(outbox, &posted, &opened, &undelivered)?;
+                    if began.elapsed() >= HANGING {
+                        // What else goes there waits, so that one that hangs does not hold up everyone.
+                        outbox.hold(&posted.letter.channel, later((self.now)(), FIRST_WAIT))?;
+                    }
+                }
             }
         }
         Ok(delivered)
@@ -153,9 +168,9 @@ impl Courier<'_> {
         undelivered: &Undelivered,
     ) -> rusqlite::Result<()> {
         let (now, error) = ((self.now)(), undelivered.error.as_str());
-        let dead = now.duration_since(posted.created_at) >= GIVEN_UP_AFTER;
+        let dead = undelivered.is_final || now.duration_since(posted.created_at) >= GIVEN_UP_AFTER;
         tracing::warn!(
-            message = posted.id,
+            letter = posted.id,
             to = opened.to(),
             attempt = posted.attempts,
             dead,
@@ -168,11 +183,13 @@ impl Courier<'_> {
             return outbox.give_up(posted.id, now, error);
         }
         let wait = undelivered.wait.unwrap_or_default().max(wait_after(posted));
-        let until = now
-            .checked_add(SignedDuration::try_from(wait).unwrap_or_default())
-            .unwrap_or(now);
-        outbox.put_off(posted.id, until, error)
+        outbox.put_off(posted.id, later(now, wait), error)
     }
+}
+
+fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    now.checked_add(SignedDuration::try_from(wait).unwrap_or_default())
+        .unwrap_or(now)
 }
 
 /// The wait after an attempt, spread by a fifth so that letters that failed together do not come back together.

@@ -11,6 +11,10 @@ use crate::values::Secret;
 
 /// The code of ntfy for too many messages.
 const RATE_LIMITED: i64 = 42_901;
+/// The priorities a message may have.
+const PRIORITIES: [&str; 11] = [
+    "1", "2", "3", "4", "5", "min", "low", "default", "high", "max", "urgent",
+];
 
 /// The keys of `ntfy`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -44,6 +48,13 @@ impl Ntfy {
                 "token",
                 "it is no token: printable ASCII characters are expected".to_owned(),
             ));
+        }
+        if self
+            .priority
+            .as_ref()
+            .is_some_and(|priority| !PRIORITIES.contains(&priority.as_str()))
+        {
+            flaws.push(("priority", format!("one of {} is expected", PRIORITIES.join(", "))));
         }
         flaws
     }
@@ -99,5 +110,6 @@ pub(super) fn send(ntfy: &channels::Ntfy, topic: &str, message: &Message, id: &s
     Err(Undelivered {
         error,
         wait: answer.wait,
+        is_final: false,
     })
 }

@@ -30,7 +30,11 @@ impl Opened {
 
     pub(super) fn send(&self, posted: &Posted) -> Result<String, Undelivered> {
         let id = format!("{}-{}", posted.created_at.as_millisecond(), posted.id);
-        let route = self.route.as_ref().map_err(Undelivered::new)?;
+        let no_way = |why: &String| Undelivered {
+            is_final: matches!(self.envelope.address, Address::Target(_) | Address::Recipient { .. }),
+            ..Undelivered::new(why)
+        };
+        let route = self.route.as_ref().map_err(no_way)?;
         route.send(&Parcel {
             id: &id,
             envelope: &self.envelope,
@@ -48,7 +52,7 @@ impl Opened {
         match self.note_in_application(at) {
             Ok(()) => outbox.noted(id),
             Err(why) => {
-                tracing::error!(message = id, "a delivery cannot be noted yet: {why}");
+                tracing::error!(letter = id, "a delivery cannot be noted yet: {why}");
                 Ok(())
             }
         }
@@ -88,7 +92,7 @@ impl Opened {
     fn is_mail(&self) -> bool {
         let by_address = match &self.envelope.address {
             Address::Application { channel, .. } => matches!(channel, Channel::Email | Channel::AdditionalEmail(_)),
-            Address::Target(_) => false,
+            Address::Target(_) | Address::Recipient { .. } => false,
         };
         by_address || self.route.as_ref().is_ok_and(Route::is_mail)
     }

@@ -26,7 +26,7 @@ impl Route {
     pub(super) fn find(address: &Address, targets: &Targets) -> Result<Self, String> {
         match address {
             Address::Application { database, channel } => Self::of_application(channel, database),
-            Address::Target(id) => targets
+            Address::Target(id) | Address::Recipient { target: id, .. } => targets
                 .get(id)
                 .cloned()
                 .map(Self::Target)
@@ -72,9 +72,7 @@ impl Route {
         let message = &parcel.envelope.message;
         match self {
             Self::Ntfy { server, topic } => ntfy::send(server, topic, message, parcel.id),
-            Self::Mail { server, recipient } => {
-                email::send(server, std::slice::from_ref(recipient), message, parcel.id)
-            }
+            Self::Mail { server, recipient } => email::send(server, recipient, message, parcel.id),
             Self::Target(target) => target.send(parcel),
         }
     }

@@ -81,7 +81,14 @@ impl Webhook {
         };
         let body = document.to_string();
         let signature = self.secret.as_ref().map(|secret| sign(secret, body.as_bytes()));
-        let mut headers = vec![("Content-Type", "application/json"), ("Idempotency-Key", parcel.id)];
+        let mut headers = vec![("Idempotency-Key", parcel.id)];
+        if !self
+            .headers
+            .keys()
+            .any(|name| name.eq_ignore_ascii_case("content-type"))
+        {
+            headers.push(("Content-Type", "application/json"));
+        }
         headers.extend(
             signature
                 .iter()

@@ -14,8 +14,8 @@ pub struct Failing {
     pub cause: String,
     /// The time of the first failure.
     pub since: Timestamp,
-    /// The last time it was told.
-    pub told_at: Timestamp,
+    /// The last time it was told to someone.
+    pub told_at: Option<Timestamp>,
     /// How many runs failed.
     pub failures: u32,
 }
@@ -29,7 +29,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<String,
             let failing = Failing {
                 cause: row.get(1)?,
                 since: instant(row.get(2)?),
-                told_at: instant(row.get(3)?),
+                told_at: row.get::<_, Option<i64>>(3)?.map(instant),
                 failures: row.get(4)?,
             };
             Ok((row.get(0)?, failing))
@@ -51,7 +51,7 @@ pub(super) fn write(connection: &Connection, job: &JobId, failing: Option<&Faili
             job.as_str(),
             failing.cause,
             failing.since.as_millisecond(),
-            failing.told_at.as_millisecond(),
+            failing.told_at.map(Timestamp::as_millisecond),
             failing.failures
         ])
         .map(drop)

@@ -3,6 +3,6 @@ CREATE TABLE failing (
     job TEXT PRIMARY KEY,
     cause TEXT NOT NULL,
     since INTEGER NOT NULL,
-    told_at INTEGER NOT NULL,
+    told_at INTEGER,
     failures INTEGER NOT NULL
 ) STRICT;

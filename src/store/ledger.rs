@@ -111,6 +111,14 @@ impl State {
         })
     }
 
+    /// Forgets that `job` fails, once it is not declared any more.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn forget_failing(&mut self, job: &JobId) -> Result<(), Unusable> {
+        self.with(|connection| alerts::write(connection, job, None))
+    }
+
     /// The jobs that fail.
     ///
     /// # Errors
@@ -178,7 +186,7 @@ mod tests {
         let failing = Failing {
             cause: "gone".to_owned(),
             since: run.started_at,
-            told_at: run.started_at,
+            told_at: Some(run.started_at),
             failures: 1,
         };
         let finish = Finish {

@@ -2,6 +2,7 @@
 //! What the application's tables mean is left to `duplistatus`, what jobs do with them to `actions`.
 
 pub mod alerts;
+mod depth;
 mod history;
 mod ledger;
 pub mod outbox;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
+pub use super::depth::Depth;
 use super::schema;
 use super::sqlite::{Unusable, describe};
 
@@ -52,15 +53,6 @@ pub struct Posted {
     pub created_at: Timestamp,
     /// When it was delivered or given up.
     pub finished_at: Option<Timestamp>,
-}
-
-/// How many letters wait, and how many were given up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Still to be sent.
-    pub pending: i64,
-    /// Given up.
-    pub dead: i64,
 }
 
 /// The outbox in a state database.
@@ -122,6 +114,19 @@ impl Outbox {
                 .execute(params![subject, now.as_millisecond()])?;
         }
         Ok(())
+    }
+
+    /// Puts off whatever waits for `channel` until then.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn hold(&mut self, channel: &str, until: Timestamp) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(
+                "UPDATE outbox SET next_attempt_at = ?2 WHERE channel = ?1 AND status = 'pending' AND next_attempt_at < ?2",
+            )?
+            .execute(params![channel, until.as_millisecond()])
+            .map(drop)
     }
 
     /// Marks a letter delivered.
@@ -212,23 +217,6 @@ pub(super) fn put(connection: &Connection, letters: &[Letter], now: Timestamp) -
     Ok(())
 }
 
-/// How many letters wait and were given up, in an open state database.
-///
-/// # Errors
-/// When the state cannot be read.
-pub(super) fn depth(connection: &Connection) -> rusqlite::Result<Depth> {
-    connection
-        .prepare_cached(
-            "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'dead') FROM outbox",
-        )?
-        .query_row([], |row| {
-            Ok(Depth {
-                pending: row.get(0)?,
-                dead: row.get(1)?,
-            })
-        })
-}
-
 fn read_row(row: &Row<'_>) -> rusqlite::Result<Posted> {
     let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
     Ok(Posted {
@@ -247,6 +235,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Posted> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::depth::depth;
     use super::*;
 
     fn letter(cause: &str, channel: &str) -> Letter {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, params};
 
-use super::outbox::{self, Depth};
+use super::depth::{self, Depth};
 use super::schema;
 use super::sqlite::Unusable;
 use crate::values::JobId;
@@ -78,7 +78,7 @@ impl State {
     /// # Errors
     /// When the state cannot be read.
     pub fn outbox_depth(&mut self) -> Result<Depth, Unusable> {
-        self.with(outbox::depth)
+        self.with(depth::depth)
     }
 
     /// Whether the state can be written now: tries to take the write lock.

@@ -45,7 +45,15 @@ impl Ntfy {
             429 => json!({ "code": 42901, "http": 429, "error": "limit reached" }),
             _ => json!({ "error": "no" }),
         };
-        let body = body.to_string();
+        self.answer(status, headers, &body.to_string());
+    }
+
+    /// Changes what every request is answered with, down to the body.
+    pub(crate) fn answer_body(&self, status: u16, body: &str) {
+        self.answer(status, "", body);
+    }
+
+    fn answer(&self, status: u16, headers: &str, body: &str) {
         *self.answer.lock().unwrap() = format!(
             "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()

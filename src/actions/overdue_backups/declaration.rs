@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::actions::Flaw;
 use crate::duplistatus::backups;
-use crate::duplistatus::declared::{Declared, Expectation, Recipients, Rhythm};
+use crate::duplistatus::declared::{Declared, Expectation, Kinds, Recipients, Rhythm};
 use crate::duplistatus::frequency::Frequency;
 use crate::notifications::{Target, Targets};
 use crate::values::{Duration, ExpectationId, Pattern, Schedule, TargetId, TimeZone};
@@ -138,10 +138,17 @@ fn signed(duration: Option<Duration>) -> Option<SignedDuration> {
 
 /// Who is meant by the names of targets: a `duplistatus` one stands for what the application's settings say.
 fn recipients(named: Option<&Vec<TargetId>>, targets: &Targets) -> Option<Recipients> {
-    let is_application = |id: &&TargetId| matches!(targets.get(*id), Some(Target::Duplistatus(_)));
-    let (of_application, declared): (Vec<&TargetId>, Vec<&TargetId>) = named?.iter().partition(is_application);
-    Some(Recipients {
-        of_application: !of_application.is_empty(),
-        targets: declared.into_iter().cloned().collect(),
-    })
+    let mut recipients = Recipients::default();
+    for id in named? {
+        if let Some(Target::Duplistatus(application)) = targets.get(id) {
+            let Kinds { ntfy, email } = recipients.of_application;
+            recipients.of_application = Kinds {
+                ntfy: ntfy || application.ntfy,
+                email: email || application.email,
+            };
+        } else {
+            recipients.targets.push(id.clone());
+        }
+    }
+    Some(recipients)
 }

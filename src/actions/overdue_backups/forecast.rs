@@ -144,7 +144,10 @@ fn drift(
         .query_map((&backup.server_id, &backup.name, USUAL), |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let arrivals: Vec<Timestamp> = dates.iter().filter_map(|date| read_instant(date)).collect();
-    let Some(usual) = usual_distance(&arrivals, expected, zone) else {
+    // One that comes just before it is expected by a declared schedule counts for the time before.
+    let is_early = |usual: i64| finding.expectation.is_some() && (-DRIFT..0).contains(&usual);
+    let usual = usual_distance(&arrivals, expected, zone);
+    let Some(usual) = usual.filter(|usual| usual.abs() > DRIFT || is_early(*usual)) else {
         return Ok(None);
     };
     let clock = |at: Timestamp| at.to_zoned(zone.get().clone()).strftime("%H:%M").to_string();
@@ -182,7 +185,7 @@ fn is_daily(finding: &Finding, looked: &Looked<'_>) -> bool {
     }
 }
 
-/// How many minutes of the day the arrivals usually are from the expected time, where that is far and they agree.
+/// How many minutes of the day the arrivals usually are from the expected time, where they agree.
 fn usual_distance(arrivals: &[Timestamp], expected: Timestamp, zone: &TimeZone) -> Option<i64> {
     let minute = |at: Timestamp| {
         let there = at.to_zoned(zone.get().clone());
@@ -198,7 +201,7 @@ fn usual_distance(arrivals: &[Timestamp], expected: Timestamp, zone: &TimeZone) 
         .iter()
         .filter(|distance| (*distance - median).abs() <= DRIFT)
         .count();
-    (distances.len() >= 3 && near * 4 >= distances.len() * 3 && median.abs() > DRIFT).then_some(median)
+    (distances.len() >= 3 && near * 4 >= distances.len() * 3).then_some(median)
 }
 
 #[cfg(test)]
@@ -212,7 +215,7 @@ mod tests {
         let utc = TimeZone::utc();
         for (times, distance) in [
             (["05:30", "05:31", "05:29", "05:30"], Some(-510)),
-            (["14:10", "13:59", "14:40", "14:00"], None),
+            (["14:10", "13:59", "14:40", "14:00"], Some(10)),
             (["01:00", "07:00", "13:00", "19:00"], None),
             (["23:55", "00:10", "23:58", "00:05"], Some(600)),
         ] {

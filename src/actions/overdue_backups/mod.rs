@@ -97,6 +97,7 @@ fn send(due: &[Due], bench: &Workbench<'_>, began: Instant) -> Result<usize, Fai
         targets: bench.targets,
         now: &now,
         tells_failures: true,
+        stop: bench.stop,
     };
     let delivered = courier.deliver(began + PATIENCE)?;
     Ok(subjects.intersection(&delivered.subjects).count())

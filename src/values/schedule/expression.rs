@@ -82,7 +82,10 @@ impl Meaning {
         let known = NICKNAMES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
         if text.starts_with('@') && known.is_none() {
             let names: Vec<&str> = NICKNAMES.iter().map(|(name, _)| *name).collect();
-            return Err(refuse(&format!("nicknames are {}, @reboot and @every with a duration", names.join(", "))));
+            return Err(refuse(&format!(
+                "nicknames are {}, @reboot and @every with a duration",
+                names.join(", ")
+            )));
         }
         let expression = known.map_or(text, |(_, expression)| expression);
         let fields: Vec<&str> = expression.split(' ').collect();

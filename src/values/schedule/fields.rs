@@ -66,7 +66,11 @@ impl Field {
             return Err(format!("the step `{step}` is not between 1 and {}", self.highest));
         }
         if step.is_some() && !range.contains(['-', '*']) {
-            return Err(format!("a step goes with `*` or a range, such as {range}-{}/{}", self.highest, step.unwrap_or("2")));
+            return Err(format!(
+                "a step goes with `*` or a range, such as {range}-{}/{}",
+                self.highest,
+                step.unwrap_or("2")
+            ));
         }
         let range = range.trim_start_matches('+');
         if matches!(range, "*" | "?") {
@@ -103,8 +107,15 @@ impl Field {
             return Ok(None);
         }
         let is_nearest = self.name == "day of month" && upper.ends_with('W');
-        let digits = if is_nearest { upper.trim_end_matches('W') } else { upper.as_str() };
-        let number = (1..=2).contains(&digits.len()).then(|| digits.parse::<u32>().ok()).flatten();
+        let digits = if is_nearest {
+            upper.trim_end_matches('W')
+        } else {
+            upper.as_str()
+        };
+        let number = (1..=2)
+            .contains(&digits.len())
+            .then(|| digits.parse::<u32>().ok())
+            .flatten();
         match number {
             Some(number) if (self.lowest..=self.highest).contains(&number) => Ok((!is_nearest).then_some(number)),
             Some(number) => Err(format!("{number} is not between {} and {}", self.lowest, self.highest)),
@@ -123,14 +134,22 @@ impl Field {
 
     fn expected(&self) -> String {
         match self.names {
-            [] if self.name == "day of month" => "no day: a number from 1 to 31, L, LW or a number with W is expected".to_owned(),
+            [] if self.name == "day of month" => {
+                "no day: a number from 1 to 31, L, LW or a number with W is expected".to_owned()
+            }
             [] => format!("no number from {} to {}", self.lowest, self.highest),
             names if self.name == "day of week" => format!(
                 "no day of the week: a number from 0 to 7, a name ({} to {}), one with #1 to #5 or with L is expected",
                 names[0],
                 names[names.len() - 1]
             ),
-            names => format!("neither a number from {} to {} nor a name from {} to {}", self.lowest, self.highest, names[0], names[names.len() - 1]),
+            names => format!(
+                "neither a number from {} to {} nor a name from {} to {}",
+                self.lowest,
+                self.highest,
+                names[0],
+                names[names.len() - 1]
+            ),
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
 use croner::errors::CronError;
+use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::{Date, DateTime, Time};
 
 /// How far a search goes: 29 February on one day of the week comes every 28 or 40 years.
@@ -43,7 +43,11 @@ static YEARS: LazyLock<[[i16; 7]; 13]> = LazyLock::new(|| {
 fn kind_of(year: i16, month: i8) -> Option<(usize, usize)> {
     let first = Date::new(year, month, 1).ok()?;
     let is_leap = month == 2 && first.in_leap_year();
-    let index = if is_leap { LEAP_FEBRUARY } else { usize::try_from(month - 1).ok()? };
+    let index = if is_leap {
+        LEAP_FEBRUARY
+    } else {
+        usize::try_from(month - 1).ok()?
+    };
     Some((index, usize::try_from(first.weekday().to_sunday_zero_offset()).ok()?))
 }
 
@@ -155,7 +159,7 @@ impl Days {
 fn matching(cron: &Cron, year: i16, month: i8) -> u32 {
     let Ok(first) = Date::new(year, month, 1) else { return 0 };
     if cron.pattern.is_dom_wildcard() && cron.pattern.is_dow_wildcard() {
-        return ((1_u64 << (first.days_in_month() + 1)) - 2) as u32;
+        return (u32::MAX >> (31 - first.days_in_month())) - 1;
     }
     (1..=first.days_in_month())
         .filter_map(|day| Date::new(year, month, day).ok())
