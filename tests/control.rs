@@ -172,6 +172,8 @@ fn executions_are_filtered_and_paged_newest_first() {
         "duration_ms",
         "message",
         "error",
+        "attempts",
+        "output",
     ];
     assert_eq!(keys, expected);
     for (query, total, shown) in [

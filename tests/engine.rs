@@ -14,7 +14,12 @@ use crate::support::Workplace;
 const DAY: Duration = Duration::from_hours(24);
 
 /// Starts an engine on a declaration; its clock shows `start`.
-fn engine(place: &Workplace, declaration: &str, start: &str) -> (Inbox, JoinHandle<()>) {
+pub(crate) fn engine(place: &Workplace, declaration: &str, start: &str) -> (Inbox, JoinHandle<()>) {
+    engine_by(place, declaration, Clock::starting_at(start.parse().unwrap()))
+}
+
+/// Starts an engine that goes by `clock`.
+pub(crate) fn engine_by(place: &Workplace, declaration: &str, clock: Clock) -> (Inbox, JoinHandle<()>) {
     let state = place.file("data/state.db");
     let database = place.file("data/backups.db");
     let paths = format!(
@@ -29,7 +34,7 @@ fn engine(place: &Workplace, declaration: &str, start: &str) -> (Inbox, JoinHand
     };
     let loaded = config::load(&sources).unwrap();
     let setup = Setup {
-        clock: Clock::starting_at(start.parse().unwrap()),
+        clock,
         sources,
         loaded,
         port: 9667,
@@ -39,7 +44,7 @@ fn engine(place: &Workplace, declaration: &str, start: &str) -> (Inbox, JoinHand
     (inbox, tokio::spawn(engine.run()))
 }
 
-async fn report(engine: &Inbox) -> Report {
+pub(crate) async fn report(engine: &Inbox) -> Report {
     let (reply, answer) = oneshot::channel();
     engine.send(Command::Report { reply }).await.unwrap();
     answer.await.unwrap()

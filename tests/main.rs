@@ -12,6 +12,7 @@ mod architecture;
 mod attacks;
 mod clients;
 mod control;
+mod crashes;
 mod databases;
 mod daylight;
 mod declarations;
@@ -24,5 +25,8 @@ mod layering;
 mod messages;
 mod recordings;
 mod reloading;
+mod simulation;
 mod supervision;
+
 mod targets;
+mod timing;

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use crate::notifications::Targets;
-use crate::store::sqlite::{Stop, Unusable, describe};
+use crate::store::sqlite::{Stop, Unusable, describe, is_busy};
 use crate::values::{JobId, TargetId, TimeZone};
 
 pub use cleanup::Cleanup;
@@ -131,19 +131,41 @@ pub struct Report {
     pub troubles: Vec<String>,
 }
 
-/// Why a run did not end well, as one sentence.
+/// Why a run did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure(pub String);
+pub struct Failure {
+    /// One sentence.
+    pub message: String,
+    /// Whether another attempt may do better: a database that was busy, a network that was away.
+    pub may_pass: bool,
+}
+
+impl Failure {
+    /// A failure that would come again.
+    #[must_use]
+    pub fn lasting(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            may_pass: false,
+        }
+    }
+}
 
 impl From<Unusable> for Failure {
     fn from(unusable: Unusable) -> Self {
-        Self(unusable.to_string())
+        Self {
+            may_pass: unusable.is_busy(),
+            message: unusable.to_string(),
+        }
     }
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
-        Self(format!("the database {}", describe(&error)))
+        Self {
+            may_pass: is_busy(&error),
+            message: format!("the database {}", describe(&error)),
+        }
     }
 }
 

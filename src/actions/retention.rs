@@ -63,7 +63,7 @@ impl Window<'_> {
         let kept = SignedDuration::try_from(retention.to_std()).unwrap_or(SignedDuration::MAX);
         let cutoff = now
             .checked_sub(kept)
-            .map_err(|_| Failure(format!("the retention of {retention} reaches back before the calendar")))?;
+            .map_err(|_| Failure::lasting(format!("the retention of {retention} reaches back before the calendar")))?;
         Ok(vec![
             ("retention_days", Parameter::days(retention.as_days())),
             ("cutoff", self.format.write(cutoff)),
@@ -76,13 +76,13 @@ impl Window<'_> {
             return Ok(None);
         };
         let days: u32 = text.trim().parse().map_err(|_| {
-            Failure(format!(
+            Failure::lasting(format!(
                 "the application's setting {key} is `{text}`, not a number of days; nothing was deleted"
             ))
         })?;
         let retention = Duration::from_days(days);
         match self.range {
-            Some([least, most]) if !(least..=most).contains(&retention) => Err(Failure(format!(
+            Some([least, most]) if !(least..=most).contains(&retention) => Err(Failure::lasting(format!(
                 "the application's setting {key} is {days} days, outside {} to {} days; nothing was deleted",
                 least.as_days(),
                 most.as_days()

@@ -51,6 +51,21 @@ pub(super) fn post(sources: &Sources, path: &str) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Prints what was decided about a job, oldest first, and what comes next.
+pub(super) fn why(sources: &Sources, job: &JobOption) -> Result<(), Exit> {
+    let (status, body) = call(sources, "GET", &format!("/api/schedules/{}/why", job.job))?;
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    if status != 200 {
+        return Err(Exit::new(FAILED, text(&body, "error")));
+    }
+    for decision in body["decisions"].as_array().into_iter().flatten().rev() {
+        let (at, what, why) = (text(decision, "at"), text(decision, "decision"), text(decision, "why"));
+        say!("{at}  {what}: {why}");
+    }
+    say!("{}", text(&body, "summary"));
+    Ok(())
+}
+
 /// Prints the health of the service; a failing one is a failure.
 pub(super) fn health(sources: &Sources) -> Result<(), Exit> {
     let (status, body) = call(sources, "GET", "/health")?;

@@ -13,6 +13,7 @@ mod notification;
 mod output;
 mod plan;
 mod run;
+mod simulate;
 mod validate;
 
 use std::path::PathBuf;
@@ -79,12 +80,16 @@ enum Command {
     Validate(validate::Options),
     /// Show when jobs are due next
     Next(next::Options),
+    /// Show what the service would do in a stretch of time: runs, waits, skips, catch-ups
+    Simulate(simulate::Options),
     /// Show what jobs would do if they ran now; changes nothing
     Plan(plan::Options),
     /// Try a notification target
     Notify(notification::Options),
     /// Run a job now in the running service
     Trigger(client::TriggerOptions),
+    /// Ask the running service why a job ran, or did not
+    Why(client::JobOption),
     /// Make a job active in the running service
     Start(client::JobOption),
     /// Make a job inactive in the running service, until it is started or the configuration reloaded
@@ -120,9 +125,11 @@ pub fn main() -> ExitCode {
         ),
         Some(Command::Validate(options)) => validate::main(sources, options),
         Some(Command::Next(options)) => next::main(&sources, &options),
+        Some(Command::Simulate(options)) => simulate::main(&sources, &options),
         Some(Command::Plan(options)) => plan::main(&sources, &options),
         Some(Command::Notify(options)) => notification::main(&common, &sources, &options),
         Some(Command::Trigger(options)) => client::trigger(&sources, &options),
+        Some(Command::Why(job)) => client::why(&sources, &job),
         Some(Command::Start(job)) => client::post(&sources, &format!("/start/{}", job.job)),
         Some(Command::Stop(job)) => client::post(&sources, &format!("/stop/{}", job.job)),
         Some(Command::Reload) => client::post(&sources, "/reload-config"),

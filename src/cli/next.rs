@@ -1,13 +1,15 @@
 //! `next`: when jobs are due, in their own zones and in UTC.
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::tz::AmbiguousOffset;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::output::say;
 use super::{Exit, Format};
 use crate::config::{self, Job, Sources};
 use crate::engine::Clock;
+use crate::values::TimeZone;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -42,10 +44,7 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
 }
 
 fn times(job: &Job, from: Timestamp, count: usize) -> impl Iterator<Item = Timestamp> {
-    std::iter::successors(job.schedule.next_after(from, &job.time_zone), |at| {
-        job.schedule.next_after(*at, &job.time_zone)
-    })
-    .take(count)
+    std::iter::successors(job.next_after(from), |at| job.next_after(*at)).take(count)
 }
 
 fn instants(job: &Job, from: Timestamp, count: usize) -> Value {
@@ -57,6 +56,24 @@ fn print(job: &Job, from: Timestamp, count: usize) {
     say!("{}: {} ({}{disabled})", job.id, job.schedule, job.time_zone);
     for at in times(job, from, count) {
         let there = at.to_zoned(job.time_zone.get().clone());
-        say!("  {}  {at}", there.strftime("%a %Y-%m-%d %H:%M:%S %:z"));
+        say!(
+            "  {}  {at}{}",
+            there.strftime("%a %Y-%m-%d %H:%M:%S %:z"),
+            note(at, &job.time_zone)
+        );
+    }
+}
+
+/// What a change of the clock does to a time.
+fn note(at: Timestamp, zone: &TimeZone) -> &'static str {
+    let zone = zone.get();
+    let offset = zone.to_offset(at);
+    let before = zone.to_offset(at - SignedDuration::from_secs(1));
+    let shown = zone.to_ambiguous_timestamp(offset.to_datetime(at)).offset();
+    match shown {
+        AmbiguousOffset::Fold { before, .. } if before == offset => "  (the clock shows this time twice: the first)",
+        AmbiguousOffset::Fold { .. } => "  (the clock shows this time twice: the second)",
+        _ if before < offset => "  (right after the clock was put forward)",
+        _ => "",
     }
 }

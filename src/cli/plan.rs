@@ -53,7 +53,7 @@ fn forecast(plan: &Plan, job: &Job) -> Result<Forecast, Failure> {
 fn to_json(forecast: &Result<Forecast, Failure>) -> Value {
     match forecast {
         Ok(forecast) => forecast.json.clone(),
-        Err(Failure(why)) => json!({ "error": why }),
+        Err(Failure { message: why, .. }) => json!({ "error": why }),
     }
 }
 
@@ -61,6 +61,6 @@ fn print(job: &Job, forecast: &Result<Forecast, Failure>) {
     say!("{}:", job.id);
     match forecast {
         Ok(forecast) => forecast.lines.iter().for_each(|line| say!("  {line}")),
-        Err(Failure(why)) => say!("  cannot be told: {why}"),
+        Err(Failure { message: why, .. }) => say!("  cannot be told: {why}"),
     }
 }

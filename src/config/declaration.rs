@@ -5,10 +5,20 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::values::{DatabaseId, Duration, Schedule, TargetId, TimeZone};
+use super::policy::{CatchUp, Concurrency, OnInterrupt, Retry};
+use crate::values::{DatabaseId, Duration, GroupId, Schedule, TargetId, TimeZone};
 
 /// The sections a declaration may have.
-pub(super) const SECTIONS: &[&str] = &["server", "state", "databases", "defaults", "notifications", "jobs"];
+pub(super) const SECTIONS: &[&str] = &[
+    "server",
+    "state",
+    "databases",
+    "limits",
+    "groups",
+    "defaults",
+    "notifications",
+    "jobs",
+];
 
 /// `[server]`
 #[derive(Debug, Deserialize)]
@@ -45,6 +55,28 @@ pub(super) struct Defaults {
     pub time_zone: TimeZone,
     pub timeout: Duration,
     pub notify: Notify,
+    pub jitter: Option<Duration>,
+    pub catch_up: CatchUp,
+    pub starting_deadline: Duration,
+    pub concurrency_policy: Concurrency,
+    pub max_running: u32,
+    pub retry: Retry,
+    pub max_age: Option<Duration>,
+    pub on_interrupt: OnInterrupt,
+}
+
+/// `[limits]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub max_running: u32,
+}
+
+/// `[groups.<id>]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Group {
+    pub max_running: u32,
 }
 
 /// `notify` of a job or of `[defaults]`; each key is inherited by itself.
@@ -77,4 +109,13 @@ pub(super) struct Job {
     pub timeout: Option<Duration>,
     pub database: Option<DatabaseId>,
     pub notify: Option<Notify>,
+    pub jitter: Option<Duration>,
+    pub catch_up: Option<CatchUp>,
+    pub starting_deadline: Option<Duration>,
+    pub concurrency_policy: Option<Concurrency>,
+    pub max_running: Option<u32>,
+    pub group: Option<GroupId>,
+    pub retry: Option<Retry>,
+    pub max_age: Option<Duration>,
+    pub on_interrupt: Option<OnInterrupt>,
 }

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use figment::value::Value;
+use jiff::SignedDuration;
 use rusqlite::Connection;
 
 use super::declaration;
 use super::kinds::below;
 use super::merged::path;
 use super::plan::{Database, Job};
+use super::policy::Policy;
 use super::problem::Severity;
 use super::reading::read;
 use super::resolve::{Resolver, undeclared_database};
 use crate::actions::{Action, Weight};
 use crate::notifications::{Target, Targets};
 use crate::store::sqlite::open_read;
-use crate::values::{DatabaseId, JobId};
+use crate::values::{DatabaseId, Duration, JobId};
 
 /// What jobs inherit and refer to.
 pub(super) struct JobContext {
@@ -43,6 +45,7 @@ impl Resolver<'_> {
             let job = self.job(&at, id, value, rank, context);
             jobs.extend(job.map(|job| (job.id.clone(), Arc::new(job))));
         }
+        self.warn_of_herds(&jobs);
         jobs
     }
 
@@ -58,11 +61,15 @@ impl Resolver<'_> {
         let declared: declaration::Job = read(self.merged, at, value, &mut self.problems)?;
         let database = self.database_of(at, declared.database.as_ref(), context)?;
         let notify = self.alerts(at, declared.notify.as_ref(), &context.defaults.notify, &context.targets);
+        let policy = self.policy(at, &declared, &context.defaults);
         let action = action?;
         let enabled = declared.enabled.unwrap_or(true);
         self.check_action(at, &action, enabled, &database, context);
+        let id = id?;
         Some(Job {
-            id: id?,
+            offset: share_of(declared.jitter.or(context.defaults.jitter), &id),
+            policy,
+            id,
             description: declared.description,
             enabled,
             schedule: declared.schedule,
@@ -73,6 +80,23 @@ impl Resolver<'_> {
             action,
             rank,
         })
+    }
+
+    fn policy(&mut self, at: &[String], own: &declaration::Job, defaults: &declaration::Defaults) -> Policy {
+        let policy = Policy {
+            catch_up: own.catch_up.unwrap_or(defaults.catch_up),
+            starting_deadline: own.starting_deadline.unwrap_or(defaults.starting_deadline),
+            concurrency: own.concurrency_policy.unwrap_or(defaults.concurrency_policy),
+            max_running: own.max_running.unwrap_or(defaults.max_running),
+            group: own.group.clone(),
+            retry: own.retry.unwrap_or(defaults.retry),
+            max_age: own.max_age.or(defaults.max_age),
+            on_interrupt: own.on_interrupt.unwrap_or(defaults.on_interrupt),
+        };
+        let keys = |key| [at[0].as_str(), at[1].as_str(), key];
+        self.at_least_one(&keys("max_running"), policy.max_running);
+        self.at_least_one(&keys("retry"), policy.retry.max_attempts);
+        policy
     }
 
     fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<PathBuf> {
@@ -123,4 +147,17 @@ impl Resolver<'_> {
             self.problems.push(self.merged.problem(&place, severity, flaw.message));
         }
     }
+}
+
+/// A job's share of the jitter: the same in every run and after every start, for it depends on the id alone.
+fn share_of(jitter: Option<Duration>, id: &JobId) -> SignedDuration {
+    let Some(jitter) = jitter else {
+        return SignedDuration::ZERO;
+    };
+    // FNV-1a, which no release of the standard library changes.
+    let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let seconds = jitter.to_std().as_secs().max(1);
+    SignedDuration::from_secs(i64::try_from(hash % seconds).unwrap_or(0))
 }

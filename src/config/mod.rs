@@ -6,11 +6,13 @@
 
 mod declaration;
 mod diff;
+mod herds;
 mod jobs;
 mod kinds;
 mod layer;
 mod merged;
 mod plan;
+mod policy;
 mod problem;
 mod reading;
 mod resolve;
@@ -19,6 +21,7 @@ mod targets;
 
 pub use diff::Diff;
 pub use plan::{Database, Job, Occasion, Plan, Server, State};
+pub use policy::{CatchUp, Concurrency, OnInterrupt, Policy, Retry};
 pub use problem::{Problem, Problems, Severity};
 pub use sources::{Environment, File, Sources};
 

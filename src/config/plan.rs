@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::policy::Policy;
 use crate::actions::{Action, Workbench};
 use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
 use crate::store::sqlite::Stop;
-use crate::values::{DatabaseId, Duration, JobId, Schedule, Secret, TimeZone};
+use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, TimeZone};
 
 /// Everything the service is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,10 @@ pub struct Plan {
     pub default_database: DatabaseId,
     /// Where messages can go.
     pub targets: Targets,
+    /// How many runs may be under way at once.
+    pub max_running: u32,
+    /// How many of each group's runs may be; one, where a group is not declared.
+    pub groups: BTreeMap<GroupId, u32>,
     /// The zone that messages tell dates in.
     pub time_zone: TimeZone,
     /// The jobs.
@@ -77,6 +82,10 @@ pub struct Job {
     pub schedule: Schedule,
     /// The zone its schedule is read in.
     pub time_zone: TimeZone,
+    /// How much later than its schedule says it runs, always: its share of `jitter`.
+    pub offset: SignedDuration,
+    /// How its runs come about.
+    pub policy: Policy,
     /// How long a run may take.
     pub timeout: Duration,
     /// The file it works on.
@@ -98,6 +107,24 @@ pub struct Occasion {
     pub scheduled_at: Timestamp,
     /// Whether someone asked for it.
     pub by_hand: bool,
+}
+
+impl Job {
+    /// When it is due next after `after`.
+    #[must_use]
+    pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+        let unshifted = after.checked_sub(self.offset).ok()?;
+        self.schedule
+            .next_after(unshifted, &self.time_zone)?
+            .checked_add(self.offset)
+            .ok()
+    }
+
+    /// Everything its times depend on, as text.
+    #[must_use]
+    pub fn times(&self) -> String {
+        format!("{} {} {:?}", self.schedule, self.time_zone, self.offset)
+    }
 }
 
 impl Server {

@@ -13,7 +13,7 @@ use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{read, unknown_key};
 use super::sources::{Environment, built_in};
-use crate::values::{DatabaseId, Secret, TimeZone};
+use crate::values::{DatabaseId, GroupId, Secret, TimeZone};
 
 /// Makes the plan, as far as the problems it gives allow.
 pub(super) fn resolve(merged: &Merged<'_>, environment: &Environment) -> (Option<Plan>, Vec<Problem>) {
@@ -69,8 +69,12 @@ impl Resolver<'_> {
         };
         let jobs = self.jobs(&mut context);
         let JobContext { databases, targets, .. } = context;
+        let limits: Option<declaration::Limits> = self.section("limits");
+        let groups = self.groups();
         let state = state?;
         Some(Plan {
+            max_running: self.at_least_one(&["limits", "max_running"], limits?.max_running),
+            groups,
             server: server?,
             state: State {
                 path: state.path,
@@ -139,6 +143,31 @@ impl Resolver<'_> {
             Err(error) => self.fault(&at, format!("{} cannot be read: {error}", file.display())),
         }
         None
+    }
+
+    fn groups(&mut self) -> BTreeMap<GroupId, u32> {
+        let mut groups = BTreeMap::new();
+        for (name, value) in self.merged.table(&["groups"]) {
+            let at = ["groups", &name];
+            let declared: Option<declaration::Group> = read(self.merged, &path(&at), value, &mut self.problems);
+            match (name.parse::<GroupId>(), declared) {
+                (Ok(id), Some(group)) => {
+                    let limit = self.at_least_one(&[at[0], at[1], "max_running"], group.max_running);
+                    groups.insert(id, limit);
+                }
+                (Err(why), _) => self.problems.push(self.merged.problem_of_key(&path(&at), why)),
+                (Ok(_), None) => {}
+            }
+        }
+        groups
+    }
+
+    /// Notes a limit of nothing, which would let nothing run.
+    pub(super) fn at_least_one(&mut self, at: &[&str], limit: u32) -> u32 {
+        if limit == 0 {
+            self.fault(at, "1 or more is expected: with 0, nothing would ever run");
+        }
+        limit
     }
 
     fn databases(&mut self) -> BTreeMap<DatabaseId, Database> {

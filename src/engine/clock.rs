@@ -1,10 +1,13 @@
 //! The wall clock, read here and nowhere else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// Tells the time, to the millisecond.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Clock {
     /// The clock of this machine.
     System,
@@ -14,6 +17,8 @@ pub enum Clock {
         start: Timestamp,
         /// When it showed `start`.
         since: Instant,
+        /// By how many milliseconds it was put forward, or back.
+        put: Arc<AtomicI64>,
     },
 }
 
@@ -24,6 +29,15 @@ impl Clock {
         Self::Virtual {
             start,
             since: Instant::now(),
+            put: Arc::default(),
+        }
+    }
+
+    /// Puts a virtual clock forward, or back.
+    pub fn put(&self, by: jiff::SignedDuration) {
+        if let Self::Virtual { put, .. } = self {
+            let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+            put.fetch_add(by, Ordering::Relaxed);
         }
     }
 
@@ -33,9 +47,10 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let now = match self {
             Self::System => Timestamp::now(),
-            Self::Virtual { start, since } => {
+            Self::Virtual { start, since, put } => {
                 let passed = jiff::SignedDuration::try_from(since.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
-                start.checked_add(passed).unwrap_or(Timestamp::MAX)
+                let put = jiff::SignedDuration::from_millis(put.load(Ordering::Relaxed));
+                start.checked_add(passed.saturating_add(put)).unwrap_or(Timestamp::MAX)
             }
         };
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

@@ -176,6 +176,10 @@ pub struct JobReport {
     pub active: bool,
     /// Whether a run is under way.
     pub running: bool,
+    /// How many runs wait for their turn.
+    pub waiting: u32,
+    /// Why it is past its `max_age`, if it is.
+    pub overdue: Option<String>,
     /// When it is next due.
     pub next_run: Option<Timestamp>,
     /// Its newest runs.

@@ -3,18 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::command::LastRuns;
+use crate::config::Job;
 use crate::store::alerts::Failing;
+use crate::store::marks::Mark;
 use crate::store::outbox::{Depth, Letter};
 use crate::store::sqlite::Unusable;
-use crate::store::{Finish, NewRun, RunId, State, Telling};
+use crate::store::{Ended, NewRun, RunId, State, Status};
 use crate::values::{Duration, JobId};
 
 /// How often the state is tried; in between, what was found the last time counts.
 const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_secs(5);
+const BEFORE_CLEARING: SignedDuration = SignedDuration::from_hours(1);
 const BETWEEN_CLEARINGS: SignedDuration = SignedDuration::from_hours(24);
 
 /// The state database as the engine sees it.
@@ -26,7 +30,7 @@ pub(super) struct Journal {
     /// Whether what an earlier process left behind is seen to.
     is_open: bool,
     stopped: BTreeSet<JobId>,
-    unwritten: Vec<(RunId, Finish, Option<Telling>)>,
+    unwritten: Vec<Ended>,
     next_clearing: Timestamp,
     last_look: Timestamp,
 }
@@ -38,6 +42,8 @@ pub(super) struct LeftBehind {
     pub(super) failing: BTreeMap<JobId, Failing>,
     /// Runs it did not finish, with their jobs.
     pub(super) unfinished: Vec<(String, RunId)>,
+    /// What is known of the jobs that were active.
+    pub(super) marks: BTreeMap<String, Mark>,
 }
 
 impl Journal {
@@ -74,11 +80,12 @@ impl Journal {
     }
 
     /// Reads what an earlier process left behind, once.
-    pub(super) fn open(&mut self) -> Result<Option<LeftBehind>, String> {
+    pub(super) fn open(&mut self, now: Timestamp) -> Result<Option<LeftBehind>, String> {
         if self.is_open {
             return Ok(None);
         }
-        let (stops, failing, unfinished) = (self.state.stops(), self.state.failing(), self.state.unfinished());
+        let (stops, failing) = (self.state.stops(), self.state.failing());
+        let (unfinished, marks) = (self.state.unfinished(), self.state.marks());
         self.stopped = self.note(stops)?.iter().filter_map(|job| job.parse().ok()).collect();
         let failing = self.note(failing)?.into_iter();
         let left = LeftBehind {
@@ -86,8 +93,10 @@ impl Journal {
                 .filter_map(|(job, failing)| Some((job.parse().ok()?, failing)))
                 .collect(),
             unfinished: self.note(unfinished)?,
+            marks: self.note(marks)?,
         };
         self.is_open = true;
+        self.put_off_clearing(now);
         Ok(Some(left))
     }
 
@@ -113,8 +122,9 @@ impl Journal {
         if self.error.is_some() || !self.is_open {
             return;
         }
-        for (run, finish, telling) in std::mem::take(&mut self.unwritten) {
-            self.finish(run, finish, telling);
+        if !self.unwritten.is_empty() {
+            let unwritten = std::mem::take(&mut self.unwritten);
+            self.finish(unwritten);
         }
         if now >= self.next_clearing {
             self.next_clearing = now + BETWEEN_CLEARINGS;
@@ -124,23 +134,48 @@ impl Journal {
         }
     }
 
-    /// Takes down that a run begins. The state must have been opened, or the run would be closed with those of an
-    /// earlier process.
-    pub(super) fn begin(&mut self, run: &NewRun) -> Result<Option<RunId>, String> {
-        let begun = self.state.begin(run);
-        self.note(begun)
+    /// Keeps everything for another hour: a clock that was just set, or is read for the first time, may be wrong.
+    pub(super) fn put_off_clearing(&mut self, now: Timestamp) {
+        self.next_clearing = now + BEFORE_CLEARING;
     }
 
-    pub(super) fn skip(&mut self, run: &NewRun, why: &str) -> Result<Option<RunId>, String> {
-        let skipped = self.state.skip(run, why);
-        self.note(skipped)
-    }
-
-    pub(super) fn finish(&mut self, run: RunId, finish: Finish, telling: Option<Telling>) {
-        let finished = self.state.finish(run, &finish, telling.as_ref());
-        if self.note(finished).is_err() {
-            self.unwritten.push((run, finish, telling));
+    /// Takes down runs that begin, or that do not take place. The state must have been opened, or they would be
+    /// closed with those of an earlier process.
+    pub(super) fn record(&mut self, runs: &[(NewRun, Option<String>)]) -> Result<Vec<Option<RunId>>, String> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
         }
+        let recorded = self.state.record(runs);
+        self.note(recorded)
+    }
+
+    pub(super) fn finish(&mut self, ended: Vec<Ended>) {
+        let finished = self.state.finish(&ended);
+        if self.note(finished).is_err() {
+            self.unwritten.extend(ended);
+        }
+    }
+
+    /// Takes down that jobs are active from now on.
+    pub(super) fn mark(&mut self, jobs: &[Arc<Job>], now: Timestamp) {
+        if self.is_open && !jobs.is_empty() {
+            let jobs: Vec<(&JobId, String)> = jobs.iter().map(|job| (&job.id, job.times())).collect();
+            let marked = self.state.mark(&jobs, now);
+            let _ = self.note(marked);
+        }
+    }
+
+    /// Takes down that a job is not active any more.
+    pub(super) fn unmark(&mut self, job: &JobId) {
+        if self.is_open {
+            let unmarked = self.state.unmark(job);
+            let _ = self.note(unmarked);
+        }
+    }
+
+    /// Whether the newest run of the job was cut off.
+    pub(super) fn was_interrupted(&mut self, job: &JobId) -> bool {
+        matches!(self.state.newest_status(job), Ok(Some(Status::Interrupted)))
     }
 
     pub(super) fn stop(&mut self, job: &JobId, now: Timestamp) -> Result<(), String> {

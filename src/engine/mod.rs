@@ -3,31 +3,34 @@
 
 pub mod clock;
 pub mod command;
+pub mod dispatcher;
+mod ends;
 mod journal;
+mod missed;
 mod reload;
 mod report;
 mod runner;
 mod runs;
+pub mod simulation;
+mod start;
 mod takeover;
 mod telling;
-mod timetable;
+pub mod timetable;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use clock::Clock;
 pub use command::{Command, Inbox};
-pub use timetable::{Due, Timetable};
+pub use dispatcher::Dispatcher;
 
-use crate::config::{Loaded, Plan, Sources};
-use crate::notifications::alert::Turn;
+use crate::config::{Job, Loaded, Plan, Sources};
 use crate::store::alerts::Failing;
-use crate::store::{Finish, RunId, Status};
 use crate::values::JobId;
 use command::{LastRuns, Refusal};
 use journal::Journal;
@@ -39,7 +42,9 @@ const LONGEST_NAP: Duration = Duration::from_secs(30);
 /// How soon to look again for a database that is not there, or a state that cannot be written.
 const SOON: Duration = Duration::from_secs(5);
 /// How far the clock may fall behind what was seen before it counts as set back.
-const SET_BACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+const SET_BACK: SignedDuration = SignedDuration::from_secs(1);
+/// A jump forward up to this long is time that was missed; a longer one corrects a wrong clock.
+const MOST_MISSED: SignedDuration = SignedDuration::from_hours(3);
 /// How long runs that were asked to end may take to do so.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 
@@ -65,7 +70,9 @@ pub struct Engine {
     started_at: Timestamp,
     last_seen: Timestamp,
     plan: Arc<Plan>,
-    timetable: Timetable,
+    dispatcher: Dispatcher,
+    last_instant: Instant,
+    active_since: BTreeMap<JobId, Timestamp>,
     runs: Runs,
     last_runs: LastRuns,
     journal: Journal,
@@ -97,7 +104,9 @@ impl Engine {
             clock: setup.clock,
             started_at: now,
             last_seen: now,
-            timetable: Timetable::default(),
+            dispatcher: Dispatcher::default(),
+            last_instant: Instant::now(),
+            active_since: BTreeMap::new(),
             runs: Runs::default(),
             last_runs: LastRuns::new(),
             journal: Journal::new(&plan.state.path),
@@ -110,7 +119,7 @@ impl Engine {
             ending: None,
         };
         for job in engine.plan.jobs_in_order().into_iter().filter(|job| job.enabled) {
-            engine.timetable.activate(job, now);
+            engine.dispatcher.timetable.activate(job, now);
         }
         // A state that cannot be read now is opened later, and nothing begins before.
         let _ = engine.open_state(now);
@@ -135,7 +144,7 @@ impl Engine {
                     Some(command) => self.obey(command),
                     None => self.begin_to_end(),
                 },
-                Some((run, outcome)) = self.runs.next_ended() => self.finish(run, outcome),
+                Some(ended) = self.runs.next_ended() => self.finish(ended),
                 Some(loaded) = self.reloads.next_loaded() => self.take_over(loaded),
                 () = tokio::time::sleep(nap) => {}
             }
@@ -143,20 +152,24 @@ impl Engine {
         tracing::info!("ended");
     }
 
+    /// Reads the clock. Where it was set back, or far forward, no time in between counts: next times are set anew.
     fn look_at_the_clock(&mut self) -> Timestamp {
-        let now = self.clock.now();
-        if now < self.last_seen - SET_BACK {
-            tracing::warn!(from = %self.last_seen, to = %now, "the clock was set back; next times are set anew");
-            self.timetable.recompute(now);
+        let (now, instant) = (self.clock.now(), Instant::now());
+        let passed = SignedDuration::try_from(instant.duration_since(self.last_instant)).unwrap_or_default();
+        let jump = now.duration_since(self.last_seen).saturating_sub(passed);
+        if jump < -SET_BACK || jump > MOST_MISSED {
+            tracing::warn!(from = %self.last_seen, to = %now, "the clock was set; next times are set anew");
+            self.dispatcher.timetable.recompute(now);
+            self.journal.put_off_clearing(now);
         }
-        self.last_seen = now;
+        (self.last_seen, self.last_instant) = (now, instant);
         now
     }
 
     fn nap(&self, now: Timestamp) -> Duration {
         let look_again = self.reloads.looks_again_after().unwrap_or(LONGEST_NAP);
         let longest = if self.journal.is_well() { look_again } else { SOON };
-        let until_due = match (&self.ending, self.timetable.next_wake()) {
+        let until_due = match (&self.ending, self.dispatcher.timetable.next_wake()) {
             (Some(ending), _) => Some(ending.next_step.saturating_duration_since(Instant::now())),
             // While the state cannot be written nothing can begin, and trying again at once would only burn time.
             (None, _) if !self.journal.is_well() => None,
@@ -178,24 +191,42 @@ impl Engine {
     }
 
     fn start(&mut self, job: &str) -> Result<(), Refusal> {
-        let job = self.declared(job)?;
-        self.open_state(self.clock.now()).map_err(Refusal::State)?;
+        let (job, now) = (self.declared(job)?, self.clock.now());
+        self.open_state(now).map_err(Refusal::State)?;
         self.journal.lift_stops(Some(&job.id)).map_err(Refusal::State)?;
-        self.timetable.activate(&job, self.clock.now());
+        self.activate(&job, now);
         tracing::info!(job = %job.id, "started");
         Ok(())
     }
 
     fn stop(&mut self, job: &str) -> Result<(), Refusal> {
         let job = self.declared(job)?;
-        if !self.timetable.is_active(&job.id) {
+        if !self.dispatcher.timetable.is_active(&job.id) {
             return Err(Refusal::Unknown);
         }
         self.open_state(self.clock.now()).map_err(Refusal::State)?;
         self.journal.stop(&job.id, self.clock.now()).map_err(Refusal::State)?;
-        self.timetable.deactivate(&job.id);
+        self.deactivate(&job.id);
         tracing::info!(job = %job.id, "stopped");
         Ok(())
+    }
+
+    /// Has a job run by its schedule from `now` on.
+    fn activate(&mut self, job: &Arc<Job>, now: Timestamp) {
+        if !self.dispatcher.timetable.is_active(&job.id) {
+            self.dispatcher.timetable.activate(job, now);
+            self.active_since.insert(job.id.clone(), now);
+            self.journal.mark(std::slice::from_ref(job), now);
+        }
+    }
+
+    /// Has a job not run by its schedule any more; runs of it that wait are withdrawn.
+    fn deactivate(&mut self, job: &JobId) {
+        if self.dispatcher.timetable.deactivate(job) {
+            self.dispatcher.withdraw(job);
+            self.active_since.remove(job);
+            self.journal.unmark(job);
+        }
     }
 
     /// Reads the sources again where something was missing that may be there now.
@@ -203,39 +234,6 @@ impl Engine {
         if self.plan.default_database_path().is_file() {
             self.reloads.look_again(now);
         }
-    }
-
-    /// Opens the state, once: what an operator has stopped becomes inactive, and the newest runs are known.
-    fn open_state(&mut self, now: Timestamp) -> Result<(), String> {
-        let Some(left) = self.journal.open()? else {
-            return Ok(());
-        };
-        for job in self.journal.stopped().clone() {
-            self.timetable.deactivate(&job);
-        }
-        self.failing = left.failing;
-        for (job, run) in left.unfinished {
-            self.close_interrupted(&job, run, now);
-        }
-        let known = self.journal.last_runs(self.plan.jobs.keys());
-        self.last_runs.extend(known);
-        Ok(())
-    }
-
-    /// Closes a run that an earlier process did not finish, and has that told.
-    fn close_interrupted(&mut self, job: &str, run: RunId, now: Timestamp) {
-        const WHY: &str = "the service ended during this run";
-        tracing::warn!(job, run = %run, "interrupted: {WHY}");
-        let finish = Finish {
-            status: Status::Interrupted,
-            at: now,
-            message: None,
-            error: Some(WHY.to_owned()),
-        };
-        // The job may be gone from the declaration.
-        let job = self.declared(job).ok();
-        let telling = job.map(|job| self.tell(&job, run, Turn::Failed(WHY), now));
-        self.finish_in_journal(run, finish, telling);
     }
 
     fn begin_to_end(&mut self) {

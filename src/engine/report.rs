@@ -1,9 +1,26 @@
 //! How things are, for `/health` and `/api/schedules`.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::Engine;
 use super::command::{JobReport, Report};
+use crate::config::Job;
+use crate::values::iso;
 
 impl Engine {
+    /// Why the job is past its `max_age`, if it is.
+    fn overdue(&self, job: &Job, now: Timestamp) -> Option<String> {
+        let max_age = job.policy.max_age?;
+        let since = *self.active_since.get(&job.id)?;
+        let last = self.last_runs.get(&job.id).and_then(|last| last.succeeded_at);
+        let age = now.duration_since(last.map_or(since, |last| last.max(since)));
+        let most = SignedDuration::try_from(max_age.to_std()).unwrap_or(SignedDuration::MAX);
+        (age > most).then(|| match last {
+            Some(last) => format!("its last success, at {}, is older than max_age, {max_age}", iso(last)),
+            None => format!("it has not succeeded once in max_age, {max_age}"),
+        })
+    }
+
     pub(super) fn report(&mut self) -> Report {
         let at = self.clock.now();
         let jobs = self.plan.jobs_in_order().into_iter().map(|job| JobReport {
@@ -12,15 +29,17 @@ impl Engine {
             schedule: job.schedule.to_string(),
             time_zone: job.time_zone.to_string(),
             enabled: job.enabled,
-            active: self.timetable.is_active(&job.id),
-            running: self.runs.has(&job.id),
-            next_run: self.timetable.next_of(&job.id),
+            active: self.dispatcher.timetable.is_active(&job.id),
+            running: self.dispatcher.is_running(&job.id),
+            next_run: self.dispatcher.timetable.next_of(&job.id),
+            waiting: self.dispatcher.waiting(&job.id),
+            overdue: self.overdue(job, at),
             last: self.last_runs.get(&job.id).cloned().unwrap_or_default(),
         });
         Report {
             at,
             started_at: self.started_at,
-            active: self.timetable.active(),
+            active: self.dispatcher.timetable.active(),
             jobs: jobs.collect(),
             outbox: self.journal.outbox_depth(),
             state_error: self.journal.look(at),

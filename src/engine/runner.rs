@@ -1,70 +1,139 @@
-//! One run: its work on a blocking thread, under a deadline that ends it. A panic is a failed run.
+//! One run: its work on a blocking thread, under a deadline that ends it, tried again where that may help. A panic is
+//! a failed run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinError;
+use tokio::time::Instant;
 
 use crate::actions::Report;
 use crate::config::{Job, Occasion, Plan};
 use crate::store::Status;
 use crate::store::sqlite::{Stop, StopReason};
 
+/// How often a wait for another attempt looks whether the run is to end.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// What came of the work.
+#[derive(Debug)]
 pub(super) struct Outcome {
     pub status: Status,
     pub message: String,
     pub statistics: Option<serde_json::Value>,
     pub troubles: Vec<String>,
+    pub attempts: u32,
 }
 
-/// Runs `job` of `plan` once.
+impl Outcome {
+    pub(super) fn failed(status: Status, message: String) -> Self {
+        Self {
+            status,
+            message,
+            statistics: None,
+            troubles: Vec::new(),
+            attempts: 1,
+        }
+    }
+}
+
+/// Runs `job` of `plan`, again and again while a failure may pass.
 pub(super) async fn run(plan: Arc<Plan>, job: Arc<Job>, occasion: Occasion, stop: Stop) -> Outcome {
+    let deadline = Instant::now() + job.timeout.to_std();
+    let retry = job.policy.retry;
+    let mut wait = retry.backoff.to_std();
+    for attempt in 1.. {
+        let (mut outcome, may_pass) = attempt_once(&plan, &job, occasion, &stop, deadline).await;
+        outcome.attempts = attempt;
+        // Whoever asked for a run wants to hear of it now.
+        let is_last = attempt >= retry.max_attempts || occasion.by_hand || Instant::now() + wait >= deadline;
+        if !may_pass || is_last || stop.asked().is_some() {
+            return outcome;
+        }
+        tracing::warn!(job = %job.id, attempt, "tried again in {wait:?}: {}", outcome.message);
+        if !pause(spread(wait, &job, attempt), &stop).await {
+            return Outcome::failed(Status::Interrupted, "the service ended during this run".to_owned());
+        }
+        wait = wait.saturating_mul(2);
+    }
+    Outcome::failed(Status::Failed, "no attempt was made".to_owned())
+}
+
+/// One attempt; whether its failure may pass.
+async fn attempt_once(
+    plan: &Arc<Plan>,
+    job: &Arc<Job>,
+    occasion: Occasion,
+    stop: &Stop,
+    deadline: Instant,
+) -> (Outcome, bool) {
+    let (plan, job, governed) = (Arc::clone(plan), Arc::clone(job), stop.clone());
     let timeout = job.timeout;
-    let deadline = stop.clone();
     let mut work = tokio::task::spawn_blocking(move || {
-        let result = job.action.run(&plan.workbench(&job, &occasion, &stop));
-        (result, stop.asked())
+        let result = job.action.run(&plan.workbench(&job, &occasion, &governed));
+        (result, governed.asked())
     });
     let done = tokio::select! {
         done = &mut work => done,
-        () = tokio::time::sleep(timeout.to_std()) => {
-            deadline.ask(StopReason::TimedOut);
+        () = tokio::time::sleep_until(deadline) => {
+            stop.ask(StopReason::TimedOut);
+            // What it does must be over before anything else is done.
             work.await
         }
     };
     match done {
-        Ok((
-            Ok(Report {
-                message,
-                statistics,
-                troubles,
-            }),
-            _,
-        )) => Outcome {
-            status: Status::Success,
-            message,
-            statistics,
-            troubles,
-        },
-        Ok((Err(_), Some(StopReason::TimedOut))) => failed(
-            Status::TimedOut,
-            format!("not done within {timeout}, its timeout; what was not committed is undone"),
-        ),
-        Ok((Err(_), Some(StopReason::Interrupted))) => {
-            failed(Status::Interrupted, "the service ended during this run".to_owned())
-        }
-        Ok((Err(failure), None)) => failed(Status::Failed, failure.0),
-        Err(error) => failed(Status::Failed, panic_message(error)),
+        Ok((Ok(report), _)) => (succeeded(report), false),
+        Ok((Err(failure), asked)) => (failed(failure.message, asked, timeout), failure.may_pass),
+        Err(error) => (Outcome::failed(Status::Failed, panic_message(error)), false),
     }
 }
 
-fn failed(status: Status, message: String) -> Outcome {
+fn succeeded(report: Report) -> Outcome {
     Outcome {
-        status,
-        message,
-        statistics: None,
-        troubles: Vec::new(),
+        status: Status::Success,
+        message: report.message,
+        statistics: report.statistics,
+        troubles: report.troubles,
+        attempts: 1,
     }
+}
+
+fn failed(message: String, asked: Option<StopReason>, timeout: crate::values::Duration) -> Outcome {
+    match asked {
+        None => Outcome::failed(Status::Failed, message),
+        Some(StopReason::TimedOut) => Outcome::failed(
+            Status::TimedOut,
+            format!("not done within {timeout}, its timeout; what was not committed is undone"),
+        ),
+        Some(StopReason::Interrupted) => {
+            Outcome::failed(Status::Interrupted, "the service ended during this run".to_owned())
+        }
+        Some(StopReason::Replaced) => {
+            Outcome::failed(Status::Interrupted, "ended to make room for a newer run".to_owned())
+        }
+    }
+}
+
+/// Waits, unless the run is to end; whether it waited to the end.
+async fn pause(wait: Duration, stop: &Stop) -> bool {
+    let end = Instant::now() + wait;
+    while Instant::now() < end {
+        if stop.asked().is_some() {
+            return false;
+        }
+        tokio::time::sleep_until(end.min(Instant::now() + LOOK)).await;
+    }
+    stop.asked().is_none()
+}
+
+/// A wait changed by up to a fifth, so that jobs that failed together do not come back together.
+fn spread(wait: Duration, job: &Job, attempt: u32) -> Duration {
+    let number = job
+        .id
+        .as_str()
+        .bytes()
+        .fold(attempt, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    wait * (80 + number % 41) / 100
 }
 
 fn panic_message(error: JoinError) -> String {

@@ -1,6 +1,6 @@
-//! The runs under way: how one begins, by schedule or by hand, and what happens when it ends.
+//! The runs under way: how they begin, by schedule or by hand, and what happens when they end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,29 +9,32 @@ use tokio::task::{Id, JoinSet};
 
 use super::Engine;
 use super::command::{Ended, Refusal, Triggered};
+use super::dispatcher::{Step, Wanted};
 use super::runner::{self, Outcome};
-use super::timetable::Due;
 use crate::config::{Job, Occasion, Plan};
 use crate::notifications::alert::Turn;
 use crate::store::sqlite::{Stop, StopReason};
-use crate::store::{Finish, NewRun, RunId, Status, Telling, Trigger};
+use crate::store::{NewRun, RunId, Status, Trigger};
 use crate::values::JobId;
+
+/// How many runs that ended are taken down at once.
+const MOST_AT_ONCE: usize = 1000;
 
 /// The runs under way.
 #[derive(Default, Debug)]
 pub(super) struct Runs {
     tasks: JoinSet<Outcome>,
     by_task: HashMap<Id, Running>,
-    by_job: BTreeMap<JobId, RunId>,
+    /// Whoever waits for a run that was asked for, by its ticket.
+    pub(super) replies: HashMap<u64, oneshot::Sender<Ended>>,
 }
 
 /// A run under way.
 #[derive(Debug)]
 pub(super) struct Running {
-    id: RunId,
-    job: Arc<Job>,
-    stop: Stop,
-    waiting: Option<oneshot::Sender<Ended>>,
+    pub(super) id: RunId,
+    pub(super) wanted: Wanted,
+    pub(super) stop: Stop,
 }
 
 impl Runs {
@@ -43,41 +46,46 @@ impl Runs {
         self.by_task.is_empty()
     }
 
-    /// Whether a run of the job is under way.
-    pub(super) fn has(&self, job: &JobId) -> bool {
-        self.by_job.contains_key(job)
-    }
-
-    /// Waits for the next run to end; `None` at once when none is under way.
-    pub(super) async fn next_ended(&mut self) -> Option<(Running, Outcome)> {
-        let (task, outcome) = match self.tasks.join_next_with_id().await? {
-            Ok((task, outcome)) => (task, outcome),
-            Err(error) => {
-                let outcome = Outcome {
-                    status: Status::Failed,
-                    message: error.to_string(),
-                    statistics: None,
-                    troubles: Vec::new(),
-                };
-                (error.id(), outcome)
-            }
-        };
-        let run = self.by_task.remove(&task)?;
-        self.by_job.remove(&run.job.id);
-        Some((run, outcome))
+    /// Waits for the next run to end, and gives it with those that have ended, too; none at once when none is under way.
+    pub(super) async fn next_ended(&mut self) -> Option<Vec<(Running, Outcome)>> {
+        let mut ended = vec![self.tasks.join_next_with_id().await?];
+        while ended.len() < MOST_AT_ONCE
+            && let Some(next) = self.tasks.try_join_next_with_id()
+        {
+            ended.push(next);
+        }
+        let runs = ended.into_iter().filter_map(|ended| {
+            let (task, outcome) = match ended {
+                Ok(ended) => ended,
+                Err(error) => (error.id(), Outcome::failed(Status::Failed, error.to_string())),
+            };
+            Some((self.by_task.remove(&task)?, outcome))
+        });
+        Some(runs.collect())
     }
 
     pub(super) fn ask_all_to_end(&self) {
         for run in self.by_task.values() {
-            tracing::warn!(job = %run.job.id, run = %run.id, "interrupted: the service ends");
+            tracing::warn!(job = %run.wanted.job.id, run = %run.id, "interrupted: the service ends");
             run.stop.ask(StopReason::Interrupted);
         }
     }
 
+    fn ask_to_end(&self, ticket: u64) {
+        for run in self.by_task.values().filter(|run| run.wanted.ticket == ticket) {
+            tracing::warn!(job = %run.wanted.job.id, run = %run.id, "ended: a newer run takes its place");
+            run.stop.ask(StopReason::Replaced);
+        }
+    }
+
     fn begin(&mut self, plan: &Arc<Plan>, run: Running, occasion: Occasion) {
-        let work = runner::run(Arc::clone(plan), Arc::clone(&run.job), occasion, run.stop.clone());
+        let work = runner::run(
+            Arc::clone(plan),
+            Arc::clone(&run.wanted.job),
+            occasion,
+            run.stop.clone(),
+        );
         let task = self.tasks.spawn(work).id();
-        self.by_job.insert(run.job.id.clone(), run.id);
         self.by_task.insert(task, run);
     }
 }
@@ -87,36 +95,66 @@ impl Engine {
         if !self.journal.is_well() || self.open_state(now).is_err() {
             return;
         }
-        for due in self.timetable.due(now) {
-            if !self.start_scheduled(&due, now) {
-                self.timetable.put_back(&due);
+        let steps = self.dispatcher.due(now, &self.plan);
+        self.carry_out(steps, now);
+    }
+
+    /// Carries out what the dispatcher decided; all that begins is taken down in one transaction.
+    pub(super) fn carry_out(&mut self, mut steps: Vec<Step>, now: Timestamp) {
+        while !steps.is_empty() {
+            let mut runs = Vec::new();
+            for step in steps {
+                match step {
+                    Step::End(ticket) => self.runs.ask_to_end(ticket),
+                    Step::Begin(wanted) => runs.push((wanted, None)),
+                    Step::Skip(wanted, why) => runs.push((wanted, Some(why))),
+                }
             }
+            let begun = self.begin_or_record(runs, now);
+            // Times that were in the ledger already make room for others.
+            steps = if begun {
+                Vec::new()
+            } else {
+                self.dispatcher.ready(&self.plan)
+            };
         }
     }
 
-    /// Starts a run whose time has come; false when it could not be written down and must be tried again.
-    fn start_scheduled(&mut self, due: &Due, now: Timestamp) -> bool {
-        let job = &due.job;
-        let new = NewRun {
-            job: job.id.clone(),
-            trigger: Trigger::Schedule,
-            scheduled_at: due.scheduled_at,
-            started_at: now,
-        };
-        if self.runs.has(&job.id) {
-            tracing::warn!(job = %job.id, "skipped: its last run is still under way");
-            return self.journal.skip(&new, "the last run was still under way").is_ok();
+    /// Whether every one that was to begin did.
+    fn begin_or_record(&mut self, runs: Vec<(Wanted, Option<String>)>, now: Timestamp) -> bool {
+        let (recorded, new): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(wanted, _)| wanted.run.is_some());
+        for (wanted, _) in recorded {
+            self.begin(wanted, now);
         }
-        match self.journal.begin(&new) {
-            Ok(Some(id)) => self.begin(job, id, &new, None),
-            Ok(None) => {
-                tracing::debug!(job = %job.id, at = %due.scheduled_at, "this time was run already");
-                return true;
+        let rows: Vec<(NewRun, Option<String>)> = new
+            .iter()
+            .map(|(wanted, why)| (new_run(wanted, now), why.clone()))
+            .collect();
+        let Ok(ids) = self.journal.record(&rows) else {
+            for (wanted, _) in new {
+                self.dispatcher.ended(wanted.ticket);
+                self.dispatcher.timetable.put_back(&wanted.job.id, wanted.scheduled_at);
             }
-            Err(_) => return false,
+            return true;
+        };
+        let mut all = true;
+        for ((mut wanted, why), id) in new.into_iter().zip(ids) {
+            match (why, id) {
+                (Some(why), Some(_)) => {
+                    tracing::warn!(job = %wanted.job.id, at = %wanted.scheduled_at, "skipped: {why}");
+                }
+                (None, Some(_)) => {
+                    wanted.run = id;
+                    self.begin(wanted, now);
+                }
+                (_, None) => {
+                    tracing::debug!(job = %wanted.job.id, at = %wanted.scheduled_at, "this time was run already");
+                    self.dispatcher.ended(wanted.ticket);
+                    all = false;
+                }
+            }
         }
-        self.note_start(job, now);
-        true
+        all
     }
 
     pub(super) fn trigger(&mut self, job: &str) -> Result<Triggered, Refusal> {
@@ -124,60 +162,42 @@ impl Engine {
         if self.ending.is_some() {
             return Err(Refusal::ShuttingDown);
         }
-        if self.runs.has(&job.id) {
+        if self.dispatcher.refuses(&job).is_some() {
             return Err(Refusal::Running);
         }
         let now = self.clock.now();
         self.open_state(now).map_err(Refusal::State)?;
-        let new = NewRun {
-            job: job.id.clone(),
-            trigger: Trigger::Manual,
-            scheduled_at: now,
-            started_at: now,
-        };
-        let run = self
-            .journal
-            .begin(&new)
-            .map_err(Refusal::State)?
-            .ok_or(Refusal::Running)?;
+        let mut wanted = self.dispatcher.wanted(&job, Trigger::Manual, now);
+        let recorded = self.journal.record(&[(new_run(&wanted, now), None)]);
+        let id = recorded.map_err(Refusal::State)?.into_iter().next().flatten();
+        let run = id.ok_or(Refusal::Running)?;
+        wanted.run = Some(run);
         let (reply, ended) = oneshot::channel();
-        self.begin(&job, run, &new, Some(reply));
-        self.note_start(&job, now);
+        self.runs.replies.insert(wanted.ticket, reply);
+        let mut steps = Vec::new();
+        self.dispatcher.admit(wanted, &mut steps);
+        steps.extend(self.dispatcher.ready(&self.plan));
+        self.carry_out(steps, now);
         Ok(Triggered { run, ended })
     }
 
-    fn begin(&mut self, job: &Arc<Job>, id: RunId, new: &NewRun, waiting: Option<oneshot::Sender<Ended>>) {
-        tracing::info!(job = %job.id, run = %id, trigger = new.trigger.as_str(), "run started");
-        let occasion = Occasion {
-            now: new.started_at,
-            scheduled_at: new.scheduled_at,
-            by_hand: new.trigger == Trigger::Manual,
-        };
-        let letters = self.tell(job, id, Turn::Began, new.started_at).letters;
-        self.journal.post(&letters, new.started_at);
-        if !letters.is_empty() {
-            self.posted.notify_one();
-        }
-        let run = Running {
-            id,
-            job: Arc::clone(job),
-            stop: Stop::default(),
-            waiting,
-        };
-        self.runs.begin(&self.plan, run, occasion);
-    }
-
-    /// Takes down the end of a run, and has what it tells delivered.
-    pub(super) fn finish_in_journal(&mut self, run: RunId, finish: Finish, telling: Option<Telling>) {
-        let tells = telling.as_ref().is_some_and(|telling| !telling.letters.is_empty());
-        self.journal.finish(run, finish, telling);
-        if tells {
-            self.posted.notify_one();
-        }
-    }
-
-    fn note_start(&mut self, job: &Job, now: Timestamp) {
+    fn begin(&mut self, wanted: Wanted, now: Timestamp) {
+        let Some(id) = wanted.run else { return };
+        let job = &wanted.job;
+        tracing::info!(job = %job.id, run = %id, trigger = wanted.trigger.as_str(), "run started");
         self.last_runs.entry(job.id.clone()).or_default().started_at = Some(now);
+        let occasion = Occasion {
+            now,
+            scheduled_at: wanted.scheduled_at,
+            by_hand: wanted.trigger == Trigger::Manual,
+        };
+        let letters = self.tell(job, id, Turn::Began, now).map(|telling| telling.letters);
+        if let Some(letters) = letters {
+            self.journal.post(&letters, now);
+            self.posted.notify_one();
+        }
+        let stop = Stop::default();
+        self.runs.begin(&self.plan, Running { id, wanted, stop }, occasion);
     }
 
     /// The declared job of that id.
@@ -185,50 +205,13 @@ impl Engine {
         let id: JobId = job.parse().map_err(|_| Refusal::Unknown)?;
         self.plan.jobs.get(&id).cloned().ok_or(Refusal::Unknown)
     }
+}
 
-    pub(super) fn finish(&mut self, run: Running, outcome: Outcome) {
-        let now = self.clock.now();
-        let Outcome {
-            status,
-            message,
-            statistics,
-            troubles,
-        } = outcome;
-        let last = self.last_runs.entry(run.job.id.clone()).or_default();
-        let (said, error) = if status == Status::Success {
-            tracing::info!(job = %run.job.id, run = %run.id, "{message}");
-            last.succeeded_at = Some(now);
-            for trouble in troubles.iter().filter(|trouble| !last.troubles.contains(trouble)) {
-                tracing::warn!(job = %run.job.id, run = %run.id, "{trouble}");
-            }
-            last.troubles = troubles;
-            last.error = None;
-            (Some(message.clone()), None)
-        } else {
-            tracing::error!(job = %run.job.id, run = %run.id, status = status.as_str(), "{message}");
-            last.error = Some(message.clone());
-            (None, Some(message.clone()))
-        };
-        let turn = match &error {
-            None => Turn::Succeeded(&message),
-            Some(why) => Turn::Failed(why),
-        };
-        let telling = self.tell(&run.job, run.id, turn, now);
-        let finish = Finish {
-            status,
-            at: now,
-            message: said,
-            error,
-        };
-        self.finish_in_journal(run.id, finish, Some(telling));
-        if let Some(waiting) = run.waiting {
-            // Whoever waited may have hung up.
-            let _ = waiting.send(Ended {
-                run: run.id,
-                status,
-                message,
-                statistics,
-            });
-        }
+fn new_run(wanted: &Wanted, now: Timestamp) -> NewRun {
+    NewRun {
+        job: wanted.job.id.clone(),
+        trigger: wanted.trigger,
+        scheduled_at: wanted.scheduled_at,
+        started_at: now,
     }
 }

@@ -157,29 +157,34 @@ impl Engine {
     /// Makes the timetable fit the new plan: what did not change keeps its next time.
     fn fit_timetable(&mut self, diff: &Diff, cause: Cause, now: Timestamp) {
         for job in &diff.removed {
-            self.timetable.deactivate(job);
+            self.deactivate(job);
             self.failing.remove(job);
             self.journal.forget_failing(job);
         }
-        for job in self.plan.jobs_in_order() {
+        for job in self.plan.clone().jobs_in_order() {
             let is_new = diff.added.contains(&job.id) || diff.changed.contains_key(&job.id);
             if !is_new && cause != Cause::Operator {
                 continue;
             }
-            self.timetable.replace(job, now);
+            if self.dispatcher.timetable.replace(job, now) {
+                // What the new times would have been before now was not missed.
+                self.journal.mark(std::slice::from_ref(job), now);
+            }
             let switched = diff.changed.get(&job.id).is_none_or(|keys| keys.contains(&"enabled"));
             if !switched && cause != Cause::Operator {
                 continue; // Active or not, as an operator has left it.
             }
             if job.enabled && !self.journal.stopped().contains(&job.id) {
-                self.timetable.activate(job, now);
+                self.activate(job, now);
             } else {
-                self.timetable.deactivate(&job.id);
+                self.deactivate(&job.id);
             }
         }
         if cause == Cause::Operator {
-            self.timetable
-                .order_by(self.plan.jobs_in_order().into_iter().map(|job| &job.id));
+            let plan = self.plan.clone();
+            self.dispatcher
+                .timetable
+                .order_by(plan.jobs_in_order().into_iter().map(|job| &job.id));
         }
         for job in &diff.added {
             let last = self.journal.last_runs(std::iter::once(job));

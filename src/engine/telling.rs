@@ -10,20 +10,23 @@ use crate::store::outbox::Letter;
 use crate::store::{RunId, Telling};
 
 impl Engine {
-    /// What the end of a run tells; notes how the job stands after it.
-    pub(super) fn tell(&mut self, job: &Job, run: RunId, turn: Turn<'_>, now: Timestamp) -> Telling {
+    /// What a turn of a run tells, if anything; notes how the job stands after it.
+    pub(super) fn tell(&mut self, job: &Job, run: RunId, turn: Turn<'_>, now: Timestamp) -> Option<Telling> {
         let before = self.failing.get(&job.id);
         let (news, failing) = job.notify.decide(&job.id, turn, before, now, &self.plan.targets);
-        let letters = news.iter().flat_map(|news| self.letters(job, run, news)).collect();
+        let letters: Vec<Letter> = news.iter().flat_map(|news| self.letters(job, run, news)).collect();
+        if letters.is_empty() && failing.as_ref() == before {
+            return None;
+        }
         match &failing {
             Some(failing) => self.failing.insert(job.id.clone(), failing.clone()),
             None => self.failing.remove(&job.id),
         };
-        Telling {
+        Some(Telling {
             job: job.id.clone(),
             failing,
             letters,
-        }
+        })
     }
 
     fn letters(&self, job: &Job, run: RunId, news: &News) -> Vec<Letter> {

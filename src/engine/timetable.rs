@@ -1,13 +1,18 @@
-//! Knows when each active job is next due. Pure: the caller says what time it is, and running what is due belongs
-//! to the engine.
+//! Knows when each active job is next due. Pure: the caller says what time it is, and what becomes of the times that
+//! are due belongs to `missed` and the dispatcher.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::config::Job;
 use crate::values::JobId;
+
+/// How many times of one job are told one by one; of those before them, only how many there were.
+const MOST_TIMES: usize = 1000;
+/// How many times are counted before the search jumps to now.
+const MOST_COUNTED: usize = 200_000;
 
 /// The active jobs and their next times.
 #[derive(Debug, Default)]
@@ -25,13 +30,15 @@ struct Entry {
     activation: u64,
 }
 
-/// A job whose time has come.
+/// A job whose time has come, perhaps more than once.
 #[derive(Clone, Debug)]
 pub struct Due {
     /// The job.
     pub job: Arc<Job>,
-    /// The time it was due.
-    pub scheduled_at: Timestamp,
+    /// The times it was due, oldest first: the newest thousand.
+    pub times: Vec<Timestamp>,
+    /// How many there were before them.
+    pub earlier: usize,
 }
 
 impl Timetable {
@@ -50,20 +57,21 @@ impl Timetable {
                 activation,
             },
         );
-        self.set_next(&job.id, next_after(job, now));
+        self.set_next(&job.id, job.next_after(now));
     }
 
     /// Puts a changed declaration in the place of the one an active job has. Its next time changes only with its
-    /// schedule.
-    pub fn replace(&mut self, job: &Arc<Job>, now: Timestamp) {
+    /// schedule; whether it did is given.
+    pub fn replace(&mut self, job: &Arc<Job>, now: Timestamp) -> bool {
         let Some(entry) = self.entries.get_mut(&job.id) else {
-            return;
+            return false;
         };
-        let same_times = entry.job.schedule == job.schedule && entry.job.time_zone == job.time_zone;
+        let same_times = entry.job.times() == job.times();
         entry.job = Arc::clone(job);
         if !same_times {
-            self.set_next(&job.id, next_after(job, now));
+            self.set_next(&job.id, job.next_after(now));
         }
+        !same_times
     }
 
     /// Makes a job inactive; false when it was not active.
@@ -85,24 +93,40 @@ impl Timetable {
     /// Takes out every job that is due at `now` and sets its next time.
     pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
         let mut due = Vec::new();
-        while let Some((at, id)) = self.queue.first().filter(|(at, _)| *at <= now).cloned() {
+        while let Some((first, id)) = self.queue.first().filter(|(at, _)| *at <= now).cloned() {
             let job = Arc::clone(&self.entries[&id].job);
-            self.set_next(&id, next_after(&job, now));
-            due.push(Due { job, scheduled_at: at });
+            let (mut times, mut earlier) = (VecDeque::from([first]), 0);
+            let mut next = job.next_after(first);
+            while let Some(at) = next.filter(|at| *at <= now) {
+                times.push_back(at);
+                if times.len() > MOST_TIMES {
+                    times.pop_front();
+                    earlier += 1;
+                }
+                next = job.next_after(if earlier < MOST_COUNTED { at } else { now });
+            }
+            self.set_next(&id, next);
+            due.push(Due {
+                job,
+                times: times.into(),
+                earlier,
+            });
         }
         due
     }
 
-    /// Puts back a time that was due and could not be run.
-    pub fn put_back(&mut self, due: &Due) {
-        self.set_next(&due.job.id, Some(due.scheduled_at));
+    /// Makes an active job due next at `at`: a time that could not be run, or was missed.
+    pub fn put_back(&mut self, id: &JobId, at: Timestamp) {
+        if self.next_of(id).is_none_or(|next| at < next) {
+            self.set_next(id, Some(at));
+        }
     }
 
-    /// Sets every next time anew, after the clock was set back.
+    /// Sets every next time anew, after the clock was set.
     pub fn recompute(&mut self, now: Timestamp) {
         let jobs: Vec<Arc<Job>> = self.entries.values().map(|entry| Arc::clone(&entry.job)).collect();
         for job in jobs {
-            self.set_next(&job.id, next_after(&job, now));
+            self.set_next(&job.id, job.next_after(now));
         }
     }
 
@@ -127,9 +151,15 @@ impl Timetable {
     /// The active jobs, in the order they were activated.
     #[must_use]
     pub fn active(&self) -> Vec<JobId> {
-        let mut active: Vec<_> = self.entries.iter().collect();
-        active.sort_by_key(|(_, entry)| entry.activation);
-        active.into_iter().map(|(id, _)| id.clone()).collect()
+        self.active_jobs().into_iter().map(|job| job.id.clone()).collect()
+    }
+
+    /// The declarations of the active jobs, in the order they were activated.
+    #[must_use]
+    pub fn active_jobs(&self) -> Vec<Arc<Job>> {
+        let mut active: Vec<_> = self.entries.values().collect();
+        active.sort_by_key(|entry| entry.activation);
+        active.into_iter().map(|entry| Arc::clone(&entry.job)).collect()
     }
 
     fn set_next(&mut self, id: &JobId, next: Option<Timestamp>) {
@@ -140,8 +170,4 @@ impl Timetable {
         entry.next = next;
         self.queue.extend(next.map(|at| (at, id.clone())));
     }
-}
-
-fn next_after(job: &Job, now: Timestamp) -> Option<Timestamp> {
-    job.schedule.next_after(now, &job.time_zone)
 }

@@ -22,7 +22,11 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
         let body = json!({ "isRunning": false, "activeTasks": [], "lastRunTimes": {}, "errors": {}, "status": "failing", "reasons": reasons });
         return Answer { status: 503, body };
     };
-    let failing: Vec<String> = report.state_error.iter().cloned().collect();
+    let past_age = report
+        .jobs
+        .iter()
+        .filter_map(|job| Some(format!("job {}: {}", job.id, job.overdue.as_ref()?)));
+    let failing: Vec<String> = report.state_error.iter().cloned().chain(past_age).collect();
     let degraded = degradations(&report, &context.databases);
     let status = match (failing.is_empty(), degraded.is_empty()) {
         (false, _) => "failing",

@@ -11,6 +11,7 @@ mod inner;
 mod routes;
 mod schedules;
 mod tasks;
+mod why;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The table of endpoints: one row each. `:job` in a path stands for one part, given to the handler.
 
-use super::{Answer, Context, Request, guard, health, schedules, tasks};
+use super::{Answer, Context, Request, guard, health, schedules, tasks, why};
 
 type Handler = fn(&Context, &Request, &str) -> Answer;
 
@@ -33,6 +33,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/api/schedules", schedules::list),
     route("GET", "/api/schedules/executions", schedules::executions),
     route("POST", "/api/schedules/run/:job", schedules::run),
+    route("GET", "/api/schedules/:job/why", why::get),
 ];
 
 /// Answers a request.
@@ -62,10 +63,10 @@ pub(super) fn answer(request: &Request, context: &Context) -> Answer {
 
 /// What `path` has in the place of `:job`, where it has the form of `pattern`; nothing for one without.
 fn capture<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    match pattern.strip_suffix(":job") {
-        None => (pattern == path).then_some(""),
-        Some(start) => path
-            .strip_prefix(start)
-            .filter(|job| !job.is_empty() && !job.contains('/')),
-    }
+    let Some((start, end)) = pattern.split_once(":job") else {
+        return (pattern == path).then_some("");
+    };
+    path.strip_prefix(start)?
+        .strip_suffix(end)
+        .filter(|job| !job.is_empty() && !job.contains('/'))
 }

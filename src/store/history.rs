@@ -74,7 +74,7 @@ impl History {
         )?;
         let runs = connection
             .prepare(&format!(
-                "SELECT id, job, \"trigger\", status, scheduled_at, started_at, finished_at, message, error
+                "SELECT id, job, \"trigger\", status, scheduled_at, started_at, finished_at, message, error, attempts, output
                  {MATCHING} ORDER BY id DESC LIMIT :limit OFFSET :offset"
             ))?
             .query_map(
@@ -102,5 +102,9 @@ fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
         duration_ms: finished_at.map(|end| end - started_at),
         message: row.get(7)?,
         error: row.get(8)?,
+        attempts: row.get(9)?,
+        output: row
+            .get::<_, Option<String>>(10)?
+            .and_then(|output| serde_json::from_str(&output).ok()),
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::alerts::{self, Failing};
 use super::outbox::{self, Letter};
@@ -23,68 +23,92 @@ pub struct Telling {
     pub letters: Vec<Letter>,
 }
 
+/// A run that ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its number.
+    pub run: RunId,
+    /// How.
+    pub finish: Finish,
+    /// What is told of it.
+    pub telling: Option<Telling>,
+}
+
+fn insert(connection: &Connection, run: &NewRun, skipped: Option<&str>) -> rusqlite::Result<Option<RunId>> {
+    let status = if skipped.is_some() {
+        Status::Skipped
+    } else {
+        Status::Running
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO runs (job, \"trigger\", status, scheduled_at, started_at, finished_at, error)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING RETURNING id",
+        )?
+        .query_row(
+            params![
+                run.job.as_str(),
+                run.trigger,
+                status,
+                run.scheduled_at.as_millisecond(),
+                run.started_at.as_millisecond(),
+                skipped.map(|_| run.started_at.as_millisecond()),
+                skipped
+            ],
+            |row| row.get(0).map(RunId),
+        )
+        .optional()
+}
+
+fn close(connection: &Connection, ended: &Ended) -> rusqlite::Result<()> {
+    let finish = &ended.finish;
+    connection
+        .prepare_cached(
+            "UPDATE runs SET status = ?2, finished_at = ?3, message = ?4, error = ?5, attempts = ?6, output = ?7 WHERE id = ?1",
+        )?
+        .execute(params![
+            ended.run.0,
+            finish.status,
+            finish.at.as_millisecond(),
+            finish.message,
+            finish.error,
+            finish.attempts,
+            finish.output
+        ])?;
+    if let Some(telling) = &ended.telling {
+        alerts::write(connection, &telling.job, telling.failing.as_ref())?;
+        outbox::put(connection, &telling.letters, finish.at)?;
+    }
+    Ok(())
+}
+
 impl State {
-    /// Takes down that a run begins. `None` when its scheduled time is in the ledger already: it must not run again.
+    /// Takes down runs that begin, or, with a reason, that do not take place: all or none. `None` for one whose
+    /// scheduled time is in the ledger already: it must not run again.
     ///
     /// # Errors
-    /// When the state cannot be written; then the run must not begin.
-    pub fn begin(&mut self, run: &NewRun) -> Result<Option<RunId>, Unusable> {
-        self.insert(run, Status::Running, None)
-    }
-
-    /// Takes down that a run does not take place, and why.
-    ///
-    /// # Errors
-    /// As [`State::begin`].
-    pub fn skip(&mut self, run: &NewRun, why: &str) -> Result<Option<RunId>, Unusable> {
-        self.insert(run, Status::Skipped, Some(why))
-    }
-
-    fn insert(&mut self, run: &NewRun, status: Status, error: Option<&str>) -> Result<Option<RunId>, Unusable> {
-        let finished_at = (status != Status::Running).then(|| run.started_at.as_millisecond());
+    /// When the state cannot be written; then none of them must begin.
+    pub fn record(&mut self, runs: &[(NewRun, Option<String>)]) -> Result<Vec<Option<RunId>>, Unusable> {
         self.with(|connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO runs (job, \"trigger\", status, scheduled_at, started_at, finished_at, error)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING RETURNING id",
-                )?
-                .query_row(
-                    params![
-                        run.job.as_str(),
-                        run.trigger,
-                        status,
-                        run.scheduled_at.as_millisecond(),
-                        run.started_at.as_millisecond(),
-                        finished_at,
-                        error
-                    ],
-                    |row| row.get(0).map(RunId),
-                )
-                .optional()
+            let transaction = connection.unchecked_transaction()?;
+            let ids = runs
+                .iter()
+                .map(|(run, skipped)| insert(&transaction, run, skipped.as_deref()))
+                .collect::<rusqlite::Result<_>>()?;
+            transaction.commit()?;
+            Ok(ids)
         })
     }
 
-    /// Takes down how a run ended, together with what is told of it.
+    /// Takes down how runs ended, together with what is told of them: all or none.
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn finish(&mut self, id: RunId, finish: &Finish, telling: Option<&Telling>) -> Result<(), Unusable> {
+    pub fn finish(&mut self, ended: &[Ended]) -> Result<(), Unusable> {
         self.with(|connection| {
             let transaction = connection.unchecked_transaction()?;
-            transaction
-                .prepare_cached(
-                    "UPDATE runs SET status = ?2, finished_at = ?3, message = ?4, error = ?5 WHERE id = ?1",
-                )?
-                .execute(params![
-                    id.0,
-                    finish.status,
-                    finish.at.as_millisecond(),
-                    finish.message,
-                    finish.error
-                ])?;
-            if let Some(telling) = telling {
-                alerts::write(&transaction, &telling.job, telling.failing.as_ref())?;
-                outbox::put(&transaction, &telling.letters, finish.at)?;
+            for run in ended {
+                close(&transaction, run)?;
             }
             transaction.commit()
         })
@@ -108,6 +132,22 @@ impl State {
                 .prepare("SELECT job, id FROM runs WHERE status = 'running' ORDER BY id")?
                 .query_map([], |row| Ok((row.get(0)?, RunId(row.get(1)?))))?
                 .collect()
+        })
+    }
+
+    /// How the newest run of `job` ended, if it did.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn newest_status(&mut self, job: &JobId) -> Result<Option<Status>, Unusable> {
+        self.with(|connection| {
+            connection
+                .query_row(
+                    "SELECT status FROM runs WHERE job = ?1 AND status <> 'skipped' ORDER BY id DESC LIMIT 1",
+                    [job.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()
         })
     }
 
@@ -167,12 +207,17 @@ mod tests {
     fn a_scheduled_time_is_taken_once_and_manual_runs_as_often_as_asked() {
         let folder = tempfile::tempdir().unwrap();
         let mut state = State::new(&folder.path().join("new/state.db"));
-        assert!(state.begin(&due("a", Trigger::Schedule)).unwrap().is_some());
-        assert!(state.begin(&due("a", Trigger::Schedule)).unwrap().is_none());
-        assert!(state.begin(&due("a", Trigger::CatchUp)).unwrap().is_none());
-        assert!(state.begin(&due("b", Trigger::Schedule)).unwrap().is_some());
-        assert!(state.begin(&due("a", Trigger::Manual)).unwrap().is_some());
-        assert!(state.begin(&due("a", Trigger::Manual)).unwrap().is_some());
+        for (job, trigger, taken) in [
+            ("a", Trigger::Schedule, true),
+            ("a", Trigger::Schedule, false),
+            ("a", Trigger::CatchUp, false),
+            ("b", Trigger::Schedule, true),
+            ("a", Trigger::Manual, true),
+            ("a", Trigger::Manual, true),
+        ] {
+            let ids = state.record(&[(due(job, trigger), None)]).unwrap();
+            assert_eq!(ids[0].is_some(), taken, "{job} {trigger:?}");
+        }
     }
 
     #[test]
@@ -180,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         let run = due("a", Trigger::Schedule);
-        let id = State::new(&path).begin(&run).unwrap().unwrap();
+        let id = State::new(&path).record(&[(run.clone(), None)]).unwrap()[0].unwrap();
         let mut next = State::new(&path);
         assert_eq!(next.unfinished().unwrap(), [("a".to_owned(), id)]);
         let failing = Failing {
@@ -194,6 +239,8 @@ mod tests {
             at: run.started_at,
             message: None,
             error: Some("gone".to_owned()),
+            attempts: 1,
+            output: None,
         };
         let letter = Letter {
             subject: "s".to_owned(),
@@ -206,7 +253,12 @@ mod tests {
             failing: Some(failing.clone()),
             letters: vec![letter],
         };
-        next.finish(id, &finish, Some(&telling)).unwrap();
+        let ended = Ended {
+            run: id,
+            finish,
+            telling: Some(telling),
+        };
+        next.finish(&[ended]).unwrap();
         assert!(next.unfinished().unwrap().is_empty());
         assert_eq!(next.outbox_depth().unwrap().pending, 1);
         assert_eq!(next.failing().unwrap()["a"], failing);

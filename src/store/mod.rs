@@ -5,6 +5,7 @@ pub mod alerts;
 mod depth;
 mod history;
 mod ledger;
+pub mod marks;
 pub mod outbox;
 mod run;
 mod schema;
@@ -12,6 +13,6 @@ pub mod sqlite;
 mod state;
 
 pub use history::{Filter, History};
-pub use ledger::Telling;
+pub use ledger::{Ended, Telling};
 pub use run::{Finish, LastRun, NewRun, Run, RunId, Status, Trigger};
 pub use state::State;

@@ -121,6 +121,10 @@ pub struct Finish {
     pub message: Option<String>,
     /// Why it did not end well.
     pub error: Option<String>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Its figures, as JSON.
+    pub output: Option<String>,
 }
 
 /// A recorded run.
@@ -147,8 +151,12 @@ pub struct Run {
     pub duration_ms: Option<i64>,
     /// What it has to say.
     pub message: Option<String>,
-    /// Why it did not end well.
+    /// Why it did not end well, or did not take place.
     pub error: Option<String>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Its figures.
+    pub output: Option<serde_json::Value>,
 }
 
 /// The newest of a job's runs, summed up.

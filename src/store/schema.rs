@@ -11,6 +11,7 @@ use super::sqlite::{Unusable, describe};
 const STEPS: &[&str] = &[
     concat!(include_str!("state.sql"), include_str!("outbox.sql")),
     include_str!("alerts.sql"),
+    include_str!("marks.sql"),
 ];
 /// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
 pub(super) const BUSY: Duration = Duration::from_millis(500);

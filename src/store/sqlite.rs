@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+const LOCKED: &str = "is locked by another writer";
+
 /// Why a database cannot be used, naming its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusable {
@@ -30,11 +32,26 @@ impl Unusable {
         }
     }
 
+    /// Whether another connection holds a lock.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.why == LOCKED
+    }
+
     /// Says what `error`, met in the database at `path`, means for the person who can mend it.
     #[must_use]
     pub fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         Self::new(path, describe(error))
     }
+}
+
+/// Whether `error` says that another connection holds a lock.
+#[must_use]
+pub fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// A SQLite error in words.
@@ -45,7 +62,7 @@ pub fn describe(error: &rusqlite::Error) -> String {
         Some(ErrorCode::DatabaseCorrupt) => "is damaged; restore it from a copy".to_owned(),
         Some(ErrorCode::ReadOnly) => "cannot be written: it is read-only for this process".to_owned(),
         Some(ErrorCode::CannotOpen) => "cannot be opened: check the permissions of the file and its folder".to_owned(),
-        Some(ErrorCode::DatabaseBusy) => "is locked by another writer".to_owned(),
+        Some(ErrorCode::DatabaseBusy) => LOCKED.to_owned(),
         Some(ErrorCode::DiskFull) => "cannot grow: the disk is full".to_owned(),
         _ => error.to_string(),
     }
@@ -93,6 +110,8 @@ pub enum StopReason {
     TimedOut,
     /// The service ends.
     Interrupted,
+    /// A newer run takes its place.
+    Replaced,
 }
 
 /// Asks work on another thread to end; work looks at it, or has SQLite do so.
@@ -105,6 +124,7 @@ impl Stop {
         let code = match reason {
             StopReason::TimedOut => 1,
             StopReason::Interrupted => 2,
+            StopReason::Replaced => 3,
         };
         let _ = self.0.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -115,7 +135,8 @@ impl Stop {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
             1 => Some(StopReason::TimedOut),
-            _ => Some(StopReason::Interrupted),
+            2 => Some(StopReason::Interrupted),
+            _ => Some(StopReason::Replaced),
         }
     }
 

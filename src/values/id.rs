@@ -60,6 +60,10 @@ id!(
     TargetId
 );
 id!(
+    /// The id of a group of jobs: `[groups.<id>]`.
+    GroupId
+);
+id!(
     /// The id of a declared expectation: `[jobs.<id>.overdue_backups.expect.<id>]`.
     ExpectationId
 );

@@ -13,7 +13,7 @@ mod template;
 mod time_zone;
 
 pub use duration::Duration;
-pub use id::{DatabaseId, ExpectationId, JobId, TargetId};
+pub use id::{DatabaseId, ExpectationId, GroupId, JobId, TargetId};
 pub use instant::iso;
 pub use parameter::{CutoffFormat, Parameter};
 pub use pattern::Pattern;

@@ -180,7 +180,7 @@ fn path_of(setting: &str, declared: &Merged<'_>) -> Result<Vec<String>, String> 
         return Err("a name such as CRON_SERVER__HOST is expected, in upper case".to_owned());
     }
     let section = parts[0].to_lowercase();
-    if matches!(section.as_str(), "jobs" | "databases" | "notifications") {
+    if matches!(section.as_str(), "jobs" | "databases" | "notifications" | "groups") {
         let ids: Vec<String> = declared.table(&[&section]).into_keys().collect();
         let matching: Vec<&String> = ids
             .iter()

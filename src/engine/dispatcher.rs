@@ -1,0 +1,215 @@
+//! Decides which runs begin: the timetable, what becomes of missed times, overlaps and limits. Pure: the service and
+//! a simulation drive the same one, each in its own time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::missed::{self, Fate};
+use super::timetable::Timetable;
+use crate::config::{CatchUp, Concurrency, Job, Plan};
+use crate::store::{RunId, Trigger};
+use crate::values::{GroupId, JobId};
+
+/// The runs under way and waiting, and the times of those to come.
+#[derive(Debug, Default)]
+pub struct Dispatcher {
+    /// When each active job is due.
+    pub timetable: Timetable,
+    running: BTreeMap<u64, Wanted>,
+    of_job: BTreeMap<JobId, u32>,
+    of_group: BTreeMap<GroupId, u32>,
+    waiting: VecDeque<Wanted>,
+    waiting_of_job: BTreeMap<JobId, u32>,
+    tickets: u64,
+}
+
+/// A run that is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Tells it from every other.
+    pub ticket: u64,
+    /// Whose run.
+    pub job: Arc<Job>,
+    /// What asks for it.
+    pub trigger: Trigger,
+    /// When it is due.
+    pub scheduled_at: Timestamp,
+    /// Its number, where it is recorded already.
+    pub run: Option<RunId>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Begin a run.
+    Begin(Wanted),
+    /// Record that a run does not take place, and why.
+    Skip(Wanted, String),
+    /// End the run under way, for another is to take its place.
+    End(u64),
+}
+
+impl Dispatcher {
+    /// Whether a run of the job is under way or waits.
+    #[must_use]
+    pub fn is_busy(&self, job: &JobId) -> bool {
+        self.of_job.contains_key(job) || self.waiting_of_job.contains_key(job)
+    }
+
+    /// Whether a run of the job is under way.
+    #[must_use]
+    pub fn is_running(&self, job: &JobId) -> bool {
+        self.of_job.contains_key(job)
+    }
+
+    /// How many runs of the job wait.
+    #[must_use]
+    pub fn waiting(&self, job: &JobId) -> u32 {
+        self.waiting_of_job.get(job).copied().unwrap_or(0)
+    }
+
+    /// Everything that is to be done at `now`.
+    pub fn due(&mut self, now: Timestamp, plan: &Plan) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for due in self.timetable.due(now) {
+            for (at, fate) in missed::decide(&due, now) {
+                let trigger = if let Fate::Run(trigger) = &fate {
+                    *trigger
+                } else {
+                    Trigger::Schedule
+                };
+                let wanted = self.wanted(&due.job, trigger, at);
+                match fate {
+                    Fate::Run(_) => self.admit(wanted, &mut steps),
+                    Fate::Skip(why) => steps.push(Step::Skip(wanted, why)),
+                }
+            }
+        }
+        steps.extend(self.ready(plan));
+        steps
+    }
+
+    /// A run that is wanted of `job`.
+    pub fn wanted(&mut self, job: &Arc<Job>, trigger: Trigger, scheduled_at: Timestamp) -> Wanted {
+        self.tickets += 1;
+        Wanted {
+            ticket: self.tickets,
+            job: Arc::clone(job),
+            trigger,
+            scheduled_at,
+            run: None,
+        }
+    }
+
+    /// Why another run of the job would not take place now, where it would not.
+    #[must_use]
+    pub fn refuses(&self, job: &Job) -> Option<String> {
+        let running = self.of_job.get(&job.id).copied().unwrap_or(0);
+        let waiting = self.waiting_of_job.get(&job.id).copied().unwrap_or(0);
+        let most = job.policy.max_running;
+        match job.policy.concurrency {
+            Concurrency::Forbid => (running + waiting > 0).then(|| "the last run was still under way".to_owned()),
+            Concurrency::Queue => (waiting > 0).then(|| "another run was waiting already".to_owned()),
+            Concurrency::Allow => {
+                (running + waiting >= most).then(|| format!("max_running, {most}, runs were under way"))
+            }
+            Concurrency::Replace => None,
+        }
+    }
+
+    /// Lets a run wait for its turn, or says why it does not take place.
+    pub fn admit(&mut self, wanted: Wanted, steps: &mut Vec<Step>) {
+        let job = &wanted.job;
+        // Runs that are caught up one by one wait for each other, whatever else is said of overlaps.
+        let is_one_of_all = wanted.trigger == Trigger::CatchUp && job.policy.catch_up == CatchUp::All;
+        if let Some(why) = self.refuses(job).filter(|_| !is_one_of_all) {
+            return steps.push(Step::Skip(wanted, why));
+        }
+        if job.policy.concurrency == Concurrency::Replace {
+            let id = job.id.clone();
+            for replaced in self.withdraw(&id) {
+                steps.push(Step::Skip(replaced, "a newer run took its place".to_owned()));
+            }
+            let running = self.running.values().filter(|running| running.job.id == id);
+            steps.extend(running.map(|running| Step::End(running.ticket)));
+        }
+        step(&mut self.waiting_of_job, &wanted.job.id, true);
+        self.waiting.push_back(wanted);
+    }
+
+    /// Has every run that waits and may begin now do so, in the order they came.
+    pub fn ready(&mut self, plan: &Plan) -> Vec<Step> {
+        let mut begun = Vec::new();
+        let mut still = VecDeque::new();
+        while let Some(wanted) = self.waiting.pop_front() {
+            if self.may_begin(&wanted, plan) {
+                step(&mut self.waiting_of_job, &wanted.job.id, false);
+                self.count(&wanted, true);
+                self.running.insert(wanted.ticket, wanted.clone());
+                begun.push(Step::Begin(wanted));
+            } else {
+                still.push_back(wanted);
+            }
+        }
+        self.waiting = still;
+        begun
+    }
+
+    fn may_begin(&self, wanted: &Wanted, plan: &Plan) -> bool {
+        let job = &wanted.job;
+        let busy = self.of_job.get(&job.id).copied().unwrap_or(0);
+        let most = if job.policy.concurrency == Concurrency::Allow {
+            job.policy.max_running
+        } else {
+            1
+        };
+        // Whoever asks for a run has it at once: the limits are there for what comes by itself.
+        let is_by_hand = wanted.trigger == Trigger::Manual;
+        let group_has_room = job.policy.group.as_ref().is_none_or(|group| {
+            let limit = plan.groups.get(group).copied().unwrap_or(1);
+            self.of_group.get(group).copied().unwrap_or(0) < limit
+        });
+        let has_room = u32::try_from(self.running.len()).is_ok_and(|running| running < plan.max_running);
+        busy < most && (is_by_hand || (group_has_room && has_room))
+    }
+
+    /// Takes out a run that ended, or could not begin.
+    pub fn ended(&mut self, ticket: u64) {
+        if let Some(wanted) = self.running.remove(&ticket) {
+            self.count(&wanted, false);
+        }
+    }
+
+    fn count(&mut self, wanted: &Wanted, begins: bool) {
+        step(&mut self.of_job, &wanted.job.id, begins);
+        if let Some(group) = &wanted.job.policy.group {
+            step(&mut self.of_group, group, begins);
+        }
+    }
+
+    /// Drops the runs of a job that wait, when it is stopped or removed; those that were asked for stay.
+    pub fn withdraw(&mut self, job: &JobId) -> Vec<Wanted> {
+        if !self.waiting_of_job.contains_key(job) {
+            return Vec::new();
+        }
+        let (gone, others): (VecDeque<Wanted>, VecDeque<Wanted>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|wanted| wanted.job.id == *job && wanted.trigger != Trigger::Manual);
+        self.waiting = others;
+        for _ in &gone {
+            step(&mut self.waiting_of_job, job, false);
+        }
+        gone.into()
+    }
+}
+
+/// Counts one up or down; what is none is not there.
+fn step<K: Ord + Clone>(counts: &mut BTreeMap<K, u32>, key: &K, up: bool) {
+    let count = counts.entry(key.clone()).or_default();
+    *count = if up { *count + 1 } else { count.saturating_sub(1) };
+    if *count == 0 {
+        counts.remove(key);
+    }
+}

@@ -1,0 +1,64 @@
+//! What becomes of the times a job was due: run on time, caught up, or skipped with a reason. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::timetable::Due;
+use crate::config::CatchUp;
+use crate::store::Trigger;
+use crate::values::iso;
+
+/// A run that begins so late is still on time.
+const ON_TIME: SignedDuration = SignedDuration::from_secs(30);
+/// How many skipped times are recorded one by one.
+const MOST_RECORDED: usize = 100;
+
+/// What becomes of one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Run(Trigger),
+    Skip(String),
+}
+
+/// Decides for every time of `due` at `now`, oldest first.
+pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Fate)> {
+    let policy = &due.job.policy;
+    let deadline = SignedDuration::try_from(policy.starting_deadline.to_std()).unwrap_or(SignedDuration::MAX);
+    let newest = due.times.last().copied().unwrap_or(now);
+    let fate = |at: Timestamp| {
+        let late = now.duration_since(at);
+        if late <= ON_TIME {
+            return Fate::Run(Trigger::Schedule);
+        }
+        let too_late = late > deadline;
+        match policy.catch_up {
+            CatchUp::None => Fate::Skip("missed while the service was not running; catch_up is none".to_owned()),
+            _ if too_late => Fate::Skip(format!(
+                "missed, and older than starting_deadline, {}",
+                policy.starting_deadline
+            )),
+            CatchUp::Once if at < newest => {
+                Fate::Skip(format!("missed; the run due at {} makes up for it", iso(newest)))
+            }
+            CatchUp::Once | CatchUp::All => Fate::Run(Trigger::CatchUp),
+        }
+    };
+    let mut fates: Vec<(Timestamp, Fate)> = due.times.iter().map(|at| (*at, fate(*at))).collect();
+    let unrecorded = drop_old_skips(&mut fates) + due.earlier;
+    if unrecorded > 0
+        && let Some((_, Fate::Skip(why))) = fates.first_mut()
+    {
+        *why = format!("{why}; and so were {unrecorded} times before it");
+    }
+    fates
+}
+
+/// Leaves the newest skipped times only; gives how many went.
+fn drop_old_skips(fates: &mut Vec<(Timestamp, Fate)>) -> usize {
+    let skips = fates
+        .iter()
+        .take_while(|(_, fate)| matches!(fate, Fate::Skip(_)))
+        .count();
+    let surplus = skips.saturating_sub(MOST_RECORDED);
+    fates.drain(..surplus);
+    surplus
+}

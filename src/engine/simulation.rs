@@ -1,0 +1,163 @@
+//! What the service would do in a stretch of time: the same dispatcher, driven by a clock that jumps from one event
+//! to the next.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::dispatcher::{Dispatcher, Step, Wanted};
+use crate::config::Plan;
+use crate::store::Trigger;
+use crate::values::JobId;
+
+/// A stretch of time to be simulated.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    /// When the service starts.
+    pub from: Timestamp,
+    /// When it is over.
+    pub to: Timestamp,
+    /// When the service is down, if it is.
+    pub down: Option<(Timestamp, Timestamp)>,
+    /// How long every run takes.
+    pub run_time: SignedDuration,
+}
+
+/// Something that would happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// To which job.
+    pub job: JobId,
+    /// The time it is about.
+    pub scheduled_at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// What would happen to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A run would begin; late, where it had to wait.
+    Runs(Trigger),
+    /// A run would not take place, for this reason.
+    Skips(String),
+    /// A run would be cut off.
+    IsCutOff,
+}
+
+/// Simulates the jobs of `plan`, telling `event` each thing that would happen, in order.
+pub fn run(plan: &Plan, stretch: Stretch, event: &mut impl FnMut(Event)) {
+    let mut simulation = Simulation {
+        plan,
+        stretch,
+        dispatcher: Dispatcher::default(),
+        ends: BTreeSet::new(),
+        running: Vec::new(),
+    };
+    for job in plan.jobs_in_order().into_iter().filter(|job| job.enabled) {
+        simulation.dispatcher.timetable.activate(job, stretch.from);
+    }
+    simulation.start(stretch.from, event);
+    while let Some(at) = simulation.next().filter(|at| *at <= stretch.to) {
+        simulation.step(at, event);
+    }
+}
+
+struct Simulation<'a> {
+    plan: &'a Plan,
+    stretch: Stretch,
+    dispatcher: Dispatcher,
+    ends: BTreeSet<(Timestamp, u64)>,
+    running: Vec<Wanted>,
+}
+
+impl Simulation<'_> {
+    /// The time of the next thing that happens.
+    fn next(&self) -> Option<Timestamp> {
+        let end = self.ends.first().map(|(at, _)| *at);
+        let due = self.dispatcher.timetable.next_wake();
+        end.into_iter()
+            .chain(due)
+            .chain(self.stretch.down.map(|(from, _)| from))
+            .min()
+    }
+
+    fn step(&mut self, at: Timestamp, event: &mut impl FnMut(Event)) {
+        if let Some((_, up)) = self.stretch.down.filter(|(from, _)| at >= *from) {
+            self.stretch.down = None;
+            return self.go_down(at, up, event);
+        }
+        while let Some((_, ticket)) = self.ends.first().copied().filter(|(end, _)| *end <= at) {
+            self.ends.pop_first();
+            self.running.retain(|wanted| wanted.ticket != ticket);
+            self.dispatcher.ended(ticket);
+        }
+        let steps = self.dispatcher.due(at, self.plan);
+        self.carry_out(steps, at, event);
+    }
+
+    /// The service goes down: what runs is cut off, and what comes until it is up again is missed.
+    fn go_down(&mut self, at: Timestamp, up: Timestamp, event: &mut impl FnMut(Event)) {
+        for wanted in std::mem::take(&mut self.running) {
+            event(Event {
+                at,
+                job: wanted.job.id.clone(),
+                scheduled_at: wanted.scheduled_at,
+                what: What::IsCutOff,
+            });
+            self.dispatcher.ended(wanted.ticket);
+        }
+        self.ends.clear();
+        if up <= self.stretch.to {
+            self.start(up, event);
+            let steps = self.dispatcher.due(up, self.plan);
+            self.carry_out(steps, up, event);
+        } else {
+            self.stretch.to = at;
+        }
+    }
+
+    fn start(&mut self, at: Timestamp, event: &mut impl FnMut(Event)) {
+        let mut steps = Vec::new();
+        for job in self.dispatcher.timetable.active_jobs() {
+            if job.schedule.has_start() {
+                let wanted = self.dispatcher.wanted(&job, Trigger::Schedule, at);
+                self.dispatcher.admit(wanted, &mut steps);
+            }
+        }
+        steps.extend(self.dispatcher.ready(self.plan));
+        self.carry_out(steps, at, event);
+    }
+
+    fn carry_out(&mut self, steps: Vec<Step>, at: Timestamp, event: &mut impl FnMut(Event)) {
+        for step in steps {
+            let (wanted, what) = match step {
+                Step::Begin(wanted) => {
+                    let end = at.saturating_add(self.stretch.run_time).unwrap_or(Timestamp::MAX);
+                    self.ends.insert((end, wanted.ticket));
+                    self.running.push(wanted.clone());
+                    let what = What::Runs(wanted.trigger);
+                    (wanted, what)
+                }
+                Step::Skip(wanted, why) => (wanted, What::Skips(why)),
+                Step::End(ticket) => {
+                    let ended = self.ends.iter().find(|(_, other)| *other == ticket).copied();
+                    if let Some(ended) = ended {
+                        self.ends.remove(&ended);
+                        self.ends.insert((at, ticket));
+                    }
+                    continue;
+                }
+            };
+            event(Event {
+                at,
+                job: Arc::clone(&wanted.job).id.clone(),
+                scheduled_at: wanted.scheduled_at,
+                what,
+            });
+        }
+    }
+}
