@@ -10,7 +10,7 @@ const ENDLESS: &str = r#"
 schedule = "0 0 1 1 *"
 timeout = "1h"
 [jobs.endless.sql]
-statement = "DELETE FROM sessions WHERE id IN (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0)"
+statement = "DELETE FROM sessions WHERE id IN (SELECT count(*) FROM json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') a, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') b, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') c)"
 tables = ["sessions"]
 "#;
 

@@ -110,6 +110,9 @@ fn a_database_locked_by_a_writer_is_waited_for_until_the_timeout() {
     );
     let service = place.start();
     let writer = place.database();
+    writer
+        .execute("INSERT INTO sessions (id, expires_at) VALUES ('a', '2020-01-01')", [])
+        .unwrap();
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (_, body) = service.post("/trigger/tidy");
     assert_eq!(body["success"], false);

@@ -122,7 +122,7 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             &ONE_JOB.replace("'now')\"", "'now'); DROP TABLE users\""),
-            "the SQL does not compile: it holds more than one statement",
+            "the SQL is refused: it deletes from `sqlite_master`",
         ),
         (
             &format!("{ONE_JOB}message = \"{{row}} gone\"\n"),
@@ -166,11 +166,11 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \"SELECT 1\", tables = [\"sessions\"] }\n",
-            "jobs.a.sql.statement: the SQL does not compile: it changes nothing",
+            "jobs.a.sql.statement: the SQL begins with `SELECT`; DELETE, UPDATE",
         ),
         (
             "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \" -- nothing\", tables = [\"sessions\"] }\n",
-            "jobs.a.sql.statement: the SQL does not compile: it changes nothing",
+            "jobs.a.sql.statement: the SQL begins with `SELECT`; DELETE, UPDATE",
         ),
         (
             "[server]\ntoken_file = \"nothing\"\n",

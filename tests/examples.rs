@@ -54,7 +54,7 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
     let text = std::fs::read_to_string(root().join("jobs.toml")).unwrap();
     // The keys the declaration knows, as it names them to someone who wrote a wrong one.
     let wrong = "[server]\nx = 1\n[state]\nx = 1\n[defaults]\nx = 1\n[databases.d]\nx = 1\n[limits]\nx = 1\n[groups.g]\nx = 1\n[jobs.a]\nx = 1\n[jobs.a.cleanup]\nx = 1\n[jobs.b.sql]\nx = 1\n\
-        [jobs.c.cleanup.record]\nx = 1\n[jobs.d.overdue_backups]\nx = 1\n[jobs.e.overdue_backups.expect.e]\nx = 1\n[defaults.notify]\nx = 1\n[notifications]\na.log.x = 1\nb.ntfy.x = 1\nc.email.x = 1\nd.webhook.x = 1\ne.duplistatus.x = 1\n";
+        [jobs.c.cleanup.record]\nx = 1\n[jobs.f.alert]\nx = 1\n[jobs.d.overdue_backups]\nx = 1\n[jobs.e.overdue_backups.expect.e]\nx = 1\n[defaults.notify]\nx = 1\n[notifications]\na.log.x = 1\nb.ntfy.x = 1\nc.email.x = 1\nd.webhook.x = 1\ne.duplistatus.x = 1\n";
     let (_, told) = Workplace::empty().validate(wrong);
     let mut known = 0;
     for keys in told.lines().filter_map(|line| line.split("; known are ").nth(1)) {

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod alerts;
 mod architecture;
 mod attacks;
 mod clients;
@@ -19,6 +20,8 @@ mod declarations;
 mod engine;
 mod examples;
 mod expectations;
+mod fence;
+mod gentle;
 mod guard;
 mod interruption;
 mod layering;

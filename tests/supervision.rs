@@ -67,7 +67,7 @@ fn a_killed_service_is_started_again_and_its_run_closed() {
     place.write(
         "jobs.toml",
         "[jobs.endless]\nschedule = \"* * * * * *\"\n[jobs.endless.sql]\ntables = [\"sessions\"]\n\
-         statement = \"DELETE FROM sessions WHERE id IN (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n)\"\n",
+         statement = \"DELETE FROM sessions WHERE id IN (SELECT count(*) FROM json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') a, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') b, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') c)\"\n",
     );
     let mut supervisor = Supervisor::start(&place, &["--port", "0"]);
     let first = supervisor.service(None);

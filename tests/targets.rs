@@ -163,7 +163,7 @@ fn a_run_that_a_kill_cuts_off_is_told() {
         "[notifications.ops]\nwebhook = {{ url = \"http://127.0.0.1:{}\" }}\n[defaults.notify]\non_failure = [\"ops\"]\n",
         server.port
     );
-    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) DELETE FROM sessions WHERE id = (SELECT count(*) FROM n)";
+    let endless = "DELETE FROM sessions WHERE id = (SELECT count(*) FROM json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') a, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') b, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') c)";
     let job = format!(
         "[jobs.tidy]\nschedule = \"@yearly\"\nsql = {{ statement = \"{endless}\", tables = [\"sessions\"] }}\n"
     );

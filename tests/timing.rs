@@ -11,8 +11,10 @@ use crate::engine::{engine, engine_by, report};
 use crate::support::Workplace;
 
 const QUICK: &str = "cleanup = { delete_from = \"sessions\", where = \"false\" }\n";
+/// A job that needs the write lock.
+const LOCKING: &str = "sql = { tables = [\"sessions\"], statement = \"DELETE FROM sessions WHERE false\" }\n";
 /// A statement that takes until its timeout.
-const ENDLESS: &str = "sql = { tables = [\"sessions\"], statement = \"DELETE FROM sessions WHERE id IN (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n)\" }\n";
+const ENDLESS: &str = "sql = { tables = [\"sessions\"], statement = \"DELETE FROM sessions WHERE id IN (SELECT count(*) FROM json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') a, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') b, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') c)\" }\n";
 
 fn job(id: &str, schedule: &str, keys: &str, kind: &str) -> String {
     format!("[jobs.{id}]\nschedule = \"{schedule}\"\n{keys}\n{kind}")
@@ -190,7 +192,7 @@ async fn runs_that_overlap_do_as_declared() {
         let lock = place.database();
         lock.execute_batch("BEGIN IMMEDIATE").unwrap();
         let clock = Clock::starting_at("2026-11-20T12:00:00.9Z".parse().unwrap());
-        let (_engine, _running) = engine_by(&place, &job("slow", "* * * * * *", keys, QUICK), clock);
+        let (_engine, _running) = engine_by(&place, &job("slow", "* * * * * *", keys, LOCKING), clock);
         tokio::time::sleep(Duration::from_millis(2600)).await;
         lock.execute_batch("ROLLBACK").unwrap();
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -205,13 +207,13 @@ async fn a_group_has_its_jobs_take_turns() {
     let place = Workplace::new();
     let lock = place.database();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let member = |id: &str| job(id, "* * * * * *", "group = \"g\"", QUICK);
+    let member = |id: &str| job(id, "* * * * * *", "group = \"g\"", LOCKING);
     let declaration = format!(
         "[groups.g]\nmax_running = 2\n{}{}{}{}",
         member("a"),
         member("b"),
         member("c"),
-        job("alone", "* * * * * *", "", QUICK)
+        job("alone", "* * * * * *", "", LOCKING)
     );
     let clock = Clock::starting_at("2026-11-20T12:00:00.9Z".parse().unwrap());
     let (engine, _running) = engine_by(&place, &declaration, clock);

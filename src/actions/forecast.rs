@@ -27,7 +27,7 @@ pub(super) fn of_deletion(
     bench: &Workbench<'_>,
 ) -> Result<Forecast, Failure> {
     let mut connection = open_read(bench.database)?;
-    bench.stop.govern(&mut connection)?;
+    bench.stop.govern(&mut connection, bench.busy_timeout)?;
     let mut parameters = declared.parameters(&connection, bench)?;
     // Rounds go on until nothing is left.
     parameters.insert("batch", Parameter::Integer(i64::MAX));
@@ -59,10 +59,10 @@ pub(super) fn of_deletion(
         lines.push(format!("{column} from {oldest} to {newest}"));
     }
     lines.extend(cutoff.as_ref().map(|cutoff| format!("cutoff {cutoff}")));
-    lines.push(access.clone());
+    lines.push(access.words.clone());
     let json = json!({
         "table": table, "rows": rows, "total": total, "share": percent / 100.0, "column": column, "oldest": oldest,
-        "newest": newest, "cutoff": cutoff, "access": access, "uses_index": !access.starts_with("full scan"),
+        "newest": newest, "cutoff": cutoff, "access": access.words, "uses_index": access.by_index,
         "estimated_seconds": (seconds * 1000.0).round() / 1000.0,
     });
     Ok(Forecast { lines, json })
@@ -76,9 +76,20 @@ pub(super) fn of_statement(declared: &Declared<'_>, bench: &Workbench<'_>) -> Re
     let cutoff = parameters.get("cutoff").map(ToString::to_string);
     let mut lines = vec!["how many rows a statement changes is known only when it is run".to_owned()];
     lines.extend(cutoff.as_ref().map(|cutoff| format!("cutoff {cutoff}")));
-    lines.push(access.clone());
-    let json = json!({ "cutoff": cutoff, "access": access, "uses_index": !access.starts_with("full scan") });
+    lines.push(access.words.clone());
+    let json = json!({ "cutoff": cutoff, "access": access.words, "uses_index": access.by_index });
     Ok(Forecast { lines, json })
+}
+
+/// How a statement finds its rows.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    /// In words.
+    pub words: String,
+    /// Whether an index serves the search.
+    pub by_index: bool,
+    /// Whether the condition looks at the table itself once more.
+    pub looks: bool,
 }
 
 /// How a statement finds its rows: by an index, or by a scan of the whole table.
@@ -87,7 +98,7 @@ pub(super) fn access(
     sql: &str,
     parameters: &Parameters,
     table: Option<&str>,
-) -> rusqlite::Result<String> {
+) -> rusqlite::Result<Access> {
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
     bind(&mut statement, parameters)?;
     let mut steps = Vec::new();
@@ -95,18 +106,28 @@ pub(super) fn access(
     while let Some(row) = rows.next()? {
         steps.push(row.get::<_, String>(3)?);
     }
-    let is_of_table = |step: &&String| table.is_none_or(|table| step.split(' ').nth(1) == Some(table));
-    let mut steps = steps.iter().filter(is_of_table);
-    Ok(
-        match (
-            steps.clone().find(|step| step.starts_with("SCAN")),
-            steps.find(|step| step.starts_with("SEARCH")),
-        ) {
-            (Some(step), _) => format!("full scan: {step}"),
-            (None, Some(step)) => format!("found by index: {step}"),
-            (None, None) => "no search".to_owned(),
-        },
-    )
+    let is_of_table = |step: &&String| {
+        let mut words = step.split(' ');
+        let is_search = matches!(words.next(), Some("SCAN" | "SEARCH"));
+        is_search && table.is_none_or(|table| words.next().is_some_and(|name| name.eq_ignore_ascii_case(table)))
+    };
+    let of_table: Vec<&String> = steps.iter().filter(is_of_table).collect();
+    // A table under another name is the table as well.
+    let mentions = table.map_or(0, |table| {
+        let lower = sql.to_lowercase();
+        lower.matches(&table.to_lowercase()).count()
+    });
+    let scan = of_table.iter().find(|step| step.starts_with("SCAN"));
+    let words = match (scan, of_table.first()) {
+        (Some(step), _) => format!("full scan: {step}"),
+        (None, Some(step)) => format!("found by index: {step}"),
+        (None, None) => "no search".to_owned(),
+    };
+    Ok(Access {
+        words,
+        by_index: scan.is_none(),
+        looks: of_table.len() > 1 || (mentions > 1 && sql.to_lowercase().contains("select")),
+    })
 }
 
 /// The first column of `table` that the condition speaks of.

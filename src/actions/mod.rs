@@ -2,15 +2,24 @@
 //! A new kind is a file here, a variant and an arm of [`Action`], and an example. When a run begins, and what
 //! becomes of its outcome, is left to `engine`.
 
+mod aftercare;
+mod alert;
 mod cleanup;
+mod compile;
+mod fence;
 mod forecast;
+mod gentle;
 mod overdue_backups;
 mod record;
 mod retention;
+mod shape;
 mod sql;
 mod statement;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -20,6 +29,7 @@ use crate::notifications::Targets;
 use crate::store::sqlite::{Stop, Unusable, describe, is_busy};
 use crate::values::{JobId, TargetId, TimeZone};
 
+pub use alert::Alert;
 pub use cleanup::Cleanup;
 pub use forecast::Forecast;
 pub use overdue_backups::OverdueBackups;
@@ -35,17 +45,20 @@ pub enum Action {
     Sql(Sql),
     /// Looks for backups that did not come.
     OverdueBackups(OverdueBackups),
+    /// Tells what a query finds.
+    Alert(Alert),
 }
 
 impl Action {
     /// The keys a kind can stand under, as the declaration writes them.
-    pub const KINDS: &[&str] = &["cleanup", "sql", "overdue_backups"];
+    pub const KINDS: &[&str] = &["cleanup", "sql", "overdue_backups", "alert"];
 
     fn kind(&self) -> &dyn Kind {
         match self {
             Self::Cleanup(kind) => kind,
             Self::Sql(kind) => kind,
             Self::OverdueBackups(kind) => kind,
+            Self::Alert(kind) => kind,
         }
     }
 
@@ -55,9 +68,15 @@ impl Action {
         self.kind().name()
     }
 
+    /// Whether it writes its database.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.kind().writes()
+    }
+
     /// What is wrong with the declaration of this action; `database` is the one it works on, where that is there.
     #[must_use]
-    pub fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
+    pub fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw> {
         self.kind().flaws(database)
     }
 
@@ -87,7 +106,10 @@ impl Action {
 /// What every kind can do.
 trait Kind {
     fn name(&self) -> &'static str;
-    fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw>;
+    fn writes(&self) -> bool {
+        true
+    }
+    fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw>;
     fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
         Vec::new()
     }
@@ -106,6 +128,10 @@ pub struct Workbench<'a> {
     pub scheduled_at: Timestamp,
     /// The file of the job's database.
     pub database: &'a Path,
+    /// How long it waits for another writer of the database.
+    pub busy_timeout: Duration,
+    /// Told how far the run is.
+    pub progress: &'a Progress,
     /// Asked when the run must end.
     pub stop: &'a Stop,
     /// The state database, which has the outbox.
@@ -118,6 +144,23 @@ pub struct Workbench<'a> {
     pub schedule_zone: &'a TimeZone,
     /// Whether someone asked for the run, and so wants everything tried at once.
     pub by_hand: bool,
+}
+
+/// How far a run is: rows so far, for whoever watches.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// Tells how many rows are done.
+    pub fn set(&self, rows: u64) {
+        self.0.store(rows, Ordering::Relaxed);
+    }
+
+    /// How many rows are done.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What a run that ended well has to say.
@@ -138,6 +181,8 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt may do better: a database that was busy, a network that was away.
     pub may_pass: bool,
+    /// What was done before, and stays so.
+    pub done: Option<String>,
 }
 
 impl Failure {
@@ -147,6 +192,20 @@ impl Failure {
         Self {
             message: message.into(),
             may_pass: false,
+            done: None,
+        }
+    }
+
+    /// The same failure of a run that had done something before; nothing of that goes unsaid.
+    fn after(self, rows: u64, verb: &str) -> Self {
+        if rows == 0 {
+            return self;
+        }
+        let done = format!("{rows} rows were {verb} before; another run goes on from there");
+        Self {
+            message: format!("{}; {done}", self.message),
+            done: Some(done),
+            ..self
         }
     }
 }
@@ -156,6 +215,7 @@ impl From<Unusable> for Failure {
         Self {
             may_pass: unusable.is_busy(),
             message: unusable.to_string(),
+            done: None,
         }
     }
 }
@@ -165,6 +225,7 @@ impl From<rusqlite::Error> for Failure {
         Self {
             may_pass: is_busy(&error),
             message: format!("the database {}", describe(&error)),
+            done: None,
         }
     }
 }

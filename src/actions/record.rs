@@ -36,6 +36,11 @@ impl Record {
         names
     }
 
+    /// The table it is written into.
+    pub(super) fn table(&self) -> &str {
+        self.insert_into.as_str()
+    }
+
     /// The statement that writes the row.
     pub(super) fn statement(&self) -> String {
         let columns: Vec<String> = self.values.keys().map(|column| format!("\"{column}\"")).collect();

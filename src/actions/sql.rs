@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::forecast::{self, Forecast};
 use super::record::Record;
 use super::retention::Window;
-use super::statement::Declared;
+use super::statement::{Declared, LOCK_BUDGET, names};
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::values::{CutoffFormat, Duration, TableName, Template};
 
@@ -21,6 +21,7 @@ pub struct Sql {
     retention: Option<Duration>,
     retention_setting: Option<String>,
     retention_range: Option<[Duration; 2]>,
+    lock_budget: Option<Duration>,
     message: Option<Template>,
     record: Option<Record>,
 }
@@ -31,6 +32,7 @@ impl Sql {
         Declared {
             key: "statement",
             sql: self.statement.clone(),
+            tables: names(&self.tables),
             window: Window {
                 retention: self.retention,
                 setting: self.retention_setting.as_deref(),
@@ -39,6 +41,7 @@ impl Sql {
             },
             message: self.message.clone().unwrap_or(default_message),
             record: self.record.as_ref(),
+            lock_budget: self.lock_budget.map_or(LOCK_BUDGET, Duration::to_std),
         }
     }
 }
@@ -48,15 +51,12 @@ impl Kind for Sql {
         "sql"
     }
 
-    fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
-        let mut flaws = self.declared().flaws(database);
+    fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw> {
         if self.tables.is_empty() {
-            flaws.push(Flaw::broken(
-                "tables",
-                "the list is empty; name every table the statement may write",
-            ));
+            let why = "the list is empty; name every table the statement may touch";
+            return vec![Flaw::broken("tables", why)];
         }
-        flaws
+        self.declared().flaws(database)
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {

@@ -1,20 +1,24 @@
-//! One declared SQL statement: checked when it is loaded, run in transactions of its own.
+//! One declared SQL statement: checked when it is loaded, run inside a fence, in transactions of its own.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Statement, ToSql, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Statement, ToSql};
 
+use super::compile::{WRITING, compile, parameters_of, unknown};
+use super::fence::Fence;
+use super::gentle::{Pace, take_over_write_back, write_back};
 use super::record::Record;
 use super::retention::Window;
-use super::{Failure, Flaw, Report, Weight, Workbench};
+use super::{Failure, Flaw, Report, Workbench};
 use crate::store::sqlite::open_write;
-use crate::values::{Parameter, Template, iso};
+use crate::values::{Parameter, TableName, Template, iso};
 
 /// The values of a run, by the names that a statement (`:name`), a message (`{name}`) and a record (`":name"`) share.
 pub(super) type Parameters = BTreeMap<&'static str, Parameter>;
 
-/// Rows one round changes where the statement names `:batch`.
-const BATCH: i64 = 1000;
+/// How long the write lock is held at a time, unless it is declared.
+pub(super) const LOCK_BUDGET: Duration = Duration::from_millis(25);
 
 /// The parts of a kind that runs one statement.
 #[derive(Clone, Debug)]
@@ -22,59 +26,129 @@ pub(super) struct Declared<'a> {
     /// The key that holds the statement, for what is said about it.
     pub key: &'static str,
     pub sql: String,
+    /// The tables it may touch.
+    pub tables: Vec<&'a str>,
     pub window: Window<'a>,
     pub message: Template,
     pub record: Option<&'a Record>,
+    pub lock_budget: Duration,
+}
+
+/// A connection on which a declared statement is run.
+pub(super) struct Session {
+    pub connection: Connection,
+    pub fence: Fence,
+    pub parameters: Parameters,
 }
 
 impl Declared<'_> {
     /// What is wrong with the statement, its message and its record.
-    pub(super) fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
-        let mut flaws = self.window.flaws();
-        let mut names = vec!["now", "scheduled_at", "job", "batch"];
-        if self.window.is_declared() {
-            names.extend(["cutoff", "retention_days"]);
-        }
-        flaws.extend(unknown(self.key, parameters_of(&self.sql), &names));
+    pub(super) fn flaws(&self, mut database: Option<&mut Connection>) -> Vec<Flaw> {
+        let mut flaws = self.unknown_parameters();
+        let mut names = self.known_parameters();
         names.push("rows");
         flaws.extend(unknown("message", self.message.fields(), &names));
         if let Some(record) = self.record {
             flaws.extend(unknown("record", record.parameters(), &names));
-            flaws.extend(compile("record", &record.statement(), database));
+            let table = [record.table()];
+            flaws.extend(compile(
+                "record",
+                &record.statement(),
+                &table,
+                WRITING,
+                database.as_deref_mut(),
+            ));
         }
-        flaws.extend(compile(self.key, &self.sql, database));
+        flaws.extend(compile(self.key, &self.sql, &self.tables, WRITING, database));
         flaws
+    }
+
+    /// What is wrong with the retention, and every parameter of the statement that has no value.
+    pub(super) fn unknown_parameters(&self) -> Vec<Flaw> {
+        let mut flaws = self.window.flaws();
+        flaws.extend(unknown(self.key, parameters_of(&self.sql), &self.known_parameters()));
+        flaws
+    }
+
+    fn known_parameters(&self) -> Vec<&'static str> {
+        let mut names = vec!["now", "scheduled_at", "job", "batch"];
+        if self.window.is_declared() {
+            names.extend(["cutoff", "retention_days"]);
+        }
+        names
+    }
+
+    /// Opens the job's database for a run.
+    pub(super) fn session(&self, bench: &Workbench<'_>) -> Result<Session, Failure> {
+        let mut connection = open_write(bench.database)?;
+        bench.stop.govern(&mut connection, bench.busy_timeout)?;
+        let fence = Fence::around(&mut connection, &self.tables)?;
+        take_over_write_back(&connection)?;
+        let parameters = self.parameters(&connection, bench)?;
+        Ok(Session {
+            connection,
+            fence,
+            parameters,
+        })
     }
 
     /// Runs the statement, once or, where it names `:batch`, in rounds until one changes nothing.
     pub(super) fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
-        let mut connection = open_write(bench.database)?;
-        bench.stop.govern(&mut connection)?;
-        let mut parameters = self.parameters(&connection, bench)?;
-        let in_rounds = parameters_of(&self.sql).contains(&"batch");
+        let mut session = self.session(bench)?;
         let mut rows = 0;
+        self.run_in_rounds(&mut session, bench, &mut rows)
+            .map_err(|failure| failure.after(rows, "changed"))?;
+        self.finish(&mut session, rows, Vec::new())
+    }
+
+    fn run_in_rounds(&self, session: &mut Session, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
+        let in_rounds = parameters_of(&self.sql).contains(&"batch");
+        let mut pace = Pace::new(self.lock_budget);
         loop {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let changed = execute(&transaction, &self.sql, &parameters)?;
-            rows += changed;
-            if in_rounds && changed > 0 {
-                transaction.commit()?;
-                continue;
+            let batch = i64::try_from(pace.rows()).unwrap_or(1);
+            session.parameters.insert("batch", Parameter::Integer(batch));
+            session.connection.execute_batch("BEGIN IMMEDIATE")?;
+            let began = Instant::now();
+            let changed = match session.execute(&self.sql) {
+                Ok(changed) => changed,
+                Err(error) => {
+                    let _ = session.connection.execute_batch("ROLLBACK");
+                    return Err(session.explain(error));
+                }
+            };
+            session.connection.execute_batch("COMMIT")?;
+            let pause = pace.learn(began.elapsed());
+            *rows += changed;
+            bench.progress.set(*rows);
+            write_back(&session.connection);
+            if !in_rounds || changed == 0 {
+                return Ok(());
             }
-            parameters.insert("rows", Parameter::Integer(i64::try_from(rows).unwrap_or(i64::MAX)));
-            if let Some(record) = self.record {
-                record.write(&transaction, &parameters)?;
+            std::thread::sleep(pause);
+            if bench.stop.asked().is_some() {
+                return Err(Failure::lasting("it was ended before it was done"));
             }
-            transaction.commit()?;
-            let message = self
-                .message
-                .render(|name| parameters.get(name).map(ToString::to_string));
-            return Ok(Report {
-                message,
-                statistics: None,
-                troubles: Vec::new(),
-            });
         }
+    }
+
+    /// Writes the record, and says what was done.
+    pub(super) fn finish(&self, session: &mut Session, rows: u64, troubles: Vec<String>) -> Result<Report, Failure> {
+        let count = Parameter::Integer(i64::try_from(rows).unwrap_or(i64::MAX));
+        session.parameters.insert("rows", count);
+        if let Some(record) = self.record {
+            record
+                .write(&session.connection, &session.parameters)
+                .map_err(|failure| failure.after(rows, "changed"))?;
+        }
+        let parameters = &session.parameters;
+        let message = self
+            .message
+            .render(|name| parameters.get(name).map(ToString::to_string));
+        Ok(Report {
+            message,
+            statistics: Some(serde_json::json!({ "rows": rows })),
+            troubles,
+        })
     }
 
     /// The values of a run's parameters.
@@ -83,7 +157,6 @@ impl Declared<'_> {
             ("now", Parameter::Text(iso(bench.now))),
             ("scheduled_at", Parameter::Text(iso(bench.scheduled_at))),
             ("job", Parameter::Text(bench.job.to_string())),
-            ("batch", Parameter::Integer(BATCH)),
         ]
         .into();
         parameters.extend(self.window.parameters(connection, bench.now)?);
@@ -91,10 +164,22 @@ impl Declared<'_> {
     }
 }
 
-fn execute(transaction: &Transaction<'_>, sql: &str, parameters: &Parameters) -> rusqlite::Result<usize> {
-    let mut statement = transaction.prepare_cached(sql)?;
-    bind(&mut statement, parameters)?;
-    statement.raw_execute()
+impl Session {
+    /// Runs the declared statement inside the fence; gives how many rows it changed.
+    pub(super) fn execute(&self, sql: &str) -> rusqlite::Result<u64> {
+        let mut statement = self.fence.inside(|| self.connection.prepare_cached(sql))?;
+        bind(&mut statement, &self.parameters)?;
+        let changed = self.fence.inside(|| statement.raw_execute())?;
+        Ok(u64::try_from(changed).unwrap_or(0))
+    }
+
+    /// What an error means, where the fence had a part in it.
+    pub(super) fn explain(&self, error: rusqlite::Error) -> Failure {
+        match self.fence.refusal() {
+            Some(why) => Failure::lasting(format!("the SQL was refused: {why}")),
+            None => error.into(),
+        }
+    }
 }
 
 pub(super) fn bind(statement: &mut Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
@@ -117,99 +202,7 @@ impl ToSql for Parameter {
     }
 }
 
-fn unknown<'a>(key: &'static str, used: impl IntoIterator<Item = &'a str>, known: &[&str]) -> Vec<Flaw> {
-    let refuse = |name: &str| {
-        let why = match name {
-            "cutoff" | "retention_days" => format!("`{name}` has no value: `retention` is missing"),
-            _ => format!("`{name}` is no parameter; there are {}", known.join(", ")),
-        };
-        Flaw::broken(key, why)
-    };
-    used.into_iter()
-        .filter(|name| !known.contains(name))
-        .map(refuse)
-        .collect()
-}
-
-/// Compiles `sql` against the database, or, where that is not there, against none: then only its grammar is checked.
-fn compile(key: &'static str, sql: &str, database: Option<&Connection>) -> Option<Flaw> {
-    let nothing;
-    let connection = if let Some(connection) = database {
-        connection
-    } else {
-        nothing = Connection::open_in_memory().ok()?;
-        &nothing
-    };
-    let message = match connection.prepare(sql) {
-        Ok(statement) if statement.readonly() => "it changes nothing".to_owned(),
-        Ok(_) => return None,
-        Err(rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) => msg,
-        Err(rusqlite::Error::MultipleStatement) => "it holds more than one statement".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let of_schema = message.starts_with("no such") || message.contains("has no column");
-    if of_schema && database.is_none() {
-        return None;
-    }
-    let weight = if of_schema { Weight::Mismatch } else { Weight::Broken };
-    Some(Flaw::weighing(
-        weight,
-        key,
-        format!("the SQL does not compile: {message}"),
-    ))
-}
-
-/// The names of the `:parameters` in `sql`, outside texts, quoted names and comments.
-fn parameters_of(sql: &str) -> Vec<&str> {
-    let mut names = Vec::new();
-    let mut rest = sql;
-    while let Some(at) = rest.find([':', '@', '$', '?', '\'', '"', '`', '[', '-', '/']) {
-        let (head, tail) = rest[at..].split_at(1);
-        let skip = |end: &str| tail.find(end).map_or("", |at| &tail[at + end.len()..]);
-        rest = match head {
-            ":" => {
-                let length = tail
-                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                    .unwrap_or(tail.len());
-                names.extend((length > 0).then_some(&tail[..length]));
-                &tail[length..]
-            }
-            "@" | "$" | "?" => {
-                // SQLite knows more forms than ours; they are given whole, so that they are refused.
-                let length = tail
-                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                    .unwrap_or(tail.len());
-                names.push(&rest[at..=at + length]);
-                &tail[length..]
-            }
-            "[" => skip("]"),
-            "-" if tail.starts_with('-') => skip("\n"),
-            "/" if tail.starts_with('*') => skip("*/"),
-            "-" | "/" => tail,
-            quote => skip(quote),
-        };
-    }
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_found_where_sqlite_finds_them() {
-        for (sql, names) in [
-            ("timestamp < :cutoff AND a = :job", vec!["cutoff", "job"]),
-            (
-                "a = ':no' OR \":no\" = [:no] -- :no\n OR b = :now /* :no */",
-                vec!["now"],
-            ),
-            ("a = 'it''s :no' AND b=:batch", vec!["batch"]),
-            ("a = @no AND b > ?1 OR $x", vec!["@no", "?1", "$x"]),
-            ("a - b / c", vec![]),
-            ("'unclosed :no", vec![]),
-        ] {
-            assert_eq!(parameters_of(sql), names, "{sql}");
-        }
-    }
+/// The tables' names as texts.
+pub(super) fn names(tables: &[TableName]) -> Vec<&str> {
+    tables.iter().map(TableName::as_str).collect()
 }

@@ -23,12 +23,75 @@ pub(super) struct TriggerOptions {
     /// Do not wait until the run is done
     #[arg(long)]
     no_wait: bool,
+    /// Show how far the run is while it goes on
+    #[arg(long, conflicts_with = "no_wait")]
+    follow: bool,
 }
 
 /// Runs a job and prints what came of it.
 pub(super) fn trigger(sources: &Sources, options: &TriggerOptions) -> Result<(), Exit> {
+    if options.follow {
+        return follow(sources, &options.job);
+    }
     let wait = if options.no_wait { "?wait=false" } else { "" };
     post(sources, &format!("/trigger/{}{wait}", options.job))
+}
+
+/// Runs a job and shows on a terminal how far it is, until it is done.
+fn follow(sources: &Sources, job: &JobId) -> Result<(), Exit> {
+    const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+    let expected = call(sources, "GET", &format!("/api/schedules/{job}/plan"))
+        .ok()
+        .and_then(|(_, plan)| plan["rows"].as_u64());
+    let (status, begun) = call(sources, "POST", &format!("/trigger/{job}?wait=false"))?;
+    if status != 202 {
+        return Err(Exit::new(FAILED, begun["message"].as_str().unwrap_or_default()));
+    }
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    loop {
+        let (_, history) = call(sources, "GET", &format!("/api/schedules/executions?job={job}&limit=20"))?;
+        let runs = history["executions"].as_array().into_iter().flatten();
+        let run = runs
+            .into_iter()
+            .find(|run| run["id"] == begun["runId"])
+            .cloned()
+            .unwrap_or_default();
+        if run["status"] != "running" {
+            if is_terminal {
+                eprintln!();
+            }
+            let said = run["message"].as_str().or(run["error"].as_str()).unwrap_or_default();
+            if run["status"] == "success" {
+                say!("{said}");
+                return Ok(());
+            }
+            return Err(Exit::new(FAILED, said));
+        }
+        let (_, schedules) = call(sources, "GET", "/api/schedules")?;
+        let jobs = schedules["jobs"].as_array().into_iter().flatten();
+        let rows = jobs
+            .into_iter()
+            .find(|found| found["id"] == job.as_str())
+            .and_then(|job| job["progress"].as_u64());
+        if is_terminal {
+            eprint!("\r{}", bar(rows.unwrap_or(0), expected));
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// How far a run is, as a bar where it is known how much there is to do.
+fn bar(rows: u64, expected: Option<u64>) -> String {
+    const WIDTH: usize = 30;
+    let Some(expected) = expected.filter(|expected| *expected > 0) else {
+        return format!("{rows} rows so far");
+    };
+    let filled = usize::try_from(rows.min(expected) * 30 / expected).unwrap_or(WIDTH);
+    format!(
+        "[{}{}] {rows} of {expected} rows",
+        "#".repeat(filled),
+        " ".repeat(WIDTH - filled)
+    )
 }
 
 /// Makes the call and prints its message, and its problems where it has some.

@@ -6,9 +6,8 @@ use serde_json::{Map, Value, json};
 use super::output::say;
 use super::{Exit, FAILED, Format};
 use crate::actions::{Failure, Forecast};
-use crate::config::{self, Job, Occasion, Plan, Sources};
+use crate::config::{self, Job, Sources};
 use crate::engine::Clock;
-use crate::store::sqlite::Stop;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -22,8 +21,9 @@ pub(super) struct Options {
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let plan = config::load(sources)?.plan;
     let jobs = super::jobs_of(&plan, options.job.as_deref())?;
+    let now = Clock::System.now();
     let found: Vec<(&Job, Result<Forecast, Failure>)> =
-        jobs.into_iter().map(|job| (job, forecast(&plan, job))).collect();
+        jobs.into_iter().map(|job| (job, plan.forecast(job, now))).collect();
     match options.format {
         Format::Json => {
             let by_job: Map<String, Value> = found
@@ -38,16 +38,6 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
         return Err(Exit::new(FAILED, ""));
     }
     Ok(())
-}
-
-fn forecast(plan: &Plan, job: &Job) -> Result<Forecast, Failure> {
-    let now = Clock::System.now();
-    let occasion = Occasion {
-        now,
-        scheduled_at: now,
-        by_hand: true,
-    };
-    job.action.forecast(&plan.workbench(job, &occasion, &Stop::default()))
 }
 
 fn to_json(forecast: &Result<Forecast, Failure>) -> Value {

@@ -45,6 +45,8 @@ pub(super) struct State {
 #[serde(deny_unknown_fields)]
 pub(super) struct Database {
     pub path: PathBuf,
+    pub read_only: Option<bool>,
+    pub busy_timeout: Option<Duration>,
 }
 
 /// `[defaults]`

@@ -1,7 +1,7 @@
 //! Resolves the jobs: what each inherits, its one kind, its database, and whether its action can work.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use figment::value::Value;
@@ -99,7 +99,7 @@ impl Resolver<'_> {
         policy
     }
 
-    fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<PathBuf> {
+    fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<Database> {
         let id = named.or(context.default_database.as_ref())?;
         let database = context.databases.get(id);
         if database.is_none() {
@@ -107,7 +107,7 @@ impl Resolver<'_> {
             self.problems
                 .push(self.merged.problem(&below(at, "database"), Severity::Error, message));
         }
-        database.map(|database| database.path.clone())
+        database.cloned()
     }
 
     fn check_action(
@@ -115,13 +115,18 @@ impl Resolver<'_> {
         at: &[String],
         action: &Action,
         enabled: bool,
-        database: &Path,
+        database: &Database,
         context: &mut JobContext,
     ) {
         let open = context
             .open
-            .entry(database.to_owned())
-            .or_insert_with(|| open_read(database).ok());
+            .entry(database.path.clone())
+            .or_insert_with(|| open_read(&database.path).ok());
+        if database.read_only && action.writes() {
+            let why = "it writes, but its database is declared as read_only";
+            self.problems
+                .push(self.merged.problem(&below(at, action.name()), Severity::Error, why));
+        }
         for (key, named) in action.targets() {
             let place = key.iter().fold(below(at, action.name()), |at, key| below(&at, key));
             for id in named {
@@ -134,7 +139,7 @@ impl Resolver<'_> {
             }
             self.check_targets(&place, named, &context.targets);
         }
-        for flaw in action.flaws(open.as_ref()) {
+        for flaw in action.flaws(open.as_mut()) {
             let keys = flaw.key.split('.').filter(|key| !key.is_empty());
             let place = keys.fold(below(at, action.name()), |at, key| below(&at, key));
             let severity = match flaw.weight {

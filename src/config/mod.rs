@@ -20,7 +20,7 @@ pub mod sources;
 mod targets;
 
 pub use diff::Diff;
-pub use plan::{Database, Job, Occasion, Plan, Server, State};
+pub use plan::{Database, Job, Occasion, Plan, Server, Signals, State};
 pub use policy::{CatchUp, Concurrency, OnInterrupt, Policy, Retry};
 pub use problem::{Problem, Problems, Severity};
 pub use sources::{Environment, File, Sources};

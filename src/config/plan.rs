@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::policy::Policy;
-use crate::actions::{Action, Workbench};
+use crate::actions::{Action, Failure, Forecast, Progress, Workbench};
 use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
 use crate::store::sqlite::Stop;
@@ -67,6 +67,10 @@ pub struct State {
 pub struct Database {
     /// The file.
     pub path: PathBuf,
+    /// Whether no job may write it.
+    pub read_only: bool,
+    /// How long a run waits for another writer.
+    pub busy_timeout: Duration,
 }
 
 /// One job.
@@ -88,14 +92,23 @@ pub struct Job {
     pub policy: Policy,
     /// How long a run may take.
     pub timeout: Duration,
-    /// The file it works on.
-    pub database: PathBuf,
+    /// The database it works on.
+    pub database: Database,
     /// Whom its runs are told to.
     pub notify: Alerts,
     /// What it does.
     pub action: Action,
     /// Its rank among the jobs of the declaration.
     pub rank: usize,
+}
+
+/// What passes between a run and whoever watches it.
+#[derive(Clone, Debug, Default)]
+pub struct Signals {
+    /// Asks the run to end.
+    pub stop: Stop,
+    /// Tells how far it is.
+    pub progress: Progress,
 }
 
 /// The occasion of a run.
@@ -150,19 +163,35 @@ impl Plan {
 
     /// Everything a run of `job` may touch.
     #[must_use]
-    pub fn workbench<'a>(&'a self, job: &'a Job, occasion: &'a Occasion, stop: &'a Stop) -> Workbench<'a> {
+    pub fn workbench<'a>(&'a self, job: &'a Job, occasion: &'a Occasion, signals: &'a Signals) -> Workbench<'a> {
         Workbench {
             job: &job.id,
             now: occasion.now,
             scheduled_at: occasion.scheduled_at,
             by_hand: occasion.by_hand,
-            database: &job.database,
+            database: &job.database.path,
+            busy_timeout: job.database.busy_timeout.to_std(),
+            progress: &signals.progress,
             state: &self.state.path,
             targets: &self.targets,
             zone: &self.time_zone,
             schedule_zone: &job.time_zone,
-            stop,
+            stop: &signals.stop,
         }
+    }
+
+    /// What a run of `job` would do at `now`; changes nothing.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub fn forecast(&self, job: &Job, now: Timestamp) -> Result<Forecast, Failure> {
+        let occasion = Occasion {
+            now,
+            scheduled_at: now,
+            by_hand: true,
+        };
+        job.action
+            .forecast(&self.workbench(job, &occasion, &Signals::default()))
     }
 
     /// The file of the default database.

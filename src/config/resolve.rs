@@ -13,7 +13,10 @@ use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{read, unknown_key};
 use super::sources::{Environment, built_in};
-use crate::values::{DatabaseId, GroupId, Secret, TimeZone};
+use crate::values::{DatabaseId, Duration, GroupId, Secret, TimeZone};
+
+/// How long a run waits for another writer, unless it is declared.
+const BUSY_TIMEOUT: Duration = Duration::from_seconds(30);
 
 /// Makes the plan, as far as the problems it gives allow.
 pub(super) fn resolve(merged: &Merged<'_>, environment: &Environment) -> (Option<Plan>, Vec<Problem>) {
@@ -176,7 +179,14 @@ impl Resolver<'_> {
             let at = path(&["databases", &id]);
             let declared: Option<declaration::Database> = read(self.merged, &at, value, &mut self.problems);
             match id.parse::<DatabaseId>() {
-                Ok(id) => databases.extend(declared.map(|declared| (id, Database { path: declared.path }))),
+                Ok(id) => databases.extend(declared.map(|declared| {
+                    let database = Database {
+                        path: declared.path,
+                        read_only: declared.read_only.unwrap_or(false),
+                        busy_timeout: declared.busy_timeout.unwrap_or(BUSY_TIMEOUT),
+                    };
+                    (id, database)
+                })),
                 Err(why) => self.problems.push(self.merged.problem_of_key(&at, why)),
             }
         }

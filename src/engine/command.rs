@@ -176,6 +176,8 @@ pub struct JobReport {
     pub active: bool,
     /// Whether a run is under way.
     pub running: bool,
+    /// How many rows its run under way has done.
+    pub progress: u64,
     /// How many runs wait for their turn.
     pub waiting: u32,
     /// Why it is past its `max_age`, if it is.

@@ -66,7 +66,7 @@ impl Engine {
             Turn::Failed(message)
         };
         // A run that gave way to a newer one is no failure of its job.
-        let telling = (run.stop.asked() != Some(StopReason::Replaced))
+        let telling = (run.signals.stop.asked() != Some(StopReason::Replaced))
             .then(|| self.tell(job, run.id, turn, now))
             .flatten();
         let said = bounded(message);

@@ -100,6 +100,12 @@ impl Journal {
         Ok(Some(left))
     }
 
+    /// Takes down how far a run is.
+    pub(super) fn note_progress(&mut self, run: RunId, rows: u64) {
+        let noted = self.state.note_progress(run, rows);
+        let _ = self.note(noted);
+    }
+
     /// Forgets that a job fails which is not declared any more.
     pub(super) fn forget_failing(&mut self, job: &JobId) {
         let forgotten = self.state.forget_failing(job);

@@ -39,6 +39,8 @@ use runs::Runs;
 
 /// The longest sleep, so that a clock that was set is noticed.
 const LONGEST_NAP: Duration = Duration::from_secs(30);
+/// How often long runs tell how far they are.
+const BETWEEN_PROGRESS: Duration = Duration::from_secs(10);
 /// How soon to look again for a database that is not there, or a state that cannot be written.
 const SOON: Duration = Duration::from_secs(5);
 /// How far the clock may fall behind what was seen before it counts as set back.
@@ -72,6 +74,7 @@ pub struct Engine {
     plan: Arc<Plan>,
     dispatcher: Dispatcher,
     last_instant: Instant,
+    last_progress: Instant,
     active_since: BTreeMap<JobId, Timestamp>,
     runs: Runs,
     last_runs: LastRuns,
@@ -106,6 +109,7 @@ impl Engine {
             last_seen: now,
             dispatcher: Dispatcher::default(),
             last_instant: Instant::now(),
+            last_progress: Instant::now(),
             active_since: BTreeMap::new(),
             runs: Runs::default(),
             last_runs: LastRuns::new(),
@@ -138,6 +142,7 @@ impl Engine {
             } else if self.has_ended() {
                 break;
             }
+            self.tell_progress();
             let nap = self.nap(now);
             tokio::select! {
                 command = self.inbox.recv() => match command {
@@ -168,7 +173,11 @@ impl Engine {
 
     fn nap(&self, now: Timestamp) -> Duration {
         let look_again = self.reloads.looks_again_after().unwrap_or(LONGEST_NAP);
-        let longest = if self.journal.is_well() { look_again } else { SOON };
+        let longest = match (self.journal.is_well(), self.runs.is_empty()) {
+            (false, _) => SOON,
+            (true, false) => look_again.min(BETWEEN_PROGRESS),
+            (true, true) => look_again,
+        };
         let until_due = match (&self.ending, self.dispatcher.timetable.next_wake()) {
             (Some(ending), _) => Some(ending.next_step.saturating_duration_since(Instant::now())),
             // While the state cannot be written nothing can begin, and trying again at once would only burn time.
@@ -176,6 +185,23 @@ impl Engine {
             (None, next) => next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default()),
         };
         until_due.map_or(longest, |until| until.min(longest))
+    }
+
+    /// Tells now and then how far long runs are.
+    fn tell_progress(&mut self) {
+        if self.runs.is_empty() || self.last_progress.elapsed() < BETWEEN_PROGRESS {
+            return;
+        }
+        self.last_progress = Instant::now();
+        let under_way: Vec<_> = self
+            .runs
+            .progress()
+            .map(|(job, run, rows)| (job.clone(), run, rows))
+            .collect();
+        for (job, run, rows) in under_way {
+            tracing::info!(job = %job, run = %run, "{rows} rows so far");
+            self.journal.note_progress(run, rows);
+        }
     }
 
     fn obey(&mut self, command: Command) {

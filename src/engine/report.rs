@@ -32,6 +32,7 @@ impl Engine {
             active: self.dispatcher.timetable.is_active(&job.id),
             running: self.dispatcher.is_running(&job.id),
             next_run: self.dispatcher.timetable.next_of(&job.id),
+            progress: self.runs.progress_of(&job.id),
             waiting: self.dispatcher.waiting(&job.id),
             overdue: self.overdue(job, at),
             last: self.last_runs.get(&job.id).cloned().unwrap_or_default(),

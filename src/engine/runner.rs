@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::actions::Report;
-use crate::config::{Job, Occasion, Plan};
+use crate::actions::{Failure, Report};
+use crate::config::{Job, Occasion, Plan, Signals};
 use crate::store::Status;
 use crate::store::sqlite::{Stop, StopReason};
 
@@ -38,20 +38,20 @@ impl Outcome {
 }
 
 /// Runs `job` of `plan`, again and again while a failure may pass.
-pub(super) async fn run(plan: Arc<Plan>, job: Arc<Job>, occasion: Occasion, stop: Stop) -> Outcome {
+pub(super) async fn run(plan: Arc<Plan>, job: Arc<Job>, occasion: Occasion, signals: Signals) -> Outcome {
     let deadline = Instant::now() + job.timeout.to_std();
     let retry = job.policy.retry;
     let mut wait = retry.backoff.to_std();
     for attempt in 1.. {
-        let (mut outcome, may_pass) = attempt_once(&plan, &job, occasion, &stop, deadline).await;
+        let (mut outcome, may_pass) = attempt_once(&plan, &job, occasion, &signals, deadline).await;
         outcome.attempts = attempt;
         // Whoever asked for a run wants to hear of it now.
         let is_last = attempt >= retry.max_attempts || occasion.by_hand || Instant::now() + wait >= deadline;
-        if !may_pass || is_last || stop.asked().is_some() {
+        if !may_pass || is_last || signals.stop.asked().is_some() {
             return outcome;
         }
         tracing::warn!(job = %job.id, attempt, "tried again in {wait:?}: {}", outcome.message);
-        if !pause(spread(wait, &job, attempt), &stop).await {
+        if !pause(spread(wait, &job, attempt), &signals.stop).await {
             return Outcome::failed(Status::Interrupted, "the service ended during this run".to_owned());
         }
         wait = wait.saturating_mul(2);
@@ -64,26 +64,26 @@ async fn attempt_once(
     plan: &Arc<Plan>,
     job: &Arc<Job>,
     occasion: Occasion,
-    stop: &Stop,
+    signals: &Signals,
     deadline: Instant,
 ) -> (Outcome, bool) {
-    let (plan, job, governed) = (Arc::clone(plan), Arc::clone(job), stop.clone());
+    let (plan, job, governed) = (Arc::clone(plan), Arc::clone(job), signals.clone());
     let timeout = job.timeout;
     let mut work = tokio::task::spawn_blocking(move || {
         let result = job.action.run(&plan.workbench(&job, &occasion, &governed));
-        (result, governed.asked())
+        (result, governed.stop.asked())
     });
     let done = tokio::select! {
         done = &mut work => done,
         () = tokio::time::sleep_until(deadline) => {
-            stop.ask(StopReason::TimedOut);
+            signals.stop.ask(StopReason::TimedOut);
             // What it does must be over before anything else is done.
             work.await
         }
     };
     match done {
         Ok((Ok(report), _)) => (succeeded(report), false),
-        Ok((Err(failure), asked)) => (failed(failure.message, asked, timeout), failure.may_pass),
+        Ok((Err(failure), asked)) => (failed(&failure, asked, timeout), failure.may_pass),
         Err(error) => (Outcome::failed(Status::Failed, panic_message(error)), false),
     }
 }
@@ -98,20 +98,32 @@ fn succeeded(report: Report) -> Outcome {
     }
 }
 
-fn failed(message: String, asked: Option<StopReason>, timeout: crate::values::Duration) -> Outcome {
+fn failed(failure: &Failure, asked: Option<StopReason>, timeout: crate::values::Duration) -> Outcome {
     match asked {
-        None => Outcome::failed(Status::Failed, message),
+        None => Outcome::failed(Status::Failed, failure.message.clone()),
         Some(StopReason::TimedOut) => Outcome::failed(
             Status::TimedOut,
-            format!("not done within {timeout}, its timeout; what was not committed is undone"),
+            format!(
+                "not done within {timeout}, its timeout; {}",
+                left(failure, "what was not committed is undone")
+            ),
         ),
-        Some(StopReason::Interrupted) => {
-            Outcome::failed(Status::Interrupted, "the service ended during this run".to_owned())
-        }
+        Some(StopReason::Interrupted) => Outcome::failed(
+            Status::Interrupted,
+            format!(
+                "the service ended during this run; {}",
+                left(failure, "what was not committed is undone")
+            ),
+        ),
         Some(StopReason::Replaced) => {
             Outcome::failed(Status::Interrupted, "ended to make room for a newer run".to_owned())
         }
     }
+}
+
+/// What a run that was ended leaves behind.
+fn left<'a>(failure: &'a Failure, nothing: &'a str) -> &'a str {
+    failure.done.as_deref().unwrap_or(nothing)
 }
 
 /// Waits, unless the run is to end; whether it waited to the end.

@@ -11,9 +11,9 @@ use super::Engine;
 use super::command::{Ended, Refusal, Triggered};
 use super::dispatcher::{Step, Wanted};
 use super::runner::{self, Outcome};
-use crate::config::{Job, Occasion, Plan};
+use crate::config::{Job, Occasion, Plan, Signals};
 use crate::notifications::alert::Turn;
-use crate::store::sqlite::{Stop, StopReason};
+use crate::store::sqlite::StopReason;
 use crate::store::{NewRun, RunId, Status, Trigger};
 use crate::values::JobId;
 
@@ -34,7 +34,7 @@ pub(super) struct Runs {
 pub(super) struct Running {
     pub(super) id: RunId,
     pub(super) wanted: Wanted,
-    pub(super) stop: Stop,
+    pub(super) signals: Signals,
 }
 
 impl Runs {
@@ -64,17 +64,30 @@ impl Runs {
         Some(runs.collect())
     }
 
+    /// How many rows the runs under way of a job have done.
+    pub(super) fn progress_of(&self, job: &JobId) -> u64 {
+        let of_job = self.by_task.values().filter(|run| run.wanted.job.id == *job);
+        of_job.map(|run| run.signals.progress.rows()).sum()
+    }
+
+    /// The runs under way that have done something, with how many rows.
+    pub(super) fn progress(&self) -> impl Iterator<Item = (&JobId, RunId, u64)> {
+        let runs = self.by_task.values();
+        runs.map(|run| (&run.wanted.job.id, run.id, run.signals.progress.rows()))
+            .filter(|(.., rows)| *rows > 0)
+    }
+
     pub(super) fn ask_all_to_end(&self) {
         for run in self.by_task.values() {
             tracing::warn!(job = %run.wanted.job.id, run = %run.id, "interrupted: the service ends");
-            run.stop.ask(StopReason::Interrupted);
+            run.signals.stop.ask(StopReason::Interrupted);
         }
     }
 
     fn ask_to_end(&self, ticket: u64) {
         for run in self.by_task.values().filter(|run| run.wanted.ticket == ticket) {
             tracing::warn!(job = %run.wanted.job.id, run = %run.id, "ended: a newer run takes its place");
-            run.stop.ask(StopReason::Replaced);
+            run.signals.stop.ask(StopReason::Replaced);
         }
     }
 
@@ -83,7 +96,7 @@ impl Runs {
             Arc::clone(plan),
             Arc::clone(&run.wanted.job),
             occasion,
-            run.stop.clone(),
+            run.signals.clone(),
         );
         let task = self.tasks.spawn(work).id();
         self.by_task.insert(task, run);
@@ -196,8 +209,8 @@ impl Engine {
             self.journal.post(&letters, now);
             self.posted.notify_one();
         }
-        let stop = Stop::default();
-        self.runs.begin(&self.plan, Running { id, wanted, stop }, occasion);
+        let signals = Signals::default();
+        self.runs.begin(&self.plan, Running { id, wanted, signals }, occasion);
     }
 
     /// The declared job of that id.

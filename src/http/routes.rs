@@ -34,6 +34,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/api/schedules/executions", schedules::executions),
     route("POST", "/api/schedules/run/:job", schedules::run),
     route("GET", "/api/schedules/:job/why", why::get),
+    route("GET", "/api/schedules/:job/plan", schedules::plan),
 ];
 
 /// Answers a request.

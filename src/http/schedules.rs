@@ -19,7 +19,7 @@ pub(super) fn list(context: &Context, _request: &Request, _job: &str) -> Answer 
 }
 
 fn describe(job: &JobReport) -> Value {
-    json!({
+    let mut described = json!({
         "id": job.id,
         "next_run": job.next_run.map(iso),
         "description": job.description,
@@ -29,7 +29,11 @@ fn describe(job: &JobReport) -> Value {
         "active": job.active,
         "running": job.running,
         "last_run": job.last.started_at.map(iso),
-    })
+    });
+    if job.running {
+        described["progress"] = job.progress.into();
+    }
+    described
 }
 
 /// `POST /api/schedules/run/:job`: runs it now and answers when it is done.
@@ -63,6 +67,21 @@ pub(super) fn run(context: &Context, _request: &Request, job: &str) -> Answer {
         "message": ended.message,
         "statistics": ended.statistics,
     }))
+}
+
+/// `GET /api/schedules/:job/plan`: what a run would do now; changes nothing.
+pub(super) fn plan(context: &Context, _request: &Request, job: &str) -> Answer {
+    let Some(report) = context.ask(|reply| Command::Report { reply }) else {
+        return Answer::stuck();
+    };
+    let plan = std::sync::Arc::clone(&context.plans.borrow());
+    let Some(job) = plan.jobs.values().find(|found| found.id.as_str() == job) else {
+        return Answer::error(404, format!("no job `{job}` is declared"));
+    };
+    match plan.forecast(job, report.at) {
+        Ok(forecast) => Answer::ok(forecast.json),
+        Err(failure) => Answer::error(503, failure.message),
+    }
 }
 
 /// `GET /api/schedules/executions`

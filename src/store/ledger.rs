@@ -114,6 +114,22 @@ impl State {
         })
     }
 
+    /// Takes down how many rows a run under way has done.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn note_progress(&mut self, run: RunId, rows: u64) -> Result<(), Unusable> {
+        let message = format!("{rows} rows so far");
+        self.with(|connection| {
+            connection
+                .execute(
+                    "UPDATE runs SET message = ?2 WHERE id = ?1 AND status = 'running'",
+                    params![run.0, message],
+                )
+                .map(drop)
+        })
+    }
+
     /// Posts letters about a run that begins.
     ///
     /// # Errors

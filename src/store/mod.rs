@@ -3,6 +3,7 @@
 
 pub mod alerts;
 mod depth;
+pub mod findings;
 mod history;
 mod ledger;
 pub mod marks;

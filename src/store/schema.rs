@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     concat!(include_str!("state.sql"), include_str!("outbox.sql")),
     include_str!("alerts.sql"),
     include_str!("marks.sql"),
+    include_str!("findings.sql"),
 ];
 /// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
 pub(super) const BUSY: Duration = Duration::from_millis(500);

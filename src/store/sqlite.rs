@@ -140,18 +140,19 @@ impl Stop {
         }
     }
 
-    /// Makes `connection` end its statement, or its wait for another writer, when the end is asked for.
+    /// Makes `connection` end its statement when the end is asked for, and its wait for another writer then or after
+    /// `patience`.
     ///
     /// # Errors
     /// When SQLite cannot take the handlers.
-    pub fn govern(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+    pub fn govern(&self, connection: &mut Connection, patience: Duration) -> rusqlite::Result<()> {
         const STEPS_BETWEEN_LOOKS: i32 = 1000;
         const WAIT: Duration = Duration::from_millis(5);
         let (stop, waiting) = (self.clone(), self.clone());
         connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || stop.asked().is_some()))?;
-        connection.busy_handler(Some(move |_| {
+        connection.busy_handler(Some(move |waits: i32| {
             std::thread::sleep(WAIT);
-            waiting.asked().is_none()
+            waiting.asked().is_none() && WAIT.saturating_mul(waits.unsigned_abs()) < patience
         }))
     }
 }
@@ -184,7 +185,7 @@ mod tests {
     fn an_endless_statement_ends_when_asked() {
         let mut connection = Connection::open_in_memory().unwrap();
         let stop = Stop::default();
-        stop.govern(&mut connection).unwrap();
+        stop.govern(&mut connection, Duration::from_secs(1)).unwrap();
         stop.ask(StopReason::TimedOut);
         stop.ask(StopReason::Interrupted);
         let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";

@@ -24,6 +24,12 @@ impl Duration {
         self.0.as_secs_f64() / 86_400.0
     }
 
+    /// A length of whole seconds.
+    #[must_use]
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self(std::time::Duration::from_secs(seconds))
+    }
+
     /// A length of whole days.
     #[must_use]
     pub fn from_days(days: u32) -> Self {

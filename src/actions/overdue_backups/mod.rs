@@ -29,8 +29,8 @@ impl Kind for OverdueBackups {
         "overdue_backups"
     }
 
-    fn flaws(&self, database: Option<&Connection>) -> Vec<Flaw> {
-        self.flaws_of_keys(database)
+    fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw> {
+        self.flaws_of_keys(database.as_deref())
     }
 
     fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
@@ -40,7 +40,7 @@ impl Kind for OverdueBackups {
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         let began = Instant::now();
         let mut connection = open_write(bench.database)?;
-        bench.stop.govern(&mut connection)?;
+        bench.stop.govern(&mut connection, bench.busy_timeout)?;
         let key_file = notifications::key_file(bench.database);
         let declared = self.declared(bench.schedule_zone, bench.targets);
         let circumstances = Circumstances {

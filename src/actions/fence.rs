@@ -1,0 +1,124 @@
+//! The fence around declared SQL: an authorizer that lets a statement touch the tables it names, and nothing else.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+
+/// Tables without any data of their own.
+const PURE: &[&str] = &["json_each", "json_tree"];
+
+/// A fence around one connection. It is open, for statements of our own, but while declared ones are in it.
+#[derive(Clone, Debug)]
+pub(super) struct Fence {
+    closed: Arc<AtomicBool>,
+    refused: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fence {
+    /// Puts a fence around `connection` that lets declared SQL touch `tables`.
+    pub(super) fn around(connection: &mut Connection, tables: &[&str]) -> rusqlite::Result<Self> {
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        let fence = Self {
+            closed: Arc::default(),
+            refused: Arc::default(),
+        };
+        let tables: Vec<String> = tables.iter().map(|table| table.to_lowercase()).collect();
+        let readable = [tables.clone(), related(connection, &tables)?].concat();
+        let (closed, refused) = (Arc::clone(&fence.closed), Arc::clone(&fence.refused));
+        connection.authorizer(Some(move |context: AuthContext<'_>| {
+            if !closed.load(Ordering::Relaxed) {
+                return Authorization::Allow;
+            }
+            match refusal(&context, &tables, &readable) {
+                None => Authorization::Allow,
+                Some(why) => {
+                    refused.lock().unwrap_or_else(PoisonError::into_inner).push(why);
+                    Authorization::Deny
+                }
+            }
+        }))?;
+        Ok(fence)
+    }
+
+    /// Takes the fence down.
+    pub(super) fn take_down(connection: &mut Connection) {
+        let none: Option<fn(AuthContext<'_>) -> Authorization> = None;
+        // A connection that cannot forget its fence stays fenced in.
+        let _ = connection.authorizer(none);
+    }
+
+    /// Prepares or runs declared SQL inside the fence.
+    pub(super) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.closed.store(true, Ordering::Relaxed);
+        let done = work();
+        self.closed.store(false, Ordering::Relaxed);
+        done
+    }
+
+    /// Why something was refused, where it was.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .first()
+            .cloned()
+    }
+}
+
+/// The tables that foreign keys tie to `tables`: SQLite reads them when it looks after the keys.
+fn related(connection: &Connection, tables: &[String]) -> rusqlite::Result<Vec<String>> {
+    let mut ties = connection.prepare(
+        "SELECT lower(child.name), lower(tie.\"table\") FROM sqlite_schema AS child, pragma_foreign_key_list(child.name) AS tie
+         WHERE child.type = 'table'",
+    )?;
+    let ties: Vec<(String, String)> = ties
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let other = |(child, parent): (String, String)| {
+        if tables.contains(&child) {
+            Some(parent)
+        } else {
+            tables.contains(&parent).then_some(child)
+        }
+    };
+    Ok(ties.into_iter().filter_map(other).collect())
+}
+
+/// Why an action is not allowed, where it is not.
+fn refusal(context: &AuthContext<'_>, tables: &[String], readable: &[String]) -> Option<String> {
+    let is_named = |table: &str| tables.contains(&table.to_lowercase());
+    let writes = |verb: &str, table: &str| {
+        let by = match context.accessor {
+            Some(trigger) => format!(", by the trigger `{trigger}`"),
+            None => String::new(),
+        };
+        (!is_named(table)).then(|| format!("it {verb} `{table}`{by}, which is not named in `tables`"))
+    };
+    match context.action {
+        // What triggers and views read is the application's own doing.
+        AuthAction::Read { .. } if context.accessor.is_some() => None,
+        AuthAction::Read { table_name, .. } => {
+            let may_read = readable.contains(&table_name.to_lowercase()) || PURE.contains(&table_name);
+            (!may_read).then(|| format!("it reads `{table_name}`, which is not named in `tables`"))
+        }
+        AuthAction::Delete { table_name } => writes("deletes from", table_name),
+        AuthAction::Insert { table_name } => writes("inserts into", table_name),
+        AuthAction::Update { table_name, .. } => writes("updates", table_name),
+        AuthAction::Select => None,
+        AuthAction::Function { function_name } => {
+            (function_name == "load_extension").then(|| "it loads an extension".to_owned())
+        }
+        AuthAction::Recursive => Some("it is recursive, and so may never end".to_owned()),
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } => Some("it attaches or detaches a database".to_owned()),
+        AuthAction::Pragma { pragma_name, .. } => Some(format!("it sets or reads PRAGMA {pragma_name}")),
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+            Some("it begins or ends a transaction, which is the service's own doing".to_owned())
+        }
+        _ => Some("it changes the schema".to_owned()),
+    }
+}
