@@ -1,7 +1,7 @@
 //! Watches the declaration and sends the engine a reload when its content changes. The only place that knows
 //! `notify`.
 //!
-//! The folder is watched, not the file: editors, `sed -i` and Kubernetes put a new file in the old one's place.
+//! Folders are watched, not files: editors, `sed -i` and Kubernetes put a new file in the old one's place.
 //! What counts is the content, so that reading the file or touching it reloads nothing, and it is looked at now
 //! and then in any case, for file systems that tell nothing.
 
@@ -13,6 +13,8 @@ use std::time::Duration;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
+use crate::config::File;
+use crate::config::sources::file::{watched, watched_folders};
 use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
 
@@ -21,30 +23,29 @@ const QUIET: Duration = Duration::from_millis(250);
 /// How often the content is looked at where nothing is told.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// A declaration that is watched. Made before the file is first read, so that no change falls in between.
+/// A declaration that is watched. Made before it is first read, so that no change falls in between.
 #[derive(Debug)]
 pub struct Watch {
-    path: PathBuf,
+    file: File,
     content: Option<u64>,
     told: mpsc::Receiver<()>,
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
-    /// Begins to watch the file at `path`.
+    /// Begins to watch the declaration, with the files it includes.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
+    pub fn new(file: &File) -> Self {
         let (tell, told) = mpsc::channel(1);
-        let watcher = watch_folder(path, tell).map_err(|error| {
+        let watcher = watch_folders(file, tell).map_err(|error| {
             tracing::warn!(
-                "changes of {} are noticed within {} s only: {error}",
-                path.display(),
+                "changes of {file} are noticed within {} s only: {error}",
                 LOOK.as_secs()
             );
         });
         Self {
-            path: path.to_owned(),
-            content: fingerprint(path),
+            file: file.clone(),
+            content: fingerprint(file),
             told,
             _watcher: watcher.ok(),
         }
@@ -57,7 +58,7 @@ impl Watch {
                 Some(()) = self.told.recv() => self.wait_for_quiet().await,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let content = fingerprint(&self.path);
+            let content = fingerprint(&self.file);
             // A file that is gone for the moment is being replaced.
             if content.is_none() || content == self.content {
                 continue;
@@ -81,39 +82,46 @@ impl Watch {
     }
 }
 
-fn watch_folder(path: &Path, tell: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
-    let name = path.file_name().map(OsStr::to_owned);
+fn watch_folders(file: &File, tell: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+    let name = file.path().and_then(Path::file_name).map(OsStr::to_owned);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // A full channel has told already.
         if event.map_or(true, |event| concerns(&event, name.as_deref())) {
             let _ = tell.try_send(());
         }
     })?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    watcher.watch(
-        &folder.canonicalize().map_err(notify::Error::io)?,
-        RecursiveMode::NonRecursive,
-    )?;
+    for folder in watched_folders(file) {
+        // A folder of included files that is not there yet is looked for now and then.
+        if let Ok(folder) = folder.canonicalize() {
+            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        }
+    }
     Ok(watcher)
 }
 
-/// Whether an event may mean that the file `name` has another content. `..data` is what Kubernetes swaps.
+/// Whether an event may mean that one of the files has another content. `..data` is what Kubernetes swaps.
 fn concerns(event: &Event, name: Option<&OsStr>) -> bool {
     let is_change = !matches!(event.kind, EventKind::Access(_));
-    let is_ours = |path: &PathBuf| path.file_name() == name || path.file_name() == Some(OsStr::new("..data"));
+    let is_ours = |path: &PathBuf| {
+        let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+        is_toml || path.file_name() == name || path.file_name() == Some(OsStr::new("..data"))
+    };
     event.need_rescan() || (is_change && event.paths.iter().any(is_ours))
 }
 
-/// A number that differs with the content; `None` when the file cannot be read.
-fn fingerprint(path: &Path) -> Option<u64> {
-    // Reading a pipe would take its content from whoever loads it.
-    let content = std::fs::metadata(path)
-        .is_ok_and(|found| found.is_file())
-        .then(|| std::fs::read(path).ok())??;
+/// A number that differs with the content of the files; `None` when the declaration itself cannot be read.
+fn fingerprint(file: &File) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
+    for (index, path) in watched(file).iter().enumerate() {
+        // Reading a pipe would take its content from whoever loads it.
+        let content = std::fs::metadata(path)
+            .is_ok_and(|found| found.is_file())
+            .then(|| std::fs::read(path).ok())
+            .flatten();
+        if index == 0 && content.is_none() {
+            return None;
+        }
+        (path, content).hash(&mut hasher);
+    }
     Some(hasher.finish())
 }

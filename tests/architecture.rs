@@ -31,6 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("subtle", &["values"]),
     ("glob", &["config", "values"]),
     ("hmac", &["notifications"]),
+    ("strsim", &["config", "values"]),
     ("tiny_http", &["http"]),
     ("httparse", &["http"]),
     ("form_urlencoded", &["cli", "http", "notifications"]),

@@ -285,3 +285,28 @@ fn head_is_answered_as_get_is() {
     let service = place.start();
     assert_eq!(service.call("HEAD", "/health", &[]), (200, Value::Null));
 }
+
+#[test]
+fn the_page_and_the_metrics_are_served() {
+    let place = Workplace::new();
+    let service = place.service().env("CRON_TOKEN", "t0ken").start();
+    let text = |path: &str, header: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+        service.raw(request.as_bytes())
+    };
+    let page = text("/", "");
+    assert!(
+        page.starts_with("HTTP/1.1 200") && page.contains("Content-Type: text/html") && page.contains("<h2>Jobs</h2>"),
+        "{page}"
+    );
+    assert!(!page.contains("session-cleanup"), "the page itself holds no data");
+    assert!(text("/metrics", "").starts_with("HTTP/1.1 401"));
+    let metrics = text("/metrics", "Authorization: Bearer t0ken\r\n");
+    for line in [
+        "duplistatus_cron_job_active{job=\"session-cleanup\"} 1",
+        "duplistatus_cron_state_ok 1",
+        "# TYPE duplistatus_cron_outbox_pending gauge",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}

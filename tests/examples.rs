@@ -74,3 +74,39 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
     }
     assert!(known > 30, "the keys were told: {told}");
 }
+
+#[test]
+fn the_shipped_declaration_and_every_example_satisfy_the_schema() {
+    let place = Workplace::empty();
+    let schema = place.run(&["schema"]);
+    std::fs::write(place.file("schema.json"), &schema.stdout).unwrap();
+    let script = "import json, sys, tomllib, jsonschema\n\
+        check = jsonschema.Draft7Validator(json.load(open(sys.argv[1])))\n\
+        for name in sys.argv[2:]:\n    \
+            for error in check.iter_errors(tomllib.load(open(name, 'rb'))): print(name, list(error.path), error.message)\n";
+    let files: Vec<PathBuf> = declarations().into_iter().chain([root().join("jobs.toml")]).collect();
+    let check = |files: &[PathBuf]| {
+        let mut command = std::process::Command::new("/usr/bin/python3");
+        let output = command
+            .args(["-c", script])
+            .arg(place.file("schema.json"))
+            .args(files)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "python3-jsonschema is missing; tests/run installs it"
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(check(&files), "");
+    place.write(
+        "wrong.toml",
+        "[server]\nprot = 1\n[jobs.a]\nschedule = 7\n[jobs.a.cleanup]\ndelete_from = \"t\"\nwhere = \"x\"\nkeep = 3\n",
+    );
+    let wrong = check(&[place.file("wrong.toml")]);
+    assert!(
+        wrong.contains("['server']") && wrong.contains("'schedule'") && wrong.contains("'keep' was unexpected"),
+        "{wrong}"
+    );
+}

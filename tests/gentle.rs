@@ -71,9 +71,9 @@ fn content(database: &Connection) -> Vec<String> {
         let columns = statement.column_count();
         let mut rows: Vec<String> = statement
             .query_map([], |row| {
-                Ok((0..columns)
-                    .map(|index| format!("{:?} ", row.get_ref(index).unwrap()))
-                    .collect::<String>())
+                Ok((0..columns).fold(String::new(), |line, index| {
+                    format!("{line}{:?} ", row.get_ref(index).unwrap())
+                }))
             })
             .unwrap()
             .map(Result::unwrap)
@@ -220,9 +220,7 @@ fn what_was_done_before_the_end_is_told_and_shown_while_it_goes_on() {
     let declaration = std::fs::read_to_string(place.file("jobs.toml")).unwrap();
     place.write(
         "jobs.toml",
-        &declaration
-            .replace("schedule", "timeout = \"250ms\"\nschedule")
-            .replace("1ms", "1ms"),
+        &declaration.replace("schedule", "timeout = \"250ms\"\nschedule"),
     );
     let service = place.start();
     service.post("/trigger/tidy?wait=false");

@@ -7,6 +7,7 @@ use std::time::{Duration as Span, Instant};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::compile::{READING, compile};
@@ -29,7 +30,7 @@ const PATIENCE: Span = Span::from_secs(20);
 const MOST: usize = 1000;
 
 /// The keys of `[jobs.<id>.alert]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Alert {
     query: String,

@@ -25,7 +25,12 @@ pub(super) fn compile(
         .next()
         .unwrap_or_default();
     if !verbs.contains(&verb.to_ascii_uppercase().as_str()) {
-        let message = format!("the SQL begins with `{verb}`; {} is expected", verbs.join(", "));
+        let begins = if verb.is_empty() {
+            "is empty".to_owned()
+        } else {
+            format!("begins with `{verb}`")
+        };
+        let message = format!("the SQL {begins}; {} is expected", verbs.join(", "));
         return Some(Flaw::broken(key, message));
     }
     let (mut nothing, has_database) = (Connection::open_in_memory().ok()?, database.is_some());

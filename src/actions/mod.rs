@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::notifications::Targets;
@@ -36,7 +37,7 @@ pub use overdue_backups::OverdueBackups;
 pub use sql::Sql;
 
 /// What a job does: exactly one kind, named by the key it stands under.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Deletes rows of one table that are past their time.

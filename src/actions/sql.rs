@@ -1,6 +1,7 @@
 //! The kind `sql`: runs one declared statement, for what the short form `cleanup` cannot say.
 
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forecast::{self, Forecast};
@@ -11,7 +12,7 @@ use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::values::{CutoffFormat, Duration, TableName, Template};
 
 /// The keys of `[jobs.<id>.sql]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sql {
     statement: String,

@@ -6,12 +6,16 @@
 )]
 
 mod client;
+mod config;
 mod demo;
+mod init;
 mod log;
 mod next;
 mod notification;
 mod output;
+mod overrides;
 mod plan;
+mod rebuilt;
 mod run;
 mod simulate;
 mod validate;
@@ -70,6 +74,9 @@ struct RunOptions {
     /// Serve a sample database in a temporary folder
     #[arg(long)]
     demo: bool,
+    /// Start with the last configuration that could be used, where the declaration is broken
+    #[arg(long)]
+    keep_last_good: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -78,6 +85,14 @@ enum Command {
     Run(RunOptions),
     /// Check the declaration, every other source, and the SQL against the database
     Validate(validate::Options),
+    /// Show the effective configuration, and where each value came from
+    Config(config::Options),
+    /// Print the JSON Schema of jobs.toml, for editors
+    Schema,
+    /// Override values in the database, checked before they are written
+    Overrides(overrides::Options),
+    /// Write a declaration to start from; never overwrites
+    Init(init::Options),
     /// Show when jobs are due next
     Next(next::Options),
     /// Show what the service would do in a stretch of time: runs, waits, skips, catch-ups
@@ -121,9 +136,17 @@ pub fn main() -> ExitCode {
             sources,
             &RunOptions {
                 demo: run.demo || more.demo,
+                keep_last_good: run.keep_last_good || more.keep_last_good,
             },
         ),
         Some(Command::Validate(options)) => validate::main(sources, options),
+        Some(Command::Config(options)) => config::main(&sources, &options),
+        Some(Command::Overrides(options)) => overrides::main(sources, &options),
+        Some(Command::Schema) => {
+            output::say!("{:#}", crate::config::schema());
+            Ok(())
+        }
+        Some(Command::Init(options)) => init::main(&options),
         Some(Command::Next(options)) => next::main(&sources, &options),
         Some(Command::Simulate(options)) => simulate::main(&sources, &options),
         Some(Command::Plan(options)) => plan::main(&sources, &options),
@@ -195,6 +218,7 @@ impl Common {
             file: named.map_or(File::Default, File::Path),
             environment,
             port: self.port,
+            candidate: None,
             remembered: Rows::default(),
             default_port: (self.dev || self.local).then_some(DEV_PORT),
         }

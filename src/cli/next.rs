@@ -73,7 +73,7 @@ fn note(at: Timestamp, zone: &TimeZone) -> &'static str {
     match shown {
         AmbiguousOffset::Fold { before, .. } if before == offset => "  (the clock shows this time twice: the first)",
         AmbiguousOffset::Fold { .. } => "  (the clock shows this time twice: the second)",
-        _ if before < offset => "  (right after the clock was put forward)",
+        _ if before < offset => "  (the clock is put forward to this time)",
         _ => "",
     }
 }

@@ -2,17 +2,18 @@
 
 use std::fs::{File as LockFile, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{Common, Exit, FAILED, RunOptions, demo, log};
-use crate::config::{self, File, Loaded, Plan, Sources};
-use crate::engine::{Clock, Engine, Setup};
+use super::{Common, Exit, FAILED, RunOptions, demo, log, rebuilt};
+use crate::config::{self, File, Loaded, Plan, Problem, Problems, Severity, Source, Sources};
+use crate::engine::{Clock, Engine, Setup, keep_last_good};
 use crate::http::{Context, FoundGood, FrontDoor, Listeners};
 use crate::notifications::Courier;
 use crate::signals;
+use crate::store::last_good;
 use crate::store::sqlite::{Stop, StopReason};
 use crate::watch::Watch;
 
@@ -41,15 +42,20 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
         .thread_keep_alive(KEEP_ALIVE)
         .build()
         .map_err(|error| Exit::new(FAILED, format!("the service cannot start: {error}")))?;
-    let ended = runtime.block_on(serve(sources, demo.is_some()));
+    let ended = runtime.block_on(serve(sources, options, common.dev));
     // A run that does not end when asked must not keep the process.
     runtime.shutdown_background();
-    ended
+    match ended {
+        Ok(Some(program)) => Err(Exit::new(FAILED, rebuilt::become_it(&program))),
+        Ok(None) => Ok(()),
+        Err(exit) => Err(exit),
+    }
 }
 
-async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
-    let watch = sources.file.path().map(Watch::new);
-    let loaded = load(&sources)?;
+async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Option<PathBuf>, Exit> {
+    let demo = options.demo;
+    let watch = sources.file.path().map(|_| Watch::new(&sources.file));
+    let loaded = load(&sources, options)?;
     let plan = loaded.plan.clone();
     let _lock = lock(&plan.state.path)?;
     let (host, port) = (plan.server.host.as_str(), plan.server.port);
@@ -96,6 +102,10 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
                 .collect(),
         ));
     }
+    let rebuilt = Arc::new(OnceLock::new());
+    if dev {
+        tokio::spawn(rebuilt::watch(inbox.clone(), Arc::clone(&rebuilt)));
+    }
     drop(inbox);
     let stop = Stop::default();
     let delivery = tokio::spawn(deliver(plans, Arc::clone(&posted), stop.clone()));
@@ -106,7 +116,7 @@ async fn serve(sources: Sources, demo: bool) -> Result<(), Exit> {
     let _ = tokio::time::timeout(LAST_DELIVERY, delivery).await;
     let _ = end.send(());
     let _ = http.await;
-    Ok(())
+    Ok(rebuilt.get().cloned())
 }
 
 /// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.
@@ -135,8 +145,15 @@ async fn deliver(plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>, stop: S
 }
 
 /// Loads the configuration, and says in the log what is not as declared.
-fn load(sources: &Sources) -> Result<Loaded, Exit> {
-    let loaded = config::load(sources)?;
+fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
+    let loaded = match config::load(sources) {
+        Ok(loaded) => {
+            keep_last_good(sources, &loaded);
+            loaded
+        }
+        Err(problems) if options.keep_last_good => load_last_good(sources, problems)?,
+        Err(problems) => return Err(problems.into()),
+    };
     for problem in &loaded.problems {
         if problem.severity.is_error() {
             tracing::error!("{problem}");
@@ -147,6 +164,35 @@ fn load(sources: &Sources) -> Result<Loaded, Exit> {
     if let Err(why) = &loaded.overrides {
         tracing::warn!("{why}; its overrides apply once it can be read");
     }
+    Ok(loaded)
+}
+
+/// The last configuration that could be used, in the place of one that is broken.
+fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded, Exit> {
+    let path = config::state_path(sources).filter(|path| path.exists());
+    let files = path
+        .and_then(|path| last_good::kept(&path).ok())
+        .filter(|files| !files.is_empty());
+    let Some(files) = files else {
+        return Err(problems.into());
+    };
+    for problem in &problems.0 {
+        tracing::error!("{problem}");
+    }
+    let kept = Sources {
+        file: File::Kept(Arc::new(files)),
+        ..sources.clone()
+    };
+    let mut loaded = config::load(&kept)?;
+    let message = format!(
+        "it is broken, with {} problems; the last good configuration is in force",
+        problems.0.len()
+    );
+    tracing::error!("{}: {message}", sources.file);
+    let source = Source::File(sources.file.to_string());
+    loaded
+        .problems
+        .push(Problem::of_source(source, Severity::SetAside, message));
     Ok(loaded)
 }
 

@@ -87,7 +87,7 @@ impl Options {
                     last.parse().map_err(|_| refuse())?,
                 );
                 Some((first, last))
-                    .filter(|(first, last)| first < last)
+                    .filter(|(first, last)| from <= *first && first < last)
                     .ok_or_else(refuse)
                     .map(Some)?
             }

@@ -13,6 +13,9 @@ use crate::config::{self, File, Problem, Problems, Sources};
 pub(super) struct Options {
     /// The declaration to check [default: the one the service would use]
     file: Option<PathBuf>,
+    /// Fail on warnings, too
+    #[arg(long)]
+    deny_warnings: bool,
     /// How to print what is found
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -44,7 +47,8 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
             }
         }
     }
-    if errors == 0 {
+    let is_denied = options.deny_warnings && !problems.is_empty();
+    if errors == 0 && !is_denied {
         Ok(())
     } else {
         Err(Exit::new(BAD_INPUT, ""))

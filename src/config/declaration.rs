@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::policy::{CatchUp, Concurrency, OnInterrupt, Retry};
@@ -21,7 +22,7 @@ pub(super) const SECTIONS: &[&str] = &[
 ];
 
 /// `[server]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Server {
     pub host: String,
@@ -33,7 +34,7 @@ pub(super) struct Server {
 }
 
 /// `[state]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
     pub path: PathBuf,
@@ -41,7 +42,7 @@ pub(super) struct State {
 }
 
 /// `[databases.<id>]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Database {
     pub path: PathBuf,
@@ -50,7 +51,7 @@ pub(super) struct Database {
 }
 
 /// `[defaults]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Defaults {
     pub database: Option<DatabaseId>,
@@ -68,21 +69,21 @@ pub(super) struct Defaults {
 }
 
 /// `[limits]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
     pub max_running: u32,
 }
 
 /// `[groups.<id>]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Group {
     pub max_running: u32,
 }
 
 /// `notify` of a job or of `[defaults]`; each key is inherited by itself.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Notify {
     pub on_failure: Option<Vec<TargetId>>,
@@ -101,7 +102,7 @@ impl Notify {
 }
 
 /// `[jobs.<id>]`, but for the kind.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Job {
     pub schedule: Schedule,

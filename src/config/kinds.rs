@@ -46,6 +46,14 @@ impl Resolver<'_> {
             let keys = Value::from(Dict::from([(kind.to_owned(), keys)]));
             found = read(self.merged, at, keys, &mut self.problems);
         }
+        // That the kind as a whole could not be read follows from what is wrong in it.
+        if self.problems.len() > before + 1 {
+            let mut index = 0;
+            self.problems.retain(|problem| {
+                index += 1;
+                index <= before || problem.keys != at
+            });
+        }
         // What follows from a value that is no good is no news: the rules are checked once it is mended.
         (Value::Dict(tag, table), found.filter(|_| self.problems.len() == before))
     }

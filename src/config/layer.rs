@@ -102,13 +102,14 @@ impl Layer {
 
     /// Whether the layer has anything at `path`.
     pub(super) fn has(&self, path: &[String]) -> bool {
-        let Some((first, rest)) = path.split_first() else {
-            return true;
-        };
-        let found = rest
-            .iter()
-            .try_fold(self.values.get(first), |value, key| Some(value?.as_dict()?.get(key)));
-        found.flatten().is_some()
+        path.is_empty() || self.get(path).is_some()
+    }
+
+    /// What the layer has at `path`.
+    pub(super) fn get(&self, path: &[String]) -> Option<&Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter()
+            .try_fold(self.values.get(first)?, |value, key| value.as_dict()?.get(key))
     }
 
     /// Line and column, from 1, of `path` or the nearest table above it; of its key where `of_key`.
@@ -122,6 +123,24 @@ impl Layer {
             span.value.start
         };
         Some(line_and_column(&self.text, at))
+    }
+
+    /// The line that [`Layer::place`] names, and how many of its characters are meant. What may be a secret is left
+    /// out of it.
+    pub(super) fn excerpt(&self, path: &[String], of_key: bool) -> Option<(String, usize)> {
+        let (length, span) = (1..=path.len())
+            .rev()
+            .find_map(|length| Some((length, self.spans.get(&path[..length])?)))?;
+        let span = if of_key || length < path.len() {
+            &span.key
+        } else {
+            &span.value
+        };
+        excerpt_of(
+            &self.text,
+            span,
+            path.first().is_some_and(|section| section == "notifications"),
+        )
     }
 
     /// What the source calls `path`.
@@ -143,6 +162,30 @@ pub(super) fn remove(table: &mut Dict, path: &[String]) -> bool {
             _ => false,
         },
     }
+}
+
+/// The line of `text` that `span` begins in, and how much of the span stands in it.
+pub(super) fn excerpt_of(text: &str, span: &Range<usize>, hides_texts: bool) -> Option<(String, usize)> {
+    let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
+    let line = text[start..].lines().next()?;
+    let end = span.end.min(start + line.len());
+    let width = text.get(span.start..end).map_or(1, |meant| meant.chars().count());
+    if !hides_texts {
+        return Some((line.to_owned(), width));
+    }
+    let mut inside = None;
+    let hide = |c: char| match inside {
+        Some(quote) if c == quote => {
+            inside = None;
+            c
+        }
+        Some(_) => '*',
+        None => {
+            inside = matches!(c, '"' | '\'').then_some(c);
+            if c.is_ascii_digit() { '*' } else { c }
+        }
+    };
+    Some((line.chars().map(hide).collect(), width))
 }
 
 /// The line and the column in characters, both from 1, of byte `at`.

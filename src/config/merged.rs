@@ -77,17 +77,18 @@ impl<'a> Merged<'a> {
         problem_in(self.layer_at(path), path, true, Severity::Error, message.into())
     }
 
-    /// Where `path` was declared in the file, for keeping the order of its tables.
-    pub(super) fn position(&self, path: &[String]) -> usize {
-        self.layers
-            .iter()
-            .find_map(|layer| layer.spans.get(path))
-            .map_or(usize::MAX, |span| span.key.start)
+    /// Where `path` was declared, for keeping the order of tables: in which source, and where in it.
+    pub(super) fn position(&self, path: &[String]) -> (usize, usize) {
+        let mut layers = self.layers.iter().enumerate();
+        layers
+            .find_map(|(index, layer)| Some((index, layer.spans.get(path)?.key.start)))
+            .unwrap_or((usize::MAX, 0))
     }
 }
 
 fn problem_in(layer: Option<&Layer>, path: &[String], of_key: bool, severity: Severity, message: String) -> Problem {
     Problem {
+        excerpt: layer.and_then(|layer| layer.excerpt(path, of_key)),
         place: layer.and_then(|layer| layer.place(path, of_key)),
         source: layer.map_or(Source::BuiltIn, |layer| layer.source.clone()),
         name: layer.map_or_else(|| path.join("."), |layer| layer.name(path)),

@@ -11,18 +11,23 @@ mod jobs;
 mod kinds;
 mod layer;
 mod merged;
+mod origins;
 mod plan;
 mod policy;
 mod problem;
 mod reading;
 mod resolve;
+mod schema;
 pub mod sources;
+mod suggest;
 mod targets;
 
 pub use diff::Diff;
+pub use origins::{Setting, settings};
 pub use plan::{Database, Job, Occasion, Plan, Server, Signals, State};
 pub use policy::{CatchUp, Concurrency, OnInterrupt, Policy, Retry};
 pub use problem::{Problem, Problems, Severity};
+pub use schema::schema;
 pub use sources::{Environment, File, Sources};
 
 use layer::Layer;
@@ -68,6 +73,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     }
 }
 
+/// Where the state is kept, as far as the sources can be read.
+#[must_use]
+pub fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
+    let mut layers = Layers::read(sources)
+        .map_or_else(|_| Layers::without_file(sources), Ok)
+        .ok()?;
+    layers.settle(sources);
+    let merged = Merged::new(&layers.all);
+    Some(merged.get(&["state", "path"])?.as_str()?.into())
+}
+
 /// Where the service is, or would be, reached: what is left of the sources where some are broken.
 #[must_use]
 pub fn server(sources: &Sources) -> Option<Server> {
@@ -88,14 +104,14 @@ struct Layers {
 
 impl Layers {
     fn read(sources: &Sources) -> Result<Self, Problems> {
-        let file = sources::file::read(&sources.file).map_err(Problems)?;
-        Self::over(vec![sources::built_in(), file], sources)
+        let files = sources::file::read(&sources.file).map_err(Problems)?;
+        Self::over(std::iter::once(sources::built_in()).chain(files).collect(), sources)
     }
 
     /// What is left where the file is no good: the shipped declaration stands in for it.
     fn without_file(sources: &Sources) -> Result<Self, Problems> {
         let shipped = sources::file::read(&File::Shipped).map_err(Problems)?;
-        Self::over(vec![sources::built_in(), shipped], sources)
+        Self::over(std::iter::once(sources::built_in()).chain(shipped).collect(), sources)
     }
 
     fn over(mut all: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {
@@ -109,7 +125,7 @@ impl Layers {
         }
         // Variables win over rows but are read first: they may say which database the rows are in.
         all.push(environment);
-        let rows = sources::database::read(&Merged::new(&all));
+        let rows = sources::database::read(&Merged::new(&all), sources.candidate.as_deref());
         let environment = all.pop();
         noted.extend(rows.noted);
         // A database that cannot be read for a while must not put jobs in force that it had switched off.

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{Duration, GroupId};
 
 /// What becomes of times that were missed while the service was down or the clock was put forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
     /// They are skipped.
@@ -19,7 +20,7 @@ pub enum CatchUp {
 }
 
 /// What becomes of a run that is due while another of the same job is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Concurrency {
     /// It is skipped.
@@ -44,7 +45,7 @@ impl fmt::Display for Concurrency {
 }
 
 /// What becomes of a run that the end of the service cut off, at the next start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnInterrupt {
     /// It is recorded as interrupted.
@@ -54,7 +55,7 @@ pub enum OnInterrupt {
 }
 
 /// How often a failure that may pass is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
     /// How many attempts there are, the first included.

@@ -53,9 +53,31 @@ pub struct Problem {
     /// The path in the declaration.
     #[serde(skip)]
     pub keys: Vec<String>,
+    /// The line it stands in, and how many of its characters are at fault.
+    #[serde(skip)]
+    pub excerpt: Option<(String, usize)>,
 }
 
 impl Problem {
+    /// The problem with the line it stands in, and a caret under what is at fault.
+    #[must_use]
+    pub fn with_excerpt(&self) -> String {
+        let sentence = format!("{}: {self}", self.severity.as_str());
+        let (Some((line, column)), Some((text, width))) = (self.place, &self.excerpt) else {
+            return sentence;
+        };
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        // A tab before the caret is as wide as the one above it.
+        let indent: String = text
+            .chars()
+            .take(column - 1)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
+        let carets = "^".repeat((*width).max(1));
+        format!("{sentence}\n{margin} |\n{number} | {text}\n{margin} | {indent}{carets}")
+    }
+
     /// A problem of a whole source.
     #[must_use]
     pub fn of_source(source: Source, severity: Severity, message: impl Into<String>) -> Self {
@@ -66,6 +88,7 @@ impl Problem {
             message: message.into(),
             severity,
             keys: Vec::new(),
+            excerpt: None,
         }
     }
 
@@ -105,6 +128,6 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
             .iter()
-            .try_for_each(|problem| writeln!(f, "{}: {problem}", problem.severity.as_str()))
+            .try_for_each(|problem| writeln!(f, "{}", problem.with_excerpt()))
     }
 }

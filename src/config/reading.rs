@@ -5,9 +5,12 @@ use figment::error::{Actual, Kind};
 use figment::value::Value;
 use serde::de::DeserializeOwned;
 
+use crate::actions::Action;
+
 use super::layer::{Source, remove};
 use super::merged::Merged;
 use super::problem::{Problem, Severity};
+use super::suggest::with_suggestion;
 
 /// Reads `value`, which stands at `path`, as `T`. A value that is no good is noted, taken out, and the reading
 /// tried again, so that all of them are found. Gives what is left, where that can still be read.
@@ -25,7 +28,8 @@ pub(super) fn read<T: DeserializeOwned>(
             Err(error) => error,
         };
         let at = place_of(&error);
-        if reinterpret(merged, &mut value, &at) {
+        // A text that is wanted, and is no good, stays the text it is.
+        if matches!(error.kind, Kind::InvalidType(..)) && reinterpret(merged, &mut value, &at) {
             continue;
         }
         if taken_out.contains(&at) {
@@ -33,7 +37,15 @@ pub(super) fn read<T: DeserializeOwned>(
         }
         let full: Vec<String> = path.iter().chain(&at).cloned().collect();
         problems.push(match &error.kind {
-            Kind::UnknownField(name, known) => merged.problem_of_key(&full, unknown_key(name, known)),
+            Kind::UnknownField(name, known) => {
+                // A kind that is mistyped looks like a key.
+                let kinds = if full.len() == 3 && full[0] == "jobs" {
+                    Action::KINDS
+                } else {
+                    &[]
+                };
+                merged.problem_of_key(&full, unknown_key(name, &[known, kinds].concat()))
+            }
             Kind::MissingField(_) => merged.problem(&full, Severity::Error, "this key is missing"),
             kind => {
                 // What stands in a target may be a secret that was put in the wrong place.
@@ -103,7 +115,8 @@ pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     if known.is_empty() {
         return format!("unknown key `{name}`; none is known here");
     }
-    format!("unknown key `{name}`; known are {}", known.join(", "))
+    let sentence = format!("unknown key `{name}`; known are {}", known.join(", "));
+    with_suggestion(sentence, name, known.iter().copied())
 }
 
 fn describe(kind: &Kind, hidden: bool) -> String {
@@ -121,7 +134,10 @@ fn describe(kind: &Kind, hidden: bool) -> String {
         Kind::InvalidLength(length, expected) => {
             format!("{} is expected, not {length} of them", expected_in_words(expected))
         }
-        Kind::UnknownVariant(name, known) => format!("`{name}` is none of {}", known.join(", ")),
+        Kind::UnknownVariant(name, known) => {
+            let sentence = format!("`{name}` is none of {}", known.join(", "));
+            with_suggestion(sentence, name, known.iter().copied())
+        }
         other => other.to_string(),
     }
 }

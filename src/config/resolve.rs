@@ -13,6 +13,7 @@ use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{read, unknown_key};
 use super::sources::{Environment, built_in};
+use super::suggest::with_suggestion;
 use crate::values::{DatabaseId, Duration, GroupId, Secret, TimeZone};
 
 /// How long a run waits for another writer, unless it is declared.
@@ -216,5 +217,6 @@ impl Resolver<'_> {
 
 pub(super) fn undeclared_database(id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> String {
     let declared: Vec<&str> = databases.keys().map(DatabaseId::as_str).collect();
-    format!("no database `{id}` is declared; there are {}", declared.join(", "))
+    let sentence = format!("no database `{id}` is declared; there are {}", declared.join(", "));
+    with_suggestion(sentence, id.as_str(), declared.iter().copied())
 }

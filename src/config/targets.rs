@@ -11,6 +11,7 @@ use super::merged::path;
 use super::problem::Severity;
 use super::resolve::Resolver;
 use super::sources::Environment;
+use super::suggest::with_suggestion;
 use crate::notifications::alert::Alerts;
 use crate::notifications::{Target, Targets};
 use crate::values::TargetId;
@@ -110,7 +111,11 @@ impl Resolver<'_> {
                 let known: Vec<&str> = declared.keys().map(String::as_str).collect();
                 let message = match known.as_slice() {
                     [] => format!("no target `{id}` is declared; [notifications.{id}] would declare it"),
-                    known => format!("no target `{id}` is declared; there are {}", known.join(", ")),
+                    known => with_suggestion(
+                        format!("no target `{id}` is declared; there are {}", known.join(", ")),
+                        id.as_str(),
+                        known.iter().copied(),
+                    ),
                 };
                 self.problems.push(self.merged.problem(at, Severity::Error, message));
             }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -106,7 +107,7 @@ pub fn ntfy(connection: &Connection) -> Result<Ntfy, String> {
 }
 
 /// How a connection to a mail server is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protection {
     /// Not at all.

@@ -64,3 +64,5 @@ impl<'de> Deserialize<'de> for Frequency {
         String::deserialize(from)?.parse().map_err(de::Error::custom)
     }
 }
+
+crate::values::schema_of_text!(Frequency, "onetime, every_day, every_week, every_month, or a duration");

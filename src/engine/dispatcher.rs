@@ -23,6 +23,8 @@ pub struct Dispatcher {
     waiting: VecDeque<Wanted>,
     waiting_of_job: BTreeMap<JobId, u32>,
     tickets: u64,
+    /// Whether one of those that wait is not recorded yet.
+    unrecorded: bool,
 }
 
 /// A run that is wanted.
@@ -127,7 +129,7 @@ impl Dispatcher {
         if let Some(why) = self.refuses(job).filter(|_| !is_one_of_all) {
             return steps.push(Step::Skip(wanted, why));
         }
-        if job.policy.concurrency == Concurrency::Replace {
+        if job.policy.concurrency == Concurrency::Replace && !is_one_of_all {
             let id = job.id.clone();
             for replaced in self.withdraw(&id) {
                 steps.push(Step::Skip(replaced, "a newer run took its place".to_owned()));
@@ -136,7 +138,45 @@ impl Dispatcher {
             steps.extend(running.map(|running| Step::End(running.ticket)));
         }
         step(&mut self.waiting_of_job, &wanted.job.id, true);
+        self.unrecorded |= wanted.run.is_none();
         self.waiting.push_back(wanted);
+    }
+
+    /// Those that wait and are not recorded yet; whoever asks records them.
+    pub fn take_unrecorded(&mut self) -> Vec<Wanted> {
+        if !std::mem::take(&mut self.unrecorded) {
+            return Vec::new();
+        }
+        self.waiting
+            .iter()
+            .filter(|wanted| wanted.run.is_none())
+            .cloned()
+            .collect()
+    }
+
+    /// Takes down the number of one that waits; without one, it does not take place.
+    pub fn recorded(&mut self, ticket: u64, run: Option<RunId>) {
+        let Some(index) = self.waiting.iter().position(|wanted| wanted.ticket == ticket) else {
+            return;
+        };
+        if run.is_some() {
+            self.waiting[index].run = run;
+        } else if let Some(wanted) = self.waiting.remove(index) {
+            step(&mut self.waiting_of_job, &wanted.job.id, false);
+        }
+    }
+
+    /// Puts a changed declaration in the place of the one that waiting runs of the job have.
+    pub fn replace_waiting(&mut self, job: &Arc<Job>) {
+        for wanted in self.waiting.iter_mut().filter(|wanted| wanted.job.id == job.id) {
+            wanted.job = Arc::clone(job);
+        }
+    }
+
+    /// Drops every run that waits.
+    pub fn withdraw_all(&mut self) -> Vec<Wanted> {
+        self.waiting_of_job.clear();
+        std::mem::take(&mut self.waiting).into()
     }
 
     /// Has every run that waits and may begin now do so, in the order they came.

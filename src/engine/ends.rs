@@ -44,6 +44,7 @@ impl Engine {
         let last = self.last_runs.entry(job.id.clone()).or_default();
         let message = outcome.message.as_str();
         let succeeded = outcome.status == Status::Success;
+        let was_replaced = run.signals.stop.asked() == Some(StopReason::Replaced);
         if succeeded {
             tracing::info!(job = %job.id, run = %run.id, "{message}");
             last.succeeded_at = Some(now);
@@ -58,17 +59,17 @@ impl Engine {
             last.error = None;
         } else {
             tracing::error!(job = %job.id, run = %run.id, status = outcome.status.as_str(), "{message}");
-            last.error = Some(message.to_owned());
+            // A run that gave way to a newer one is no failure of its job.
+            if !was_replaced {
+                last.error = Some(message.to_owned());
+            }
         }
         let turn = if succeeded {
             Turn::Succeeded(message)
         } else {
             Turn::Failed(message)
         };
-        // A run that gave way to a newer one is no failure of its job.
-        let telling = (run.signals.stop.asked() != Some(StopReason::Replaced))
-            .then(|| self.tell(job, run.id, turn, now))
-            .flatten();
+        let telling = (!was_replaced).then(|| self.tell(job, run.id, turn, now)).flatten();
         let said = bounded(message);
         store::Ended {
             run: run.id,

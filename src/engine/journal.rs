@@ -85,7 +85,7 @@ impl Journal {
             return Ok(None);
         }
         let (stops, failing) = (self.state.stops(), self.state.failing());
-        let (unfinished, marks) = (self.state.unfinished(), self.state.marks());
+        let (unfinished, marks) = (self.state.unfinished(), self.state.marks(now));
         self.stopped = self.note(stops)?.iter().filter_map(|job| job.parse().ok()).collect();
         let failing = self.note(failing)?.into_iter();
         let left = LeftBehind {
@@ -98,6 +98,12 @@ impl Journal {
         self.is_open = true;
         self.put_off_clearing(now);
         Ok(Some(left))
+    }
+
+    /// Takes down that a run which waited begins.
+    pub(super) fn note_start(&mut self, run: RunId, now: Timestamp) {
+        let noted = self.state.note_start(run, now);
+        let _ = self.note(noted);
     }
 
     /// Takes down how far a run is.
@@ -156,6 +162,9 @@ impl Journal {
     }
 
     pub(super) fn finish(&mut self, ended: Vec<Ended>) {
+        if ended.is_empty() {
+            return;
+        }
         let finished = self.state.finish(&ended);
         if self.note(finished).is_err() {
             self.unwritten.extend(ended);

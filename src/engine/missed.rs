@@ -24,14 +24,19 @@ pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Fate)> {
     let policy = &due.job.policy;
     let deadline = SignedDuration::try_from(policy.starting_deadline.to_std()).unwrap_or(SignedDuration::MAX);
     let newest = due.times.last().copied().unwrap_or(now);
+    let has_missed = due
+        .times
+        .first()
+        .is_some_and(|first| now.duration_since(*first) > ON_TIME);
     let fate = |at: Timestamp| {
         let late = now.duration_since(at);
-        if late <= ON_TIME {
+        let all = policy.catch_up == CatchUp::All && has_missed;
+        if late <= ON_TIME && !all {
             return Fate::Run(Trigger::Schedule);
         }
         let too_late = late > deadline;
         match policy.catch_up {
-            CatchUp::None => Fate::Skip("missed while the service was not running; catch_up is none".to_owned()),
+            CatchUp::None => Fate::Skip("missed, and catch_up is none".to_owned()),
             _ if too_late => Fate::Skip(format!(
                 "missed, and older than starting_deadline, {}",
                 policy.starting_deadline
@@ -43,22 +48,23 @@ pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Fate)> {
         }
     };
     let mut fates: Vec<(Timestamp, Fate)> = due.times.iter().map(|at| (*at, fate(*at))).collect();
-    let unrecorded = drop_old_skips(&mut fates) + due.earlier;
-    if unrecorded > 0
-        && let Some((_, Fate::Skip(why))) = fates.first_mut()
-    {
-        *why = format!("{why}; and so were {unrecorded} times before it");
+    let (dropped, first_dropped) = drop_old_skips(&mut fates);
+    let first = due.earlier.map(|(_, first)| first).or(first_dropped);
+    let unrecorded = dropped + due.earlier.map_or(0, |(count, _)| count);
+    if let Some(first) = first {
+        let why = format!("missed, and too many to record one by one: {unrecorded} times from this one on");
+        fates.insert(0, (first, Fate::Skip(why)));
     }
     fates
 }
 
-/// Leaves the newest skipped times only; gives how many went.
-fn drop_old_skips(fates: &mut Vec<(Timestamp, Fate)>) -> usize {
+/// Leaves the newest skipped times only; gives how many went, and the first of them.
+fn drop_old_skips(fates: &mut Vec<(Timestamp, Fate)>) -> (usize, Option<Timestamp>) {
     let skips = fates
         .iter()
         .take_while(|(_, fate)| matches!(fate, Fate::Skip(_)))
         .count();
     let surplus = skips.saturating_sub(MOST_RECORDED);
-    fates.drain(..surplus);
-    surplus
+    let first = fates.drain(..surplus).map(|(at, _)| at).next();
+    (surplus, first)
 }

@@ -16,6 +16,7 @@ mod start;
 mod takeover;
 mod telling;
 pub mod timetable;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 pub use clock::Clock;
 pub use command::{Command, Inbox};
 pub use dispatcher::Dispatcher;
+pub use reload::keep_last_good;
 
 use crate::config::{Job, Loaded, Plan, Sources};
 use crate::store::alerts::Failing;
@@ -166,6 +168,9 @@ impl Engine {
             tracing::warn!(from = %self.last_seen, to = %now, "the clock was set; next times are set anew");
             self.dispatcher.timetable.recompute(now);
             self.journal.put_off_clearing(now);
+            // What the clock never showed, or shows again, was not missed.
+            let active = self.dispatcher.timetable.active_jobs();
+            self.journal.mark(&active, now);
         }
         (self.last_seen, self.last_instant) = (now, instant);
         now
@@ -185,23 +190,6 @@ impl Engine {
             (None, next) => next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default()),
         };
         until_due.map_or(longest, |until| until.min(longest))
-    }
-
-    /// Tells now and then how far long runs are.
-    fn tell_progress(&mut self) {
-        if self.runs.is_empty() || self.last_progress.elapsed() < BETWEEN_PROGRESS {
-            return;
-        }
-        self.last_progress = Instant::now();
-        let under_way: Vec<_> = self
-            .runs
-            .progress()
-            .map(|(job, run, rows)| (job.clone(), run, rows))
-            .collect();
-        for (job, run, rows) in under_way {
-            tracing::info!(job = %job, run = %run, "{rows} rows so far");
-            self.journal.note_progress(run, rows);
-        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -249,7 +237,8 @@ impl Engine {
     /// Has a job not run by its schedule any more; runs of it that wait are withdrawn.
     fn deactivate(&mut self, job: &JobId) {
         if self.dispatcher.timetable.deactivate(job) {
-            self.dispatcher.withdraw(job);
+            let waiting = self.dispatcher.withdraw(job);
+            self.drop_waiting(waiting, "the job was stopped, or changed, before its turn came");
             self.active_since.remove(job);
             self.journal.unmark(job);
         }
@@ -266,6 +255,8 @@ impl Engine {
         if self.ending.is_none() {
             let grace = self.plan.server.shutdown_grace.to_std();
             tracing::info!(runs = self.runs.len(), "ending");
+            let waiting = self.dispatcher.withdraw_all();
+            self.drop_waiting(waiting, "the service ended before its turn came");
             self.ending = Some(Ending {
                 next_step: Instant::now() + grace,
                 asked_runs: false,

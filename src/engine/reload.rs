@@ -7,8 +7,10 @@ use tokio::task::JoinSet;
 
 use super::command::{Cause, ConfigReport, Reloaded, Reply};
 use super::{LONGEST_NAP, SOON};
+use crate::config::sources::file::kept;
 use crate::config::{self, Loaded, Problem, Problems, Severity, Source, Sources};
 use crate::duplistatus::settings;
+use crate::store::last_good;
 use crate::store::sqlite::{Unusable, open_write};
 
 /// How long telling the port waits for another writer; it is tried again.
@@ -140,6 +142,14 @@ impl Reloads {
     }
 }
 
+/// Keeps the declaration that was loaded, for a start at which it is broken.
+pub fn keep_last_good(sources: &Sources, loaded: &Loaded) {
+    let Some(files) = kept(&sources.file) else { return };
+    if let Err(why) = last_good::keep(&loaded.plan.state.path, &files) {
+        tracing::warn!("the configuration cannot be kept for a start at which it is broken: {why}");
+    }
+}
+
 /// What was loaded, and whether the application was told the port.
 #[derive(Debug)]
 pub(super) struct Fresh {
@@ -153,6 +163,10 @@ impl Fresh {
         let loaded = config::load(sources)?;
         if !as_a_start && loaded.problems.iter().any(|problem| problem.severity.is_error()) {
             return Err(Problems(loaded.problems));
+        }
+        // One that names another state is kept there once that is in use.
+        if loaded.plan.state.path.exists() {
+            keep_last_good(sources, &loaded);
         }
         Ok(Self::publish(loaded, port))
     }

@@ -2,12 +2,31 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Engine;
+use tokio::time::Instant;
+
 use super::command::{JobReport, Report};
+use super::{BETWEEN_PROGRESS, Engine};
 use crate::config::Job;
 use crate::values::iso;
 
 impl Engine {
+    /// Tells now and then how far long runs are.
+    pub(super) fn tell_progress(&mut self) {
+        if self.runs.is_empty() || self.last_progress.elapsed() < BETWEEN_PROGRESS {
+            return;
+        }
+        self.last_progress = Instant::now();
+        let under_way: Vec<_> = self
+            .runs
+            .progress()
+            .map(|(job, run, rows)| (job.clone(), run, rows))
+            .collect();
+        for (job, run, rows) in under_way {
+            tracing::info!(job = %job, run = %run, "{rows} rows so far");
+            self.journal.note_progress(run, rows);
+        }
+    }
+
     /// Why the job is past its `max_age`, if it is.
     fn overdue(&self, job: &Job, now: Timestamp) -> Option<String> {
         let max_age = job.policy.max_age?;

@@ -52,7 +52,8 @@ pub(super) async fn run(plan: Arc<Plan>, job: Arc<Job>, occasion: Occasion, sign
         }
         tracing::warn!(job = %job.id, attempt, "tried again in {wait:?}: {}", outcome.message);
         if !pause(spread(wait, &job, attempt), &signals.stop).await {
-            return Outcome::failed(Status::Interrupted, "the service ended during this run".to_owned());
+            outcome = failed(&Failure::lasting(outcome.message), signals.stop.asked(), job.timeout);
+            return outcome;
         }
         wait = wait.saturating_mul(2);
     }

@@ -131,13 +131,17 @@ impl Engine {
                 self.dispatcher.ready(&self.plan)
             };
         }
+        self.record_waiting(now);
     }
 
     /// Whether every one that was to begin did.
     fn begin_or_record(&mut self, runs: Vec<(Wanted, Option<String>)>, now: Timestamp) -> bool {
         let (recorded, new): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(wanted, _)| wanted.run.is_some());
-        for (wanted, _) in recorded {
-            self.begin(wanted, now);
+        for (wanted, why) in recorded {
+            match why {
+                None => self.begin(wanted, now),
+                Some(why) => self.drop_waiting(vec![wanted], &why),
+            }
         }
         let rows: Vec<(NewRun, Option<String>)> = new
             .iter()
@@ -196,6 +200,9 @@ impl Engine {
 
     fn begin(&mut self, wanted: Wanted, now: Timestamp) {
         let Some(id) = wanted.run else { return };
+        if wanted.scheduled_at < now {
+            self.journal.note_start(id, now);
+        }
         let job = &wanted.job;
         tracing::info!(job = %job.id, run = %id, trigger = wanted.trigger.as_str(), "run started");
         self.last_runs.entry(job.id.clone()).or_default().started_at = Some(now);
@@ -220,7 +227,7 @@ impl Engine {
     }
 }
 
-fn new_run(wanted: &Wanted, now: Timestamp) -> NewRun {
+pub(super) fn new_run(wanted: &Wanted, now: Timestamp) -> NewRun {
     NewRun {
         job: wanted.job.id.clone(),
         trigger: wanted.trigger,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::dispatcher::{Dispatcher, Step, Wanted};
-use crate::config::Plan;
+use crate::config::{Job, OnInterrupt, Plan};
 use crate::store::Trigger;
 use crate::values::JobId;
 
@@ -60,7 +60,7 @@ pub fn run(plan: &Plan, stretch: Stretch, event: &mut impl FnMut(Event)) {
     for job in plan.jobs_in_order().into_iter().filter(|job| job.enabled) {
         simulation.dispatcher.timetable.activate(job, stretch.from);
     }
-    simulation.start(stretch.from, event);
+    simulation.start(stretch.from, &[], event);
     while let Some(at) = simulation.next().filter(|at| *at <= stretch.to) {
         simulation.step(at, event);
     }
@@ -101,6 +101,7 @@ impl Simulation<'_> {
 
     /// The service goes down: what runs is cut off, and what comes until it is up again is missed.
     fn go_down(&mut self, at: Timestamp, up: Timestamp, event: &mut impl FnMut(Event)) {
+        let mut again = Vec::new();
         for wanted in std::mem::take(&mut self.running) {
             event(Event {
                 at,
@@ -109,10 +110,21 @@ impl Simulation<'_> {
                 what: What::IsCutOff,
             });
             self.dispatcher.ended(wanted.ticket);
+            if wanted.job.policy.on_interrupt == OnInterrupt::Rerun {
+                again.push(wanted.job);
+            }
+        }
+        for wanted in self.dispatcher.withdraw_all() {
+            event(Event {
+                at,
+                job: wanted.job.id.clone(),
+                scheduled_at: wanted.scheduled_at,
+                what: What::Skips("the service ended before its turn came".to_owned()),
+            });
         }
         self.ends.clear();
         if up <= self.stretch.to {
-            self.start(up, event);
+            self.start(up, &again, event);
             let steps = self.dispatcher.due(up, self.plan);
             self.carry_out(steps, up, event);
         } else {
@@ -120,11 +132,13 @@ impl Simulation<'_> {
         }
     }
 
-    fn start(&mut self, at: Timestamp, event: &mut impl FnMut(Event)) {
+    fn start(&mut self, at: Timestamp, again: &[Arc<Job>], event: &mut impl FnMut(Event)) {
         let mut steps = Vec::new();
         for job in self.dispatcher.timetable.active_jobs() {
-            if job.schedule.has_start() {
-                let wanted = self.dispatcher.wanted(&job, Trigger::Schedule, at);
+            let reruns = again.iter().any(|other| other.id == job.id);
+            if reruns || job.schedule.has_start() {
+                let trigger = if reruns { Trigger::CatchUp } else { Trigger::Schedule };
+                let wanted = self.dispatcher.wanted(&job, trigger, at);
                 self.dispatcher.admit(wanted, &mut steps);
             }
         }

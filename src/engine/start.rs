@@ -36,7 +36,7 @@ impl Engine {
         let known = self.journal.last_runs(self.plan.jobs.keys());
         self.last_runs.extend(known);
         self.take_up(&marks, now);
-        self.run_at_start(now);
+        self.run_at_start(&marks, now);
         Ok(())
     }
 
@@ -71,19 +71,26 @@ impl Engine {
                 continue;
             };
             self.active_since.insert(job.id.clone(), mark.since);
-            let left_off = mark.newest.map_or(mark.since, |newest| newest.max(mark.since));
+            let left_off = mark.newest.map_or(mark.since, |newest| newest.max(mark.since)).min(now);
             if let Some(missed) = job.next_after(left_off).filter(|at| *at <= now) {
                 self.dispatcher.timetable.put_back(&job.id, missed);
             }
         }
         self.journal.mark(&unknown, now);
+        // What is not active now has nothing to catch up when it is again.
+        for job in marks.keys().filter_map(|job| job.parse().ok()) {
+            if !self.dispatcher.timetable.is_active(&job) {
+                self.journal.unmark(&job);
+            }
+        }
     }
 
     /// Runs what is to run at every start, and again what was cut off and may be repeated.
-    fn run_at_start(&mut self, now: Timestamp) {
+    fn run_at_start(&mut self, marks: &BTreeMap<String, Mark>, now: Timestamp) {
         let mut steps: Vec<Step> = Vec::new();
         for job in self.dispatcher.timetable.active_jobs() {
-            let reruns = job.policy.on_interrupt == OnInterrupt::Rerun && self.journal.was_interrupted(&job.id);
+            let may_rerun = job.policy.on_interrupt == OnInterrupt::Rerun && marks.contains_key(job.id.as_str());
+            let reruns = may_rerun && self.journal.was_interrupted(&job.id);
             let trigger = if reruns { Trigger::CatchUp } else { Trigger::Schedule };
             if reruns || job.schedule.has_start() {
                 let wanted = self.dispatcher.wanted(&job, trigger, now);

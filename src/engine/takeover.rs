@@ -166,9 +166,12 @@ impl Engine {
             if !is_new && cause != Cause::Operator {
                 continue;
             }
+            self.dispatcher.replace_waiting(job);
             if self.dispatcher.timetable.replace(job, now) {
                 // What the new times would have been before now was not missed.
                 self.journal.mark(std::slice::from_ref(job), now);
+                let waiting = self.dispatcher.withdraw(&job.id);
+                self.drop_waiting(waiting, "the schedule was changed before its turn came");
             }
             let switched = diff.changed.get(&job.id).is_none_or(|keys| keys.contains(&"enabled"));
             if !switched && cause != Cause::Operator {

@@ -18,6 +18,8 @@ impl Engine {
         if letters.is_empty() && failing.as_ref() == before {
             return None;
         }
+        // One that was removed in the meantime is not remembered.
+        let failing = failing.filter(|_| self.plan.jobs.contains_key(&job.id));
         match &failing {
             Some(failing) => self.failing.insert(job.id.clone(), failing.clone()),
             None => self.failing.remove(&job.id),

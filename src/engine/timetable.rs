@@ -37,8 +37,8 @@ pub struct Due {
     pub job: Arc<Job>,
     /// The times it was due, oldest first: the newest thousand.
     pub times: Vec<Timestamp>,
-    /// How many there were before them.
-    pub earlier: usize,
+    /// How many there were before them, and the first of those.
+    pub earlier: Option<(usize, Timestamp)>,
 }
 
 impl Timetable {
@@ -109,7 +109,7 @@ impl Timetable {
             due.push(Due {
                 job,
                 times: times.into(),
-                earlier,
+                earlier: (earlier > 0).then_some((earlier, first)),
             });
         }
         due

@@ -108,15 +108,16 @@ fn keep_serving(current: &Arc<Mutex<Arc<Generation>>>, context: &Context) {
 fn answer(request: tiny_http::Request, context: &Context) {
     let asked = read(&request);
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| routes::answer(&asked, context)));
-    let Answer { status, body } = answered.unwrap_or_else(|_| {
+    let answer = answered.unwrap_or_else(|_| {
         Answer::error(
             500,
             "the request could not be answered, which is a fault of this program",
         )
     });
-    let mut response = Response::from_data(body.to_string()).with_status_code(status);
+    let (body, content_type) = answer.content();
+    let mut response = Response::from_data(body).with_status_code(answer.status);
     for (name, value) in [
-        ("Content-Type", "application/json"),
+        ("Content-Type", content_type),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
     ] {

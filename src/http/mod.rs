@@ -8,6 +8,8 @@ mod guard;
 mod head;
 mod health;
 mod inner;
+mod metrics;
+mod page;
 mod routes;
 mod schedules;
 mod tasks;
@@ -88,7 +90,7 @@ impl Request {
     }
 }
 
-/// What a request is answered with; every body is JSON.
+/// What a request is answered with: JSON, but for a body that is a text, which is a page or metrics.
 #[derive(Debug, PartialEq)]
 struct Answer {
     status: u16,
@@ -104,6 +106,15 @@ impl Answer {
         Self {
             status,
             body: json!({ "error": message.into() }),
+        }
+    }
+
+    /// The body as it is sent, with its type.
+    fn content(&self) -> (String, &'static str) {
+        match &self.body {
+            Value::String(page) if page.starts_with("<!") => (page.clone(), "text/html; charset=utf-8"),
+            Value::String(text) => (text.clone(), "text/plain; version=0.0.4; charset=utf-8"),
+            json => (json.to_string(), "application/json"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The table of endpoints: one row each. `:job` in a path stands for one part, given to the handler.
 
-use super::{Answer, Context, Request, guard, health, schedules, tasks, why};
+use super::{Answer, Context, Request, guard, health, metrics, page, schedules, tasks, why};
 
 type Handler = fn(&Context, &Request, &str) -> Answer;
 
@@ -26,6 +26,11 @@ const ROUTES: &[Route] = &[
         open: true,
         ..route("GET", "/health", health::get)
     },
+    Route {
+        open: true,
+        ..route("GET", "/", page::get)
+    },
+    route("GET", "/metrics", metrics::get),
     route("POST", "/trigger/:job", tasks::trigger),
     route("POST", "/start/:job", tasks::start),
     route("POST", "/stop/:job", tasks::stop),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::key_file;
@@ -10,7 +11,7 @@ use crate::duplistatus::channels::{self, Channel};
 use crate::store::sqlite::open_read;
 
 /// The keys of `duplistatus`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Application {
     #[serde(default = "yes")]

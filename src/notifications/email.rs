@@ -6,6 +6,7 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters, TlsVersion};
 use lettre::{Message as Mail, SmtpTransport, Transport};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::letter::{Address, Parcel};
@@ -18,7 +19,7 @@ use crate::values::{Secret, TargetId};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The keys of `email`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Email {
     host: String,

@@ -1,5 +1,6 @@
 //! The kind `healthchecks`: pings that tell a dead man's switch of every start and end of a run.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Undelivered;
@@ -8,7 +9,7 @@ use super::letter::{Event, Parcel};
 use crate::values::Secret;
 
 /// The keys of `healthchecks`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Healthchecks {
     url: Secret,

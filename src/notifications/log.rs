@@ -1,18 +1,19 @@
 //! The kind `log`: messages go to the log of this service.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::letter::Parcel;
 
 /// The keys of `log`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     #[serde(default)]
     level: Level,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Level {
     #[default]

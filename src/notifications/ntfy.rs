@@ -1,5 +1,6 @@
 //! The kind `ntfy`: a topic of an ntfy server. The application's own ntfy settings are sent by here too.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ const PRIORITIES: [&str; 11] = [
 ];
 
 /// The keys of `ntfy`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ntfy {
     #[serde(default = "public_server")]

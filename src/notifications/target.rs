@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Undelivered;
@@ -19,7 +20,7 @@ use crate::values::TargetId;
 pub type Targets = BTreeMap<TargetId, Target>;
 
 /// Where messages go: exactly one kind, named by the key it stands under.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// The log of this service.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit, Mac};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::Sha256;
@@ -13,7 +14,7 @@ use super::letter::Parcel;
 use crate::values::{Secret, Template};
 
 /// The keys of `webhook`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     url: Secret,

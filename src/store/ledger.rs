@@ -114,22 +114,6 @@ impl State {
         })
     }
 
-    /// Takes down how many rows a run under way has done.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn note_progress(&mut self, run: RunId, rows: u64) -> Result<(), Unusable> {
-        let message = format!("{rows} rows so far");
-        self.with(|connection| {
-            connection
-                .execute(
-                    "UPDATE runs SET message = ?2 WHERE id = ?1 AND status = 'running'",
-                    params![run.0, message],
-                )
-                .map(drop)
-        })
-    }
-
     /// Posts letters about a run that begins.
     ///
     /// # Errors
@@ -191,7 +175,12 @@ impl State {
         let before = before.as_millisecond();
         self.with(|connection| {
             connection.execute("DELETE FROM outbox WHERE finished_at < ?1 AND noted = 1", [before])?;
-            connection.execute("DELETE FROM runs WHERE finished_at < ?1", [before])
+            // The newest of each job stays: it tells a start what was run.
+            connection.execute(
+                "DELETE FROM runs WHERE finished_at < ?1
+                 AND id NOT IN (SELECT max(id) FROM runs WHERE \"trigger\" <> 'manual' GROUP BY job)",
+                [before],
+            )
         })
     }
 

@@ -22,12 +22,13 @@ pub struct Mark {
 }
 
 impl State {
-    /// What is known of every job that was active.
+    /// What is known at `now` of every job that was active. Times to come, which a clock that was ahead has left, do not
+    /// count.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn marks(&mut self) -> Result<BTreeMap<String, Mark>, Unusable> {
-        self.with(read)
+    pub fn marks(&mut self, now: Timestamp) -> Result<BTreeMap<String, Mark>, Unusable> {
+        self.with(|connection| read(connection, now))
     }
 
     /// Takes down that jobs are active from `now` with these times.
@@ -59,14 +60,15 @@ impl State {
     }
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Mark>> {
+fn read(connection: &Connection, now: Timestamp) -> rusqlite::Result<BTreeMap<String, Mark>> {
     let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
     connection
         .prepare(
             "SELECT job, since, times,
-                 (SELECT max(scheduled_at) FROM runs WHERE runs.job = marks.job AND \"trigger\" <> 'manual') FROM marks",
+                 (SELECT max(scheduled_at) FROM runs WHERE runs.job = marks.job AND \"trigger\" <> 'manual' AND scheduled_at <= ?1)
+             FROM marks",
         )?
-        .query_map([], |row| {
+        .query_map([now.as_millisecond()], |row| {
             let mark = Mark {
                 since: instant(row.get(1)?),
                 times: row.get(2)?,

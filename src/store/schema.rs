@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("alerts.sql"),
     include_str!("marks.sql"),
     include_str!("findings.sql"),
+    include_str!("last_good.sql"),
 ];
 /// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
 pub(super) const BUSY: Duration = Duration::from_millis(500);

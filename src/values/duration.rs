@@ -80,6 +80,11 @@ impl fmt::Display for Duration {
 
 deserialize_from_text!(Duration);
 
+super::schema_of_text!(
+    Duration,
+    "A length of time: a number with its unit, such as 90s, 10m, 12h, 30d or 1h 30m"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

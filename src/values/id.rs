@@ -43,6 +43,7 @@ macro_rules! id {
         }
 
         deserialize_from_text!($name);
+        super::schema_of_text!($name, "An id: a-z, 0-9 and dashes");
     };
 }
 

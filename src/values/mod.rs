@@ -35,3 +35,19 @@ macro_rules! deserialize_from_text {
     };
 }
 use deserialize_from_text;
+
+/// Implements `JsonSchema` for a type that is written as a text.
+macro_rules! schema_of_text {
+    ($type:ty, $description:literal) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "description": $description })
+            }
+        }
+    };
+}
+pub(crate) use schema_of_text;

@@ -34,3 +34,5 @@ impl FromStr for Pattern {
 }
 
 deserialize_from_text!(Pattern);
+
+super::schema_of_text!(Pattern, "A name, or a pattern of names with * ? []");

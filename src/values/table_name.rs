@@ -42,3 +42,5 @@ impl fmt::Display for TableName {
 }
 
 deserialize_from_text!(TableName);
+
+super::schema_of_text!(TableName, "The name of a table or column");

@@ -69,6 +69,8 @@ impl FromStr for Template {
 
 deserialize_from_text!(Template);
 
+super::schema_of_text!(Template, "A text with {name} fields");
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,10 +35,30 @@ impl FromStr for TimeZone {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let zone = jiff::tz::TimeZone::get(text).map_err(|_| {
-            format!("`{text}` is not a time zone: an IANA name is expected, such as \"Europe/Berlin\" or \"UTC\"")
+            let expected = "an IANA name is expected, such as \"Europe/Berlin\" or \"UTC\"";
+            match nearest(text) {
+                Some(near) => format!("`{text}` is not a time zone: {expected}; did you mean `{near}`?"),
+                None => format!("`{text}` is not a time zone: {expected}"),
+            }
         })?;
         Ok(Self(zone))
     }
+}
+
+/// The zone whose name, or whose city, is nearest to `text`.
+fn nearest(text: &str) -> Option<String> {
+    let lower = text.to_lowercase().replace(' ', "_");
+    let distance = |name: &str| {
+        let name = name.to_lowercase();
+        let city = name.rsplit('/').next().unwrap_or_default();
+        strsim::damerau_levenshtein(&lower, &name).min(strsim::damerau_levenshtein(&lower, city))
+    };
+    jiff::tz::db()
+        .available()
+        .map(|name| (distance(name.as_str()), name.as_str().to_owned()))
+        .filter(|(distance, _)| *distance <= (text.len() / 4).max(1))
+        .min()
+        .map(|(_, name)| name)
 }
 
 impl fmt::Display for TimeZone {
@@ -48,3 +68,5 @@ impl fmt::Display for TimeZone {
 }
 
 deserialize_from_text!(TimeZone);
+
+super::schema_of_text!(TimeZone, "An IANA name, such as Europe/Berlin or UTC");

@@ -81,6 +81,11 @@ impl Started<'_> {
             .env("TZ", "UTC")
     }
 
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
     /// The command alone, for one that ends by itself.
     pub(crate) fn into_command(self) -> Command {
         self.command
@@ -187,6 +192,15 @@ impl Service {
         let mut stream = self.connect();
         stream.write_all(bytes).ok()?;
         read_answer(&mut stream)
+    }
+
+    /// Sends a whole request and gives the whole answer as it came.
+    pub(crate) fn raw(&self, request: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

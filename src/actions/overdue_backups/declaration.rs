@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::actions::Flaw;
@@ -14,7 +15,7 @@ use crate::notifications::{Target, Targets};
 use crate::values::{Duration, ExpectationId, Pattern, Schedule, TargetId, TimeZone};
 
 /// The keys of `[jobs.<id>.overdue_backups]`; what is left out comes from the application's settings.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OverdueBackups {
     tolerance: Option<Duration>,
@@ -26,7 +27,7 @@ pub struct OverdueBackups {
 }
 
 /// The keys of `expect.<id>`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Expect {
     #[serde(default)]
@@ -42,7 +43,7 @@ struct Expect {
 }
 
 /// A language that messages can be written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 enum Language {
     #[serde(rename = "en-GB")]
     English,

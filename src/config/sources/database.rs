@@ -20,7 +20,7 @@ pub(in crate::config) struct Rows {
 }
 
 /// Reads both rows from the default database of what is declared so far.
-pub(in crate::config) fn read(declared: &Merged<'_>) -> Rows {
+pub(in crate::config) fn read(declared: &Merged<'_>, candidate: Option<&str>) -> Rows {
     let mut rows = Rows {
         layers: Vec::new(),
         noted: Vec::new(),
@@ -32,7 +32,7 @@ pub(in crate::config) fn read(declared: &Merged<'_>) -> Rows {
     rows.outcome = open_read(std::path::Path::new(&file))
         .map_err(|unusable| unusable.to_string())
         .and_then(|connection| {
-            rows.read_all(&connection, declared)
+            rows.read_all(&connection, declared, candidate)
                 .map_err(|error| format!("database {file}: {}", describe(&error)))
         });
     rows
@@ -50,7 +50,12 @@ fn default_database(declared: &Merged<'_>) -> Option<String> {
 }
 
 impl Rows {
-    fn read_all(&mut self, connection: &Connection, declared: &Merged<'_>) -> rusqlite::Result<()> {
+    fn read_all(
+        &mut self,
+        connection: &Connection,
+        declared: &Merged<'_>,
+        candidate: Option<&str>,
+    ) -> rusqlite::Result<()> {
         for (key, take) in [
             (
                 CRON_SERVICE,
@@ -58,9 +63,9 @@ impl Rows {
             ),
             (CRON_OVERRIDES, Self::take_overrides),
         ] {
-            let Some(text) = settings::get(connection, key)? else {
-                continue;
-            };
+            let stored = settings::get(connection, key)?;
+            let given = candidate.filter(|_| key == CRON_OVERRIDES).map(str::to_owned);
+            let Some(text) = given.or(stored) else { continue };
             match serde_json::from_str(&text) {
                 Ok(mut json @ Json::Object(_)) => {
                     self.drop_nulls(key, &mut json, "");

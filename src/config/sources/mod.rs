@@ -3,7 +3,8 @@
 
 pub(super) mod database;
 pub mod environment;
-pub(super) mod file;
+pub mod file;
+mod include;
 
 pub use environment::Environment;
 pub use file::{File, SHIPPED};
@@ -20,6 +21,8 @@ pub struct Sources {
     pub environment: Environment,
     /// The port of `--port`.
     pub port: Option<u16>,
+    /// What stands in for the row of our own, while it is checked before it is written.
+    pub candidate: Option<String>,
     /// The overrides read before, for when the application's database cannot be read.
     pub remembered: Rows,
     /// The port that stands in for the declared one, as `--dev` and `--local` ask for.

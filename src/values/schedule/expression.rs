@@ -69,14 +69,16 @@ impl Expression {
 impl Meaning {
     fn parse(text: &str) -> Result<Self, String> {
         let refuse = |why: &str| format!("`{text}` is not a cron expression: {why}");
-        if let Some(length) = text.strip_prefix("@every ") {
+        if let Some((name, length)) = text.split_once(' ')
+            && name.eq_ignore_ascii_case("@every")
+        {
             let length: Duration = length.parse().map_err(|why: String| refuse(&why))?;
             if length.to_std() < std::time::Duration::from_secs(1) {
                 return Err(refuse("a second is the shortest interval"));
             }
             return Ok(Self::Every(length));
         }
-        if text == "@reboot" {
+        if text.eq_ignore_ascii_case("@reboot") {
             return Ok(Self::Start);
         }
         let known = NICKNAMES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));

@@ -43,6 +43,12 @@ pub(super) fn check(fields: &[&str]) -> Result<(), String> {
     }
     for (text, field) in fields.iter().zip(&FIELDS[FIELDS.len() - fields.len()..]) {
         for item in text.split(',') {
+            if item == "*" && text.contains(',') {
+                return Err(format!(
+                    "`*` is everything already; it stands alone in the {} field `{text}`",
+                    field.name
+                ));
+            }
             field
                 .check(item)
                 .map_err(|why| format!("{why} in the {} field `{text}`", field.name))?;
@@ -67,7 +73,8 @@ impl Field {
         }
         if step.is_some() && !range.contains(['-', '*']) {
             return Err(format!(
-                "a step goes with `*` or a range, such as {range}-{}/{}",
+                "a step goes with `*` or a range, such as {}-{}/{}",
+                self.lowest,
                 self.highest,
                 step.unwrap_or("2")
             ));
@@ -83,13 +90,31 @@ impl Field {
     }
 
     fn check_range(&self, from: &str, to: &str) -> Result<(), String> {
+        if from.is_empty() || to.is_empty() {
+            return Err(format!("a value is missing beside the dash of `{from}-{to}`"));
+        }
         let (first, last) = (self.check_value(from)?, self.check_value(to)?);
+        // The week goes round: both 0 and 7 are Sunday.
+        let top = if self.highest == 7 { 6 } else { self.highest };
         match (first, last) {
-            (Some(first), Some(last)) if first > last && !(last == 0 && self.highest == 7) => Err(format!(
-                "the range {from}-{to} ends before it begins; {from}-{},{}-{to} may be meant",
-                self.highest.min(if self.highest == 7 { 6 } else { self.highest }),
-                self.lowest
-            )),
+            (Some(first), Some(last)) if first > last => {
+                let before = if first > top {
+                    String::new()
+                } else {
+                    format!("{from}-{top},")
+                };
+                let after = if last == self.lowest {
+                    to.to_owned()
+                } else {
+                    format!("{}-{to}", self.lowest)
+                };
+                Err(format!(
+                    "the range {from}-{to} ends before it begins; {before}{after} may be meant"
+                ))
+            }
+            (Some(first), Some(last)) if first == last => {
+                Err(format!("the range {from}-{to} is one value; write {from}"))
+            }
             (None, _) | (_, None) => Err(format!("`{from}-{to}` is no range of numbers or names")),
             _ => Ok(()),
         }
@@ -108,7 +133,7 @@ impl Field {
         }
         let is_nearest = self.name == "day of month" && upper.ends_with('W');
         let digits = if is_nearest {
-            upper.trim_end_matches('W')
+            upper.strip_suffix('W').unwrap_or(&upper)
         } else {
             upper.as_str()
         };

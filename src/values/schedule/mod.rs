@@ -86,6 +86,19 @@ impl<'de> Visitor<'de> for OneOrMore {
     }
 }
 
+impl schemars::JsonSchema for Schedule {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Schedule".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "One cron expression or several: five fields, or six with leading seconds; @daily and the like; @every 90s; @reboot",
+            "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,40 @@
+//! `init`: writes a declaration to start from.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::say;
+use super::{Exit, FAILED};
+use crate::config::sources::SHIPPED;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Where to write it
+    #[arg(default_value = "jobs.toml")]
+    file: PathBuf,
+}
+
+pub(super) fn main(options: &Options) -> Result<(), Exit> {
+    let shown = options.file.display();
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&options.file)
+        .and_then(|mut file| file.write_all(SHIPPED.as_bytes()));
+    match written {
+        Ok(()) => {
+            say!(
+                "{shown} is written: every key with its default, and the jobs of duplistatus. `duplistatus-cron validate {shown}` checks it"
+            );
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Exit::new(
+            FAILED,
+            format!("{shown} exists already; it is left as it is"),
+        )),
+        Err(error) => Err(Exit::new(FAILED, format!("{shown} cannot be written: {error}"))),
+    }
+}

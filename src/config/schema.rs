@@ -1,0 +1,77 @@
+//! The JSON Schema of a declaration, from the very types it is read into.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use super::declaration::{Database, Defaults, Group, Job, Limits, Server, State};
+use crate::actions::Action;
+use crate::notifications::Target;
+use crate::values::{DatabaseId, GroupId};
+
+/// A declaration, but for jobs and targets, which hold a kind beside their keys. It is never read as a whole: only
+/// its sections are.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes")]
+struct Declaration {
+    /// Files that belong to the declaration, as patterns from its folder.
+    include: Option<Vec<String>>,
+    /// How the service is reached over HTTP.
+    server: Option<Server>,
+    /// The service's own state.
+    state: Option<State>,
+    /// The databases jobs work on.
+    databases: Option<BTreeMap<DatabaseId, Database>>,
+    /// How many runs may be under way at once.
+    limits: Option<Limits>,
+    /// Groups of jobs that take turns.
+    groups: Option<BTreeMap<GroupId, Group>>,
+    /// What a job inherits unless it says otherwise.
+    defaults: Option<Defaults>,
+}
+
+/// The schema, as JSON.
+#[must_use]
+pub fn schema() -> Value {
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let (job, kind) = (generator.subschema_for::<Job>(), generator.subschema_for::<Action>());
+    let target = generator.subschema_for::<Target>();
+    let mut schema = generator.into_root_schema_for::<Declaration>().to_value();
+    let job = with_kind(&resolve(&schema, &job.to_value()), &resolve(&schema, &kind.to_value()));
+    let target = resolve(&schema, &target.to_value());
+    let id = json!({ "pattern": "^[a-z0-9-]+$" });
+    schema["properties"]["jobs"] =
+        json!({ "type": "object", "propertyNames": id, "additionalProperties": job, "description": "The jobs" });
+    schema["properties"]["notifications"] = json!({ "type": "object", "propertyNames": id, "additionalProperties": target, "description": "Where messages can go" });
+    schema["title"] = "The declaration of duplistatus-cron".into();
+    // Whatever is inherited may be left out of a file.
+    for section in ["Server", "State", "Limits", "Defaults", "Notify", "Retry"] {
+        if let Some(table) = schema["definitions"][section].as_object_mut() {
+            table.remove("required");
+        }
+    }
+    schema
+}
+
+/// What a reference stands for.
+fn resolve(schema: &Value, part: &Value) -> Value {
+    let name = part["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+    name.map_or_else(|| part.clone(), |name| schema["definitions"][name].clone())
+}
+
+/// A table that may hold the keys of a job and exactly one kind.
+fn with_kind(job: &Value, kinds: &Value) -> Value {
+    let mut job = job.clone();
+    let one_of = kinds["oneOf"].as_array().cloned().unwrap_or_default();
+    let mut alternatives = Vec::new();
+    for kind in &one_of {
+        for (name, keys) in kind["properties"].as_object().into_iter().flatten() {
+            job["properties"][name] = keys.clone();
+            alternatives.push(json!({ "required": [name] }));
+        }
+    }
+    job["oneOf"] = alternatives.into();
+    job
+}

@@ -1,0 +1,26 @@
+//! "Did you mean": the known word that is nearest to one that is not known.
+
+/// Adds the nearest of `known` to a sentence about `name`, where one is near.
+pub(super) fn with_suggestion<'a>(sentence: String, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("{sentence}; did you mean `{near}`?"),
+        None => sentence,
+    }
+}
+
+/// The word nearest to `name`: at most a third of it differs.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = (name.chars().count() / 3).max(1);
+    let lower = name.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|word| {
+            (
+                strsim::damerau_levenshtein(&lower, &word.to_lowercase().replace('-', "_")),
+                word,
+            )
+        })
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, word)| word)
+}
