@@ -1,5 +1,7 @@
 //! Declared SQL checked when it is loaded: its parameters, its grammar, and what it touches.
 
+use std::cell::RefCell;
+
 use rusqlite::Connection;
 
 use super::fence::Fence;
@@ -33,8 +35,32 @@ pub(super) fn compile(
         let message = format!("the SQL {begins}; {} is expected", verbs.join(", "));
         return Some(Flaw::broken(key, message));
     }
-    let (mut nothing, has_database) = (Connection::open_in_memory().ok()?, database.is_some());
-    let connection = database.unwrap_or(&mut nothing);
+    match database {
+        Some(database) => compile_in(database, true, key, sql, tables, verbs),
+        // Made once: a declaration may have thousands of statements.
+        None => NOTHING.with_borrow_mut(|nothing| {
+            let nothing = match nothing {
+                Some(nothing) => nothing,
+                None => nothing.insert(Connection::open_in_memory().ok()?),
+            };
+            compile_in(nothing, false, key, sql, tables, verbs)
+        }),
+    }
+}
+
+thread_local! {
+    /// A database without any table.
+    static NOTHING: RefCell<Option<Connection>> = const { RefCell::new(None) };
+}
+
+fn compile_in(
+    connection: &mut Connection,
+    has_database: bool,
+    key: &'static str,
+    sql: &str,
+    tables: &[&str],
+    verbs: &[&str],
+) -> Option<Flaw> {
     let fence = Fence::around(connection, tables).ok()?;
     let is_query = !verbs.contains(&"DELETE");
     let message = match fence.inside(|| connection.prepare(sql).map(|statement| statement.readonly())) {

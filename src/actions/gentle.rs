@@ -37,8 +37,8 @@ impl Pace {
 
     /// Learns from a batch that held the lock for so long; gives how long to pause, so that others get as much.
     pub(super) fn learn(&mut self, held: Duration) -> Duration {
-        // Half of the budget is aimed at, for batches differ.
-        let target = self.budget.as_secs_f64() / 2.0;
+        // A tenth of the budget is aimed at: batches differ, and SQLite's waits grow with every try in vain.
+        let target = self.budget.as_secs_f64() / 10.0;
         let factor = (target / held.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -48,7 +48,7 @@ impl Pace {
         )]
         let rows = (self.rows as f64 * factor) as usize;
         self.rows = rows.clamp(1, CHUNK);
-        held / 2
+        held * 4 / 5
     }
 }
 
@@ -211,7 +211,13 @@ impl Deletion<'_> {
 
 /// Has our own connection write the log back itself, outside of the lock, instead of as part of a commit.
 pub(super) fn take_over_write_back(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "wal_autocheckpoint", 0)
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // With a write-ahead log, this loses no consistency, and no commit waits for the disk with the lock held.
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode == "wal" {
+        connection.pragma_update(None, "synchronous", "normal")?;
+    }
+    Ok(())
 }
 
 /// Writes back the write-ahead log where it has grown, waiting for nobody.
