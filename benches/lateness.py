@@ -59,7 +59,7 @@ def node(name, script):
 const start = Math.ceil(Date.now() / 1000) * 1000 + 2000, end = start + {SECONDS} * 1000, late = []
 function note() {{ const now = Date.now(); if (now >= start && now < end + 900) late.push(now - Math.floor(now / 1000) * 1000) }}
 for (let n = 0; n < {JOBS}; n++) make(note)
-setTimeout(() => {{ console.log(JSON.stringify([late, process.memoryUsage().rss / 1e6])); process.exit() }}, end - Date.now() + 1500)
+setTimeout(() => {{ process.stdout.write(JSON.stringify([late, process.memoryUsage().rss / 1e6]), () => process.exit()) }}, end - Date.now() + 1500)
 """
     output = subprocess.run(["node", "-e", script], cwd=folder, capture_output=True, text=True).stdout
     late, memory = json.loads(output.strip().splitlines()[-1])

@@ -28,8 +28,13 @@ pub(crate) fn engine_by(place: &Workplace, declaration: &str, clock: Clock) -> (
         database.display()
     );
     place.write("jobs.toml", &format!("{paths}{declaration}"));
+    engine_of(&place.file("jobs.toml"), clock)
+}
+
+/// Starts an engine on the declaration in a file.
+pub(crate) fn engine_of(file: &std::path::Path, clock: Clock) -> (Inbox, JoinHandle<()>) {
     let sources = Sources {
-        file: File::Path(place.file("jobs.toml")),
+        file: File::Path(file.to_owned()),
         ..Sources::default()
     };
     let loaded = config::load(&sources).unwrap();

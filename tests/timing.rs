@@ -306,3 +306,73 @@ async fn jitter_moves_a_job_by_the_same_every_day() {
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 86_400), "{times:?}");
     assert!((1..3600).contains(&(times[0] - 1_795_176_000)), "{times:?}");
 }
+
+#[tokio::test]
+async fn a_run_that_waits_is_told_where_its_turn_never_comes() {
+    let place = Workplace::new();
+    let lock = place.database();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let member = |id: &str, schedule: &str| job(id, schedule, "group = \"g\"", LOCKING);
+    let before = member("a", "* * * * * *") + &member("b", "* * * * * *");
+    let clock = Clock::starting_at("2026-11-20T12:00:00.9Z".parse().unwrap());
+    let (engine, running) = engine_by(&place, &format!("[server]\nshutdown_grace = \"10ms\"\n{before}"), clock);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(report(&engine).await.jobs[1].waiting, 1);
+    engine.send(Command::Shutdown).await.unwrap();
+    running.await.unwrap();
+    let found = all(&place, "b");
+    assert_eq!(found[0].status.as_str(), "skipped");
+    assert_eq!(
+        found[0].error.as_deref(),
+        Some("the service ended before its turn came")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_disabled_in_between_is_not_caught_up() {
+    let place = Workplace::new();
+    let declare = |enabled: bool| {
+        job(
+            "tidy",
+            "*/10 * * * *",
+            &format!("catch_up = \"all\"\nenabled = {enabled}"),
+            QUICK,
+        )
+    };
+    for (enabled, start) in [
+        (true, "2026-11-20T11:59:00Z"),
+        (false, "2026-11-20T12:05:00Z"),
+        (true, "2026-11-20T12:36:00Z"),
+    ] {
+        let (engine, running) = engine(&place, &declare(enabled), start);
+        minutes(2).await;
+        engine.send(Command::Shutdown).await.unwrap();
+        running.await.unwrap();
+    }
+    assert_eq!(runs(&place, "tidy"), ["11-20 12:00 schedule success"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_was_run_is_not_run_again_once_the_history_is_cleared() {
+    let place = Workplace::new();
+    let declaration = format!(
+        "[state]\npath = '{}'\nhistory = \"1d\"\n",
+        place.file("data/state.db").display()
+    );
+    let job = job("monthly", "0 0 1 * *", "starting_deadline = \"40d\"", QUICK);
+    let database = format!(
+        "[databases.duplistatus]\npath = '{}'\n",
+        place.file("data/backups.db").display()
+    );
+    let start = |at: &str| {
+        place.write("whole.toml", &format!("{declaration}{database}{job}"));
+        crate::engine::engine_of(&place.file("whole.toml"), Clock::starting_at(at.parse().unwrap()))
+    };
+    let (first, running) = start("2026-10-31T23:59:00Z");
+    minutes(60 * 24 * 10).await;
+    first.send(Command::Shutdown).await.unwrap();
+    running.await.unwrap();
+    let (_second, _running) = start("2026-11-16T00:00:00Z");
+    minutes(5).await;
+    assert_eq!(runs(&place, "monthly"), ["11-01 00:00 schedule success"]);
+}
