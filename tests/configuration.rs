@@ -267,3 +267,39 @@ fn whatever_a_declaration_or_a_row_says_there_is_a_plan_or_a_problem() {
         })
         .unwrap();
 }
+
+#[test]
+fn whatever_the_rows_say_the_service_has_a_plan() {
+    use duplistatus_cron::config::{Sources, load};
+    use proptest::test_runner::{Config, TestRunner};
+    let place = Workplace::new();
+    place.write(
+        "jobs.toml",
+        &format!(
+            "[databases.duplistatus]\npath = '{}'\n{ONE_JOB}",
+            place.file("data/backups.db").display()
+        ),
+    );
+    let sources = Sources {
+        file: duplistatus_cron::config::File::Path(place.file("jobs.toml")),
+        ..Sources::default()
+    };
+    let mut runner = TestRunner::new(Config {
+        cases: 200,
+        ..Config::default()
+    });
+    let word = "[a-z_.]{0,10}|tidy|jobs|tasks|port|schedule|enabled|cleanup|defaults";
+    let value = "null|true|-?[0-9]{1,9}|\"[ -!#-~]{0,12}\"|\\[\\]|\\{\\}";
+    let rows = (word, word, word, value, "[{}:\",0-9a-z]{0,20}");
+    runner
+        .run(&rows, |(first, second, third, value, junk)| {
+            let nested = format!("{{\"{first}\":{{\"{second}\":{{\"{third}\":{value}}}}}}}");
+            for row in [nested, junk] {
+                place.set("cron_overrides", &row);
+                place.set("cron_service", &row);
+                proptest::prop_assert!(load(&sources).is_ok(), "{row}");
+            }
+            Ok(())
+        })
+        .unwrap();
+}

@@ -188,3 +188,30 @@ fn a_herd_of_jobs_in_one_minute_is_a_warning() {
     let (_, text) = Workplace::empty().validate(&spread);
     assert!(!text.contains("same minute"), "{text}");
 }
+
+#[test]
+fn a_night_of_daylight_saving_is_lived_through() {
+    // 02:30 in Berlin does not come on 29 March 2026: the clock goes from 02:00 to 03:00 at 01:00 UTC.
+    for (start, ran) in [
+        ("2026-03-29 00:59:57", "2026-03-29T01:00:00.000Z"),
+        ("2026-10-25 00:29:57", "2026-10-25T00:30:00.000Z"),
+    ] {
+        let place = Workplace::new();
+        place.write(
+            "jobs.toml",
+            &job("nightly", "30 2 * * *", "time_zone = \"Europe/Berlin\"").replace("\"t\"", "\"sessions\""),
+        );
+        let service = place.service().at(start).start();
+        let run = crate::support::eventually("the run", || {
+            let (_, history) = service.get("/api/schedules/executions");
+            history["executions"]
+                .get(0)
+                .filter(|run| run["status"] == "success")
+                .cloned()
+        });
+        assert_eq!(
+            (&run["scheduled_at"], &run["trigger"]),
+            (&Value::from(ran), &Value::from("schedule"))
+        );
+    }
+}

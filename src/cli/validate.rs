@@ -36,7 +36,9 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
             json!({ "valid": errors == 0, "jobs": jobs, "problems": problems.iter().map(to_json).collect::<Vec<_>>() })
         ),
         Format::Text => {
-            say!("{}", Problems(problems.clone()).to_string().trim_end());
+            if !problems.is_empty() {
+                say!("{}", Problems(problems.clone()).to_string().trim_end());
+            }
             match errors {
                 0 => say!("{}: good, {jobs} jobs, {} warnings", sources.file, problems.len()),
                 _ => say!(

@@ -149,4 +149,23 @@ mod tests {
             assert!(message.contains(word), "{bad:?}: {message}");
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(3000))]
+        #[test]
+        fn whatever_is_written_is_refused_or_comes_after_the_time_asked_for(
+            text in "([0-9*/,LW#?A-Z-]{1,6} ){4,5}[0-9*/,LW#A-Z+-]{1,6}|@[a-z]{1,8}( [0-9]{1,3}[smhd])?",
+            after in -3_000_000_000_i64..8_000_000_000,
+        ) {
+            if let Ok(schedule) = Schedule::parse(&text) {
+                let after = Timestamp::from_second(after).unwrap();
+                for zone in ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia"] {
+                    let zone = zone.parse().unwrap();
+                    let next = schedule.next_after(after, &zone);
+                    proptest::prop_assert!(next.is_none_or(|next| next > after), "{text} in {zone}");
+                    proptest::prop_assert!(next.is_some() || schedule.has_start(), "{text} in {zone} never comes");
+                }
+            }
+        }
+    }
 }
