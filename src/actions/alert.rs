@@ -2,9 +2,8 @@
 //! gone.
 
 use std::collections::BTreeMap;
-use std::time::{Duration as Span, Instant};
+use std::time::Instant;
 
-use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use schemars::JsonSchema;
@@ -17,15 +16,12 @@ use super::retention::Window;
 use super::statement::{Declared, LOCK_BUDGET, bind, names};
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::duplistatus::message::Message;
-use crate::notifications::Courier;
 use crate::notifications::letter::{About, Envelope, Event, addresses};
 use crate::store::findings::{Change, Found, reconcile};
 use crate::store::outbox::Letter;
 use crate::store::sqlite::open_read;
 use crate::values::{CutoffFormat, Duration, TableName, TargetId, Template, iso};
 
-/// How long a run waits for its messages; what is left goes on in the background.
-const PATIENCE: Span = Span::from_secs(20);
 /// More findings than this are one finding: something else is wrong.
 const MOST: usize = 1000;
 
@@ -81,10 +77,7 @@ impl Alert {
         let declared = self.declared();
         let fence = Fence::around(&mut connection, &declared.tables)?;
         let parameters = declared.parameters(&connection, bench)?;
-        let explain = |error: rusqlite::Error| match fence.refusal() {
-            Some(why) => Failure::lasting(format!("the SQL was refused: {why}")),
-            None => error.into(),
-        };
+        let explain = |error| fence.explain(error);
         let mut statement = fence.inside(|| connection.prepare(&self.query)).map_err(explain)?;
         bind(&mut statement, &parameters)?;
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
@@ -214,25 +207,12 @@ impl Kind for Alert {
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         let began = Instant::now();
         let found: Vec<Found> = self.rows(bench)?.iter().map(|row| self.found(row)).collect();
-        let resend = self
-            .resend_after
-            .map(|after| SignedDuration::try_from(after.to_std()).unwrap_or(SignedDuration::MAX));
+        let resend = self.resend_after.map(Duration::signed);
         let changes = reconcile(bench.state, bench.job, &found, (bench.now, resend), |change| {
             self.letters(change, bench)
         })?;
         if !changes.is_empty() {
-            let now = || -> Timestamp {
-                let passed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
-                bench.now.checked_add(passed).unwrap_or(bench.now)
-            };
-            let courier = Courier {
-                state: bench.state,
-                targets: bench.targets,
-                now: &now,
-                tells_failures: false,
-                stop: bench.stop,
-            };
-            courier.deliver(began + PATIENCE)?;
+            bench.deliver(began, false)?;
         }
         let gone = changes
             .iter()

@@ -1,7 +1,5 @@
 //! The kind `cleanup`: deletes the rows of one table that are past their time, gently.
 
-use std::time::Duration as Span;
-
 use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -73,20 +71,16 @@ impl Cleanup {
 
     /// Refuses to begin where far more would go than anyone can have meant: a clock that is wrong, a unit mistyped.
     fn refuse_too_many(&self, session: &Session) -> Result<(), Failure> {
-        let count = |sql: &str| -> Result<i64, Failure> {
+        let count = |sql: &str| -> rusqlite::Result<i64> {
             let mut statement = session.fence.inside(|| session.connection.prepare(sql))?;
             super::statement::bind(&mut statement, &session.parameters)?;
             let mut rows = statement.raw_query();
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            Ok(row.get(0)?)
+            row.get(0)
         };
         let table = &self.delete_from;
-        let rows = count(&format!("SELECT count(*) FROM \"{table}\" WHERE {}", self.r#where)).map_err(|failure| {
-            session
-                .fence
-                .refusal()
-                .map_or(failure, |why| Failure::lasting(format!("the SQL was refused: {why}")))
-        })?;
+        let matching = format!("SELECT count(*) FROM \"{table}\" WHERE {}", self.r#where);
+        let rows = count(&matching).map_err(|error| session.fence.explain(error))?;
         if let Some(most) = self
             .max_rows
             .filter(|most| u64::try_from(rows).is_ok_and(|rows| rows > *most))
@@ -96,7 +90,7 @@ impl Cleanup {
             )));
         }
         if rows < SMALL {
-            return Ok(()); // No table of so many rows has lost too great a share of them.
+            return Ok(()); // So few may be all there are.
         }
         let total = count(&format!("SELECT count(*) FROM \"{table}\""))?;
         let most = self.max_share.unwrap_or(MOST);
@@ -118,28 +112,16 @@ impl Cleanup {
         let access = forecast::access(&session.connection, &declared.sql, &session.parameters, Some(table))?;
         // A condition that looks at the table itself means it as it was before anything went.
         if shape == Shape::Whole || access.looks {
-            session.connection.execute_batch("BEGIN IMMEDIATE")?;
-            match session.execute(&declared.sql) {
-                Ok(changed) => {
-                    session.connection.execute_batch("COMMIT")?;
-                    *rows = changed;
-                    return Ok(());
-                }
-                Err(error) => {
-                    let _ = session.connection.execute_batch("ROLLBACK");
-                    return Err(session.explain(error));
-                }
-            }
+            (*rows, _) = session.locked(|| session.execute(&declared.sql, &[]))?;
+            return Ok(());
         }
         let mut deletion = Deletion {
-            connection: &session.connection,
-            fence: &session.fence,
+            session,
             bench,
             table,
             condition: &self.r#where,
             shape: &shape,
             by_index: access.by_index,
-            parameters: session.parameters.clone(),
             pace: Pace::new(declared.lock_budget),
             rows: 0,
         };
@@ -195,9 +177,10 @@ impl Kind for Cleanup {
         let mut rows = 0;
         self.delete(&session, bench, &mut rows)
             .map_err(|failure| failure.after(rows, "deleted"))?;
-        let budget: Span = declared.lock_budget;
-        let said = self.aftercare().run(&session.connection, budget, bench.stop);
-        let mut report = declared.finish(&mut session, rows, Vec::new())?;
+        let said = self
+            .aftercare()
+            .run(&session.connection, declared.lock_budget, bench.stop);
+        let mut report = declared.finish(&mut session, rows)?;
         if let Some(said) = said {
             report.message = format!("{}; {said}", report.message);
         }

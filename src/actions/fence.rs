@@ -8,6 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 
+use super::Failure;
+
 /// Tables without any data of their own.
 const PURE: &[&str] = &["json_each", "json_tree"];
 
@@ -58,6 +60,14 @@ impl Fence {
         let done = work();
         self.closed.store(false, Ordering::Relaxed);
         done
+    }
+
+    /// What an error means, where the fence had a part in it.
+    pub(super) fn explain(&self, error: rusqlite::Error) -> Failure {
+        match self.refusal() {
+            Some(why) => Failure::lasting(format!("the SQL was refused: {why}")),
+            None => error.into(),
+        }
     }
 
     /// Why something was refused, where it was.

@@ -1,14 +1,13 @@
 //! Deletes rows so that nobody waits: they are looked for without a lock, then deleted in batches that hold the write
 //! lock for a short while each, with pauses between, and the write-ahead log is kept small.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::fence::Fence;
 use super::shape::Shape;
-use super::statement::{Parameters, bind};
+use super::statement::{Session, bind};
 use super::{Failure, Workbench};
 
 /// How many keys are looked up at once.
@@ -54,15 +53,13 @@ impl Pace {
 
 /// A deletion that goes on in batches.
 pub(super) struct Deletion<'a> {
-    pub connection: &'a Connection,
-    pub fence: &'a Fence,
+    pub session: &'a Session,
     pub bench: &'a Workbench<'a>,
     pub table: &'a str,
     pub condition: &'a str,
     pub shape: &'a Shape,
     /// Whether the rows are found by an index: then those that are gone are not met again.
     pub by_index: bool,
-    pub parameters: Parameters,
     pub pace: Pace,
     pub rows: u64,
 }
@@ -112,11 +109,14 @@ impl Deletion<'_> {
             columns.join(", "),
             self.table
         );
-        let mut statement = self.fence.inside(|| self.connection.prepare_cached(&sql))?;
-        bind(&mut statement, &self.parameters)?;
+        let mut statement = self
+            .session
+            .fence
+            .inside(|| self.session.connection.prepare_cached(&sql))?;
+        bind(&mut statement, &self.session.parameters)?;
         let mut found = Vec::new();
         let mut rows = statement.raw_query();
-        while let Some(row) = self.fence.inside(|| rows.next())? {
+        while let Some(row) = self.session.fence.inside(|| rows.next())? {
             found.push(
                 (0..columns.len())
                     .map(|index| row.get(index))
@@ -138,21 +138,11 @@ impl Deletion<'_> {
 
     /// Deletes one batch under the write lock, then leaves it to others for a while.
     fn delete(&mut self, batch: &[Vec<Value>]) -> Result<(), Failure> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let began = Instant::now();
-        let deleted = match self.delete_locked(batch) {
-            Ok(deleted) => deleted,
-            Err(error) => {
-                let _ = self.connection.execute_batch("ROLLBACK");
-                return Err(error.into());
-            }
-        };
-        self.connection.execute_batch("COMMIT")?;
-        let held = began.elapsed();
+        let (deleted, held) = self.session.locked(|| self.delete_locked(batch))?;
         self.rows += deleted;
         self.bench.progress.set(self.rows);
         let pause = self.pace.learn(held);
-        write_back(self.connection);
+        write_back(&self.session.connection);
         std::thread::sleep(pause);
         match self.bench.stop.asked() {
             Some(_) => Err(Failure::lasting("it was ended before it was done")),
@@ -173,7 +163,9 @@ impl Deletion<'_> {
                 "DELETE FROM \"{}\" WHERE {key} BETWEEN :first_key AND :last_key AND ({})",
                 self.table, self.condition
             );
-            return self.execute(&sql, &[(":first_key", &first[0]), (":last_key", &last[0])]);
+            return self
+                .session
+                .execute(&sql, &[(":first_key", &first[0]), (":last_key", &last[0])]);
         }
         let names: Vec<String> = (0..first.len()).map(|index| format!(":key_{index}")).collect();
         let columns = self.shape.columns();
@@ -191,21 +183,9 @@ impl Deletion<'_> {
         let mut deleted = 0;
         for key in batch {
             let values: Vec<(&str, &Value)> = names.iter().map(String::as_str).zip(key).collect();
-            deleted += self.execute(&sql, &values)?;
+            deleted += self.session.execute(&sql, &values)?;
         }
         Ok(deleted)
-    }
-
-    fn execute(&self, sql: &str, keys: &[(&str, &Value)]) -> rusqlite::Result<u64> {
-        let mut statement = self.fence.inside(|| self.connection.prepare_cached(sql))?;
-        bind(&mut statement, &self.parameters)?;
-        for (name, value) in keys {
-            if let Some(index) = statement.parameter_index(name)? {
-                statement.raw_bind_parameter(index, value)?;
-            }
-        }
-        let deleted = self.fence.inside(|| statement.raw_execute())?;
-        Ok(u64::try_from(deleted).unwrap_or(0))
     }
 }
 

@@ -19,14 +19,14 @@ mod statement;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::notifications::Targets;
+use crate::notifications::{Courier, Delivered, Targets};
 use crate::store::sqlite::{Stop, Unusable, describe, is_busy};
 use crate::values::{JobId, TargetId, TimeZone};
 
@@ -145,6 +145,27 @@ pub struct Workbench<'a> {
     pub schedule_zone: &'a TimeZone,
     /// Whether someone asked for the run, and so wants everything tried at once.
     pub by_hand: bool,
+}
+
+/// How long a run waits for its messages; what is left goes on in the background.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Workbench<'_> {
+    /// Sees to the first attempt of the messages that a run, which began at `began`, has posted.
+    fn deliver(&self, began: Instant, tells_failures: bool) -> Result<Delivered, Failure> {
+        let now = || -> Timestamp {
+            let passed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
+            self.now.checked_add(passed).unwrap_or(self.now)
+        };
+        let courier = Courier {
+            state: self.state,
+            targets: self.targets,
+            now: &now,
+            tells_failures,
+            stop: self.stop,
+        };
+        Ok(courier.deliver(began + PATIENCE)?)
+    }
 }
 
 /// How far a run is: rows so far, for whoever watches.

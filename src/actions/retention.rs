@@ -1,6 +1,6 @@
 //! How long rows are kept: the declared retention, or the application's own setting within declared bounds.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{Failure, Flaw};
@@ -60,7 +60,7 @@ impl Window<'_> {
             return Ok(Vec::new());
         };
         let retention = self.of_application(connection)?.unwrap_or(declared);
-        let kept = SignedDuration::try_from(retention.to_std()).unwrap_or(SignedDuration::MAX);
+        let kept = retention.signed();
         let cutoff = now
             .checked_sub(kept)
             .map_err(|_| Failure::lasting(format!("the retention of {retention} reaches back before the calendar")))?;

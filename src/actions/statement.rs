@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, Statement, ToSql};
 
 use super::compile::{WRITING, compile, parameters_of, unknown};
@@ -98,7 +99,7 @@ impl Declared<'_> {
         let mut rows = 0;
         self.run_in_rounds(&mut session, bench, &mut rows)
             .map_err(|failure| failure.after(rows, "changed"))?;
-        self.finish(&mut session, rows, Vec::new())
+        self.finish(&mut session, rows)
     }
 
     fn run_in_rounds(&self, session: &mut Session, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
@@ -107,17 +108,8 @@ impl Declared<'_> {
         loop {
             let batch = i64::try_from(pace.rows()).unwrap_or(1);
             session.parameters.insert("batch", Parameter::Integer(batch));
-            session.connection.execute_batch("BEGIN IMMEDIATE")?;
-            let began = Instant::now();
-            let changed = match session.execute(&self.sql) {
-                Ok(changed) => changed,
-                Err(error) => {
-                    let _ = session.connection.execute_batch("ROLLBACK");
-                    return Err(session.explain(error));
-                }
-            };
-            session.connection.execute_batch("COMMIT")?;
-            let pause = pace.learn(began.elapsed());
+            let (changed, held) = session.locked(|| session.execute(&self.sql, &[]))?;
+            let pause = pace.learn(held);
             *rows += changed;
             bench.progress.set(*rows);
             write_back(&session.connection);
@@ -132,7 +124,7 @@ impl Declared<'_> {
     }
 
     /// Writes the record, and says what was done.
-    pub(super) fn finish(&self, session: &mut Session, rows: u64, troubles: Vec<String>) -> Result<Report, Failure> {
+    pub(super) fn finish(&self, session: &mut Session, rows: u64) -> Result<Report, Failure> {
         let count = Parameter::Integer(i64::try_from(rows).unwrap_or(i64::MAX));
         session.parameters.insert("rows", count);
         if let Some(record) = self.record {
@@ -147,7 +139,7 @@ impl Declared<'_> {
         Ok(Report {
             message,
             statistics: Some(serde_json::json!({ "rows": rows })),
-            troubles,
+            troubles: Vec::new(),
         })
     }
 
@@ -165,19 +157,33 @@ impl Declared<'_> {
 }
 
 impl Session {
-    /// Runs the declared statement inside the fence; gives how many rows it changed.
-    pub(super) fn execute(&self, sql: &str) -> rusqlite::Result<u64> {
+    /// Runs declared SQL inside the fence, with the given parameters beside those of the run; gives how many rows it
+    /// changed.
+    pub(super) fn execute(&self, sql: &str, more: &[(&str, &Value)]) -> rusqlite::Result<u64> {
         let mut statement = self.fence.inside(|| self.connection.prepare_cached(sql))?;
         bind(&mut statement, &self.parameters)?;
+        for (name, value) in more {
+            if let Some(index) = statement.parameter_index(name)? {
+                statement.raw_bind_parameter(index, value)?;
+            }
+        }
         let changed = self.fence.inside(|| statement.raw_execute())?;
         Ok(u64::try_from(changed).unwrap_or(0))
     }
 
-    /// What an error means, where the fence had a part in it.
-    pub(super) fn explain(&self, error: rusqlite::Error) -> Failure {
-        match self.fence.refusal() {
-            Some(why) => Failure::lasting(format!("the SQL was refused: {why}")),
-            None => error.into(),
+    /// Does `work` under the write lock, all or nothing; gives how many rows it changed, and how long the lock was held.
+    pub(super) fn locked(&self, work: impl FnOnce() -> rusqlite::Result<u64>) -> Result<(u64, Duration), Failure> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let began = Instant::now();
+        match work() {
+            Ok(changed) => {
+                self.connection.execute_batch("COMMIT")?;
+                Ok((changed, began.elapsed()))
+            }
+            Err(error) => {
+                let _ = self.connection.execute_batch("ROLLBACK");
+                Err(self.fence.explain(error))
+            }
         }
     }
 }

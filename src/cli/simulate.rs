@@ -69,9 +69,8 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
 
 impl Options {
     fn stretch(&self) -> Result<Stretch, Exit> {
-        let signed = |length: Duration| SignedDuration::try_from(length.to_std()).unwrap_or(SignedDuration::MAX);
         let from = self.from.unwrap_or_else(|| Clock::System.now());
-        let to = from.saturating_add(signed(self.length)).unwrap_or(Timestamp::MAX);
+        let to = from.saturating_add(self.length.signed()).unwrap_or(Timestamp::MAX);
         let refuse = || {
             Exit::new(
                 BAD_INPUT,
@@ -96,7 +95,7 @@ impl Options {
             from,
             to,
             down,
-            run_time: signed(self.run_time),
+            run_time: self.run_time.signed(),
         })
     }
 }

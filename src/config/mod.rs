@@ -44,6 +44,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// Where the declaration came from, for people.
     pub source: String,
+    /// The names and texts of the files it stood in.
+    pub files: Vec<(String, String)>,
     /// Whether the application's database gave its overrides, or why it could not.
     pub overrides: Result<(), String>,
     /// The overrides that apply, to be remembered for a time when the database cannot be read.
@@ -66,6 +68,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             plan,
             problems,
             source: sources.file.resolve().to_string(),
+            files: layers.files(),
             overrides: layers.overrides,
             rows: layers.rows,
         }),
@@ -76,10 +79,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 /// Where the state is kept, as far as the sources can be read.
 #[must_use]
 pub fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
-    let mut layers = Layers::read(sources)
-        .map_or_else(|_| Layers::without_file(sources), Ok)
-        .ok()?;
-    layers.settle(sources);
+    let layers = Layers::as_far_as_readable(sources)?;
     let merged = Merged::new(&layers.all);
     Some(merged.get(&["state", "path"])?.as_str()?.into())
 }
@@ -87,10 +87,7 @@ pub fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
 /// Where the service is, or would be, reached: what is left of the sources where some are broken.
 #[must_use]
 pub fn server(sources: &Sources) -> Option<Server> {
-    let mut layers = Layers::read(sources)
-        .map_or_else(|_| Layers::without_file(sources), Ok)
-        .ok()?;
-    layers.settle(sources);
+    let layers = Layers::as_far_as_readable(sources)?;
     resolve::server(&Merged::new(&layers.all), &sources.environment)
 }
 
@@ -108,10 +105,26 @@ impl Layers {
         Self::over(std::iter::once(sources::built_in()).chain(files).collect(), sources)
     }
 
+    /// The names and texts of the files that were read.
+    fn files(&self) -> Vec<(String, String)> {
+        let file = |layer: &Layer| match &layer.source {
+            Source::File(name) => Some((name.clone(), layer.text.clone())),
+            _ => None,
+        };
+        self.all.iter().filter_map(file).collect()
+    }
+
     /// What is left where the file is no good: the shipped declaration stands in for it.
     fn without_file(sources: &Sources) -> Result<Self, Problems> {
         let shipped = sources::file::read(&File::Shipped).map_err(Problems)?;
         Self::over(std::iter::once(sources::built_in()).chain(shipped).collect(), sources)
+    }
+
+    /// Whatever of the sources can be read, with what rows are at fault for set aside.
+    fn as_far_as_readable(sources: &Sources) -> Option<Self> {
+        let mut layers = Self::read(sources).or_else(|_| Self::without_file(sources)).ok()?;
+        layers.settle(sources);
+        Some(layers)
     }
 
     fn over(mut all: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {

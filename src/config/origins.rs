@@ -1,5 +1,7 @@
 //! The effective configuration, value by value, each with the source it came from and those it won over.
 
+use std::collections::BTreeSet;
+
 use figment::value::{Dict, Num, Value};
 use serde_json::Value as Json;
 
@@ -27,14 +29,13 @@ pub struct Setting {
 pub fn settings(sources: &Sources) -> Result<Vec<Setting>, Problems> {
     let mut layers = Layers::read(sources)?;
     layers.settle(sources);
-    let mut paths: Vec<Vec<String>> = Vec::new();
+    let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
     for layer in &layers.all {
         leaves(&layer.values, &mut Vec::new(), &mut |path| {
-            if !paths.contains(&path.to_vec()) {
-                paths.push(path.to_vec());
-            }
+            found.extend([path.to_vec()]);
         });
     }
+    let mut paths: Vec<Vec<String>> = found.into_iter().collect();
     // The values of one table stand together, its own before those of the tables in it.
     paths.sort_by_cached_key(|path| {
         let place = |length| {

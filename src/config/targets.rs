@@ -104,10 +104,11 @@ impl Resolver<'_> {
         named: impl IntoIterator<Item = &'a TargetId>,
         targets: &Targets,
     ) {
-        // One whose own declaration is no good is a problem already.
-        let declared = self.merged.table(&["notifications"]);
         for id in named {
-            if !targets.contains_key(id) && !declared.contains_key(id.as_str()) {
+            // One whose own declaration is no good is a problem already.
+            let is_declared = targets.contains_key(id) || self.merged.get(&["notifications", id.as_str()]).is_some();
+            if !is_declared {
+                let declared = self.merged.table(&["notifications"]);
                 let known: Vec<&str> = declared.keys().map(String::as_str).collect();
                 let message = match known.as_slice() {
                     [] => format!("no target `{id}` is declared; [notifications.{id}] would declare it"),

@@ -94,9 +94,7 @@ impl Rhythm {
     pub fn next(&self, newest: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Schedule(schedule, zone) => schedule.next_after(newest, zone),
-            Self::Interval(interval) => newest
-                .checked_add(SignedDuration::try_from(interval.to_std()).ok()?)
-                .ok(),
+            Self::Interval(interval) => newest.checked_add(interval.signed()).ok(),
         }
     }
 }

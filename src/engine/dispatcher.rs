@@ -54,16 +54,10 @@ pub enum Step {
 }
 
 impl Dispatcher {
-    /// Whether a run of the job is under way or waits.
+    /// How many runs of the job are under way.
     #[must_use]
-    pub fn is_busy(&self, job: &JobId) -> bool {
-        self.of_job.contains_key(job) || self.waiting_of_job.contains_key(job)
-    }
-
-    /// Whether a run of the job is under way.
-    #[must_use]
-    pub fn is_running(&self, job: &JobId) -> bool {
-        self.of_job.contains_key(job)
+    pub fn running(&self, job: &JobId) -> u32 {
+        self.of_job.get(job).copied().unwrap_or(0)
     }
 
     /// How many runs of the job wait.
@@ -108,8 +102,7 @@ impl Dispatcher {
     /// Why another run of the job would not take place now, where it would not.
     #[must_use]
     pub fn refuses(&self, job: &Job) -> Option<String> {
-        let running = self.of_job.get(&job.id).copied().unwrap_or(0);
-        let waiting = self.waiting_of_job.get(&job.id).copied().unwrap_or(0);
+        let (running, waiting) = (self.running(&job.id), self.waiting(&job.id));
         let most = job.policy.max_running;
         match job.policy.concurrency {
             Concurrency::Forbid => (running + waiting > 0).then(|| "the last run was still under way".to_owned()),
@@ -199,7 +192,6 @@ impl Dispatcher {
 
     fn may_begin(&self, wanted: &Wanted, plan: &Plan) -> bool {
         let job = &wanted.job;
-        let busy = self.of_job.get(&job.id).copied().unwrap_or(0);
         let most = if job.policy.concurrency == Concurrency::Allow {
             job.policy.max_running
         } else {
@@ -212,7 +204,7 @@ impl Dispatcher {
             self.of_group.get(group).copied().unwrap_or(0) < limit
         });
         let has_room = u32::try_from(self.running.len()).is_ok_and(|running| running < plan.max_running);
-        busy < most && (is_by_hand || (group_has_room && has_room))
+        self.running(&job.id) < most && (is_by_hand || (group_has_room && has_room))
     }
 
     /// Takes out a run that ended, or could not begin.

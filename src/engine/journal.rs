@@ -140,7 +140,7 @@ impl Journal {
         }
         if now >= self.next_clearing {
             self.next_clearing = now + BETWEEN_CLEARINGS;
-            let kept = SignedDuration::try_from(history.to_std()).unwrap_or(SignedDuration::MAX);
+            let kept = history.signed();
             let dropped = self.state.forget_runs(now.checked_sub(kept).unwrap_or(Timestamp::MIN));
             let _ = self.note(dropped);
         }

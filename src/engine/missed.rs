@@ -22,7 +22,7 @@ pub(super) enum Fate {
 /// Decides for every time of `due` at `now`, oldest first.
 pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Fate)> {
     let policy = &due.job.policy;
-    let deadline = SignedDuration::try_from(policy.starting_deadline.to_std()).unwrap_or(SignedDuration::MAX);
+    let deadline = policy.starting_deadline.signed();
     let newest = due.times.last().copied().unwrap_or(now);
     let has_missed = due
         .times

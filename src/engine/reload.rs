@@ -7,8 +7,7 @@ use tokio::task::JoinSet;
 
 use super::command::{Cause, ConfigReport, Reloaded, Reply};
 use super::{LONGEST_NAP, SOON};
-use crate::config::sources::file::kept;
-use crate::config::{self, Loaded, Problem, Problems, Severity, Source, Sources};
+use crate::config::{self, File, Loaded, Problem, Problems, Severity, Source, Sources};
 use crate::duplistatus::settings;
 use crate::store::last_good;
 use crate::store::sqlite::{Unusable, open_write};
@@ -59,6 +58,7 @@ impl Reloads {
             plan,
             problems: self.report.problems.clone(),
             source: self.report.source.clone(),
+            files: Vec::new(),
             overrides: self.overrides.clone(),
             rows: self.sources.remembered.clone(),
         };
@@ -144,8 +144,10 @@ impl Reloads {
 
 /// Keeps the declaration that was loaded, for a start at which it is broken.
 pub fn keep_last_good(sources: &Sources, loaded: &Loaded) {
-    let Some(files) = kept(&sources.file) else { return };
-    if let Err(why) = last_good::keep(&loaded.plan.state.path, &files) {
+    if !matches!(sources.file.resolve(), File::Path(_)) {
+        return;
+    }
+    if let Err(why) = last_good::keep(&loaded.plan.state.path, &loaded.files) {
         tracing::warn!("the configuration cannot be kept for a start at which it is broken: {why}");
     }
 }

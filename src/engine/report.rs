@@ -1,6 +1,6 @@
 //! How things are, for `/health` and `/api/schedules`.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ impl Engine {
         let since = *self.active_since.get(&job.id)?;
         let last = self.last_runs.get(&job.id).and_then(|last| last.succeeded_at);
         let age = now.duration_since(last.map_or(since, |last| last.max(since)));
-        let most = SignedDuration::try_from(max_age.to_std()).unwrap_or(SignedDuration::MAX);
+        let most = max_age.signed();
         (age > most).then(|| match last {
             Some(last) => format!("its last success, at {}, is older than max_age, {max_age}", iso(last)),
             None => format!("it has not succeeded once in max_age, {max_age}"),
@@ -49,7 +49,7 @@ impl Engine {
             time_zone: job.time_zone.to_string(),
             enabled: job.enabled,
             active: self.dispatcher.timetable.is_active(&job.id),
-            running: self.dispatcher.is_running(&job.id),
+            running: self.dispatcher.running(&job.id) > 0,
             next_run: self.dispatcher.timetable.next_of(&job.id),
             progress: self.runs.progress_of(&job.id),
             waiting: self.dispatcher.waiting(&job.id),

@@ -48,14 +48,7 @@ impl Engine {
         let job = self.declared(job).ok();
         store::Ended {
             run,
-            finish: Finish {
-                status: Status::Interrupted,
-                at: now,
-                message: None,
-                error: Some(WHY.to_owned()),
-                attempts: 1,
-                output: None,
-            },
+            finish: Finish::without_result(Status::Interrupted, now, WHY),
             telling: job.and_then(|job| self.tell(&job, run, Turn::Failed(WHY), now)),
         }
     }

@@ -26,14 +26,7 @@ impl Engine {
         for wanted in wanted {
             let Some(run) = wanted.run else { continue };
             tracing::warn!(job = %wanted.job.id, at = %wanted.scheduled_at, "skipped: {why}");
-            let finish = Finish {
-                status: Status::Skipped,
-                at: now,
-                message: None,
-                error: Some(why.to_owned()),
-                attempts: 1,
-                output: None,
-            };
+            let finish = Finish::without_result(Status::Skipped, now, why);
             rows.push(store::Ended {
                 run,
                 finish,

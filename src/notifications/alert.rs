@@ -1,7 +1,7 @@
 //! What a job's runs have to tell, and when: its first failure, a changed cause, a reminder, its recovery. Pure: what
 //! is decided is posted, together with the end of the run, by the engine.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::letter::Event;
 use super::target::Targets;
@@ -104,8 +104,8 @@ impl Alerts {
             return (first, true);
         };
         let repeats = |told_at: Timestamp| {
-            let after = self.repeat_after.map(|after| SignedDuration::try_from(after.to_std()));
-            after.is_some_and(|after| now.duration_since(told_at) >= after.unwrap_or(SignedDuration::MAX))
+            self.repeat_after
+                .is_some_and(|after| now.duration_since(told_at) >= after.signed())
         };
         let is_news = before.cause != cause || before.told_at.is_none_or(repeats);
         let after = Failing {
@@ -200,6 +200,8 @@ fn recovered(job: &JobId, failing: &Failing, said: &str) -> Message {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::run::instant;
 use crate::values::JobId;
 
 /// How a job stands whose last run failed.
@@ -22,7 +23,6 @@ pub struct Failing {
 
 /// Every job that fails, in an open state database.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Failing>> {
-    let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
     connection
         .prepare("SELECT job, cause, since, told_at, failures FROM failing")?
         .query_map([], |row| {

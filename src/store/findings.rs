@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::outbox::{self, Letter};
+use super::run::instant;
 use super::schema;
 use super::sqlite::Unusable;
 use crate::values::JobId;
@@ -54,7 +55,6 @@ fn reconcile_in(
 ) -> rusqlite::Result<Vec<Change>> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
     let known: Vec<(Found, Timestamp, Timestamp)> = transaction
         .prepare("SELECT key, message, since, told_at FROM findings WHERE job = ?1")?
         .query_map([job.as_str()], |row| {

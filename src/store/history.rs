@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, named_params};
 
-use super::run::{Run, RunId, Status, Trigger};
+use super::run::{Run, RunId, Status, Trigger, instant};
 use super::sqlite::{Unusable, open_read};
 
 /// Which runs are wanted, newest first.
@@ -88,7 +88,6 @@ impl History {
 }
 
 fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
-    let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
     let started_at: i64 = row.get(5)?;
     let finished_at: Option<i64> = row.get(6)?;
     Ok(Run {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::run::instant;
 use super::sqlite::Unusable;
 use super::state::State;
 use crate::values::JobId;
@@ -61,7 +62,6 @@ impl State {
 }
 
 fn read(connection: &Connection, now: Timestamp) -> rusqlite::Result<BTreeMap<String, Mark>> {
-    let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
     connection
         .prepare(
             "SELECT job, since, times,

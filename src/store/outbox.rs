@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 pub use super::depth::Depth;
+use super::run::instant;
 use super::schema;
 use super::sqlite::{Unusable, describe};
 
@@ -218,7 +219,6 @@ pub(super) fn put(connection: &Connection, letters: &[Letter], now: Timestamp) -
 }
 
 fn read_row(row: &Row<'_>) -> rusqlite::Result<Posted> {
-    let instant = |millis: i64| Timestamp::from_millisecond(millis).unwrap_or_default();
     Ok(Posted {
         id: row.get(0)?,
         letter: Letter {

@@ -97,6 +97,11 @@ words! {
     }
 }
 
+/// An instant as the state database writes it.
+pub(super) fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or_default()
+}
+
 /// A run that is about to begin, or one that is recorded as skipped.
 #[derive(Clone, Debug)]
 pub struct NewRun {
@@ -125,6 +130,21 @@ pub struct Finish {
     pub attempts: u32,
     /// Its figures, as JSON.
     pub output: Option<String>,
+}
+
+impl Finish {
+    /// The end of a run that has nothing to show for itself.
+    #[must_use]
+    pub fn without_result(status: Status, at: Timestamp, why: &str) -> Self {
+        Self {
+            status,
+            at,
+            message: None,
+            error: Some(why.to_owned()),
+            attempts: 1,
+            output: None,
+        }
+    }
 }
 
 /// A recorded run.

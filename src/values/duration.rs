@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::{Span, SpanRelativeTo, Unit};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Unit};
 
 use super::deserialize_from_text;
 
@@ -16,6 +16,12 @@ impl Duration {
     #[must_use]
     pub fn to_std(self) -> std::time::Duration {
         self.0
+    }
+
+    /// The same length for calculations with instants.
+    #[must_use]
+    pub fn signed(self) -> SignedDuration {
+        SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
     }
 
     /// The length in days of 24 hours.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
 use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -88,13 +87,13 @@ impl OverdueBackups {
                 server: expect.server.clone(),
                 backup: expect.backup.clone(),
                 rhythm,
-                tolerance: signed(expect.tolerance),
+                tolerance: expect.tolerance.map(Duration::signed),
                 enabled: expect.enabled.unwrap_or(true),
                 recipients: recipients(expect.notify.as_ref(), targets),
             })
         });
         Declared {
-            tolerance: signed(self.tolerance),
+            tolerance: self.tolerance.map(Duration::signed),
             frequency: self.frequency,
             language: self.language.map(|language| language.tag().to_owned()),
             recipients: recipients(self.channels.as_ref(), targets),
@@ -131,10 +130,6 @@ impl OverdueBackups {
         }
         flaws
     }
-}
-
-fn signed(duration: Option<Duration>) -> Option<SignedDuration> {
-    SignedDuration::try_from(duration?.to_std()).ok()
 }
 
 /// Who is meant by the names of targets: a `duplistatus` one stands for what the application's settings say.

@@ -5,24 +5,20 @@ mod declaration;
 mod forecast;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 
 use super::{Failure, Flaw, Forecast, Kind, Report, Workbench};
 use crate::duplistatus::due::{Circumstances, Due};
 use crate::duplistatus::overdue;
 use crate::notifications::letter::{About, Address, Envelope, Event};
-use crate::notifications::{self, Courier, letter};
+use crate::notifications::{self, letter};
 use crate::store::outbox::{Letter, Outbox};
 use crate::store::sqlite::{Unusable, open_write};
 use crate::values::TargetId;
 
 pub use declaration::OverdueBackups;
-
-/// How long a run waits for its messages; what is left goes on in the background.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Kind for OverdueBackups {
     fn name(&self) -> &'static str {
@@ -88,18 +84,7 @@ fn send(due: &[Due], bench: &Workbench<'_>, began: Instant) -> Result<usize, Fai
     if bench.by_hand {
         outbox.hasten(&subjects, bench.now).map_err(state)?;
     }
-    let now = || -> Timestamp {
-        let passed = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
-        bench.now.checked_add(passed).unwrap_or(bench.now)
-    };
-    let courier = Courier {
-        state: bench.state,
-        targets: bench.targets,
-        now: &now,
-        tells_failures: true,
-        stop: bench.stop,
-    };
-    let delivered = courier.deliver(began + PATIENCE)?;
+    let delivered = bench.deliver(began, true)?;
     Ok(subjects.intersection(&delivered.subjects).count())
 }
 

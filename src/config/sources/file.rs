@@ -129,16 +129,6 @@ fn read_text(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
-/// The texts of a declaration that stands in files, to be kept for a time when they are broken.
-#[must_use]
-pub fn kept(file: &File) -> Option<Vec<(String, String)>> {
-    matches!(file.resolve(), File::Path(_))
-        .then(|| texts(file))?
-        .into_iter()
-        .map(|(name, text)| Some((name, text.ok()?)))
-        .collect()
-}
-
 /// The files that a change of the declaration would show in.
 #[must_use]
 pub fn watched(file: &File) -> Vec<PathBuf> {
