@@ -33,16 +33,17 @@ pub(super) struct JobContext {
 
 impl Resolver<'_> {
     pub(super) fn jobs(&mut self, context: &mut JobContext) -> BTreeMap<JobId, Arc<Job>> {
-        let mut declared: Vec<(String, Value)> = self.merged.table(&["jobs"]).into_iter().collect();
-        declared.sort_by_cached_key(|(id, _)| self.merged.position(&path(&["jobs", id])));
+        let merged = self.merged;
+        let mut declared: Vec<(&String, &Value)> = merged.table("jobs").collect();
+        declared.sort_by_cached_key(|(id, _)| merged.position(&path(&["jobs", id])));
         let mut jobs = BTreeMap::new();
         for (rank, (name, value)) in declared.into_iter().enumerate() {
-            let at = path(&["jobs", &name]);
+            let at = path(&["jobs", name]);
             let id = name
                 .parse::<JobId>()
                 .map_err(|why| self.problems.push(self.merged.problem_of_key(&at, why)))
                 .ok();
-            let job = self.job(&at, id, value, rank, context);
+            let job = self.job(&at, id, value.clone(), rank, context);
             jobs.extend(job.map(|job| (job.id.clone(), Arc::new(job))));
         }
         self.warn_of_herds(&jobs);

@@ -1,12 +1,13 @@
 //! One source's values on their way into the merge, each with its place in that source.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::ops::Range;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use serde::Serialize;
+
+use super::text::Text;
 
 /// Where values come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,21 +45,13 @@ impl Serialize for Source {
     }
 }
 
-/// Where a key and its value stand in a file's text, in bytes.
-#[derive(Clone, Debug)]
-pub(super) struct Span {
-    pub key: Range<usize>,
-    pub value: Range<usize>,
-}
-
 /// The values of one source.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub source: Source,
     pub values: Dict,
-    /// A file's text, which its spans point into.
-    pub text: String,
-    pub spans: HashMap<Vec<String>, Span>,
+    /// The text of a file.
+    pub text: Option<Text>,
     /// What the source itself calls a path, where that is not the path.
     pub names: HashMap<Vec<String>, String>,
 }
@@ -68,8 +61,7 @@ impl Layer {
         Self {
             source,
             values: Dict::new(),
-            text: String::new(),
-            spans: HashMap::new(),
+            text: None,
             names: HashMap::new(),
         }
     }
@@ -114,33 +106,16 @@ impl Layer {
 
     /// Line and column, from 1, of `path` or the nearest table above it; of its key where `of_key`.
     pub(super) fn place(&self, path: &[String], of_key: bool) -> Option<(usize, usize)> {
-        let (length, span) = (1..=path.len())
-            .rev()
-            .find_map(|length| Some((length, self.spans.get(&path[..length])?)))?;
-        let at = if of_key || length < path.len() {
-            span.key.start
-        } else {
-            span.value.start
-        };
-        Some(line_and_column(&self.text, at))
+        let text = self.text.as_ref()?;
+        Some(text.line_and_column(text.span(path, of_key)?.start))
     }
 
     /// The line that [`Layer::place`] names, and how many of its characters are meant. What may be a secret is left
     /// out of it.
     pub(super) fn excerpt(&self, path: &[String], of_key: bool) -> Option<(String, usize)> {
-        let (length, span) = (1..=path.len())
-            .rev()
-            .find_map(|length| Some((length, self.spans.get(&path[..length])?)))?;
-        let span = if of_key || length < path.len() {
-            &span.key
-        } else {
-            &span.value
-        };
-        excerpt_of(
-            &self.text,
-            span,
-            path.first().is_some_and(|section| section == "notifications"),
-        )
+        let text = self.text.as_ref()?;
+        let may_be_secret = path.first().is_some_and(|section| section == "notifications");
+        text.excerpt(&text.span(path, of_key)?, may_be_secret)
     }
 
     /// What the source calls `path`.
@@ -149,6 +124,24 @@ impl Layer {
             .rev()
             .find_map(|length| self.names.get(&path[..length]).cloned())
             .unwrap_or_else(|| path.join("."))
+    }
+}
+
+/// Several layers as one, later ones winning, for what must be known before they are merged.
+#[derive(Clone, Copy)]
+pub(super) struct Stack<'a>(pub &'a [Layer]);
+
+impl<'a> Stack<'a> {
+    /// The value at `path`; a table is that of the last layer that has a part in it.
+    pub(super) fn get(self, path: &[&str]) -> Option<&'a Value> {
+        let path: Vec<String> = path.iter().map(|&part| part.to_owned()).collect();
+        self.0.iter().rev().find_map(|layer| layer.get(&path))
+    }
+
+    /// The keys of the table `section`.
+    pub(super) fn keys(self, section: &str) -> BTreeSet<&'a str> {
+        let tables = self.0.iter().filter_map(|layer| layer.values.get(section)?.as_dict());
+        tables.flat_map(Dict::keys).map(String::as_str).collect()
     }
 }
 
@@ -162,38 +155,6 @@ pub(super) fn remove(table: &mut Dict, path: &[String]) -> bool {
             _ => false,
         },
     }
-}
-
-/// The line of `text` that `span` begins in, and how much of the span stands in it.
-pub(super) fn excerpt_of(text: &str, span: &Range<usize>, hides_texts: bool) -> Option<(String, usize)> {
-    let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
-    let line = text[start..].lines().next()?;
-    let end = span.end.min(start + line.len());
-    let width = text.get(span.start..end).map_or(1, |meant| meant.chars().count());
-    if !hides_texts {
-        return Some((line.to_owned(), width));
-    }
-    let mut inside = None;
-    let hide = |c: char| match inside {
-        Some(quote) if c == quote => {
-            inside = None;
-            c
-        }
-        Some(_) => '*',
-        None => {
-            inside = matches!(c, '"' | '\'').then_some(c);
-            if c.is_ascii_digit() { '*' } else { c }
-        }
-    };
-    Some((line.chars().map(hide).collect(), width))
-}
-
-/// The line and the column in characters, both from 1, of byte `at`.
-pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |start| start.chars().count()) + 1;
-    (line, column)
 }
 
 impl Provider for Layer {

@@ -36,9 +36,9 @@ impl<'a> Merged<'a> {
             .try_fold(self.values.get(*first)?, |value, key| value.as_dict()?.get(*key))
     }
 
-    /// The table at `path`, empty where there is none.
-    pub(super) fn table(&self, path: &[&str]) -> Dict {
-        self.get(path).and_then(Value::as_dict).cloned().unwrap_or_default()
+    /// The keys of `section`, which is empty where it is no table, with their values.
+    pub(super) fn table(&self, section: &str) -> impl Iterator<Item = (&String, &Value)> {
+        self.get(&[section]).and_then(Value::as_dict).into_iter().flatten()
     }
 
     /// The keys of the outermost tables.
@@ -81,7 +81,7 @@ impl<'a> Merged<'a> {
     pub(super) fn position(&self, path: &[String]) -> (usize, usize) {
         let mut layers = self.layers.iter().enumerate();
         layers
-            .find_map(|(index, layer)| Some((index, layer.spans.get(path)?.key.start)))
+            .find_map(|(index, layer)| Some((index, layer.text.as_ref()?.position(path)?)))
             .unwrap_or((usize::MAX, 0))
     }
 }

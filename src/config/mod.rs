@@ -21,6 +21,7 @@ mod schema;
 pub mod sources;
 mod suggest;
 mod targets;
+mod text;
 
 pub use diff::Diff;
 pub use origins::{Setting, settings};
@@ -30,8 +31,8 @@ pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
 pub use sources::{Environment, File, Sources};
 
-use layer::Layer;
 pub use layer::Source;
+use layer::{Layer, Stack};
 use merged::Merged;
 
 /// A plan and what was noted while it was made.
@@ -80,8 +81,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 #[must_use]
 pub fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
     let layers = Layers::as_far_as_readable(sources)?;
-    let merged = Merged::new(&layers.all);
-    Some(merged.get(&["state", "path"])?.as_str()?.into())
+    Some(Stack(&layers.all).get(&["state", "path"])?.as_str()?.into())
 }
 
 /// Where the service is, or would be, reached: what is left of the sources where some are broken.
@@ -108,7 +108,7 @@ impl Layers {
     /// The names and texts of the files that were read.
     fn files(&self) -> Vec<(String, String)> {
         let file = |layer: &Layer| match &layer.source {
-            Source::File(name) => Some((name.clone(), layer.text.clone())),
+            Source::File(name) => Some((name.clone(), layer.text.as_ref()?.as_str().to_owned())),
             _ => None,
         };
         self.all.iter().filter_map(file).collect()
@@ -128,7 +128,7 @@ impl Layers {
     }
 
     fn over(mut all: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {
-        let (environment, mut noted) = sources.environment.layer(&Merged::new(&all));
+        let (environment, mut noted) = sources.environment.layer(Stack(&all));
         if noted.iter().any(|problem| problem.severity == Severity::Error) {
             // The file's problems belong in the same answer as the variables'.
             let (_, problems) = resolve::resolve(&Merged::new(&all), &sources.environment);
@@ -138,7 +138,7 @@ impl Layers {
         }
         // Variables win over rows but are read first: they may say which database the rows are in.
         all.push(environment);
-        let rows = sources::database::read(&Merged::new(&all), sources.candidate.as_deref());
+        let rows = sources::database::read(Stack(&all), sources.candidate.as_deref());
         let environment = all.pop();
         noted.extend(rows.noted);
         // A database that cannot be read for a while must not put jobs in force that it had switched off.

@@ -42,7 +42,8 @@ pub fn settings(sources: &Sources) -> Result<Vec<Setting>, Problems> {
             layers
                 .all
                 .iter()
-                .find_map(|layer: &Layer| layer.place(&path[..length], true))
+                .find_map(|layer: &Layer| layer.text.as_ref()?.span(&path[..length], true))
+                .map(|span| span.start)
         };
         let of_part = if path.len() > 2 { place(2) } else { None };
         (

@@ -87,7 +87,7 @@ fn reinterpret(merged: &Merged<'_>, value: &mut Value, at: &[String]) -> bool {
         return false;
     }
     let tag = *tag;
-    match super::sources::file::read_value(text) {
+    match super::text::read_value(text) {
         None | Some(Value::String(..)) => false,
         Some(read) => {
             *found = retag(read, tag);

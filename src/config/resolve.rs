@@ -151,9 +151,9 @@ impl Resolver<'_> {
 
     fn groups(&mut self) -> BTreeMap<GroupId, u32> {
         let mut groups = BTreeMap::new();
-        for (name, value) in self.merged.table(&["groups"]) {
-            let at = ["groups", &name];
-            let declared: Option<declaration::Group> = read(self.merged, &path(&at), value, &mut self.problems);
+        for (name, value) in self.merged.table("groups") {
+            let at = ["groups", name];
+            let declared: Option<declaration::Group> = read(self.merged, &path(&at), value.clone(), &mut self.problems);
             match (name.parse::<GroupId>(), declared) {
                 (Ok(id), Some(group)) => {
                     let limit = self.at_least_one(&[at[0], at[1], "max_running"], group.max_running);
@@ -176,9 +176,9 @@ impl Resolver<'_> {
 
     fn databases(&mut self) -> BTreeMap<DatabaseId, Database> {
         let mut databases = BTreeMap::new();
-        for (id, value) in self.merged.table(&["databases"]) {
-            let at = path(&["databases", &id]);
-            let declared: Option<declaration::Database> = read(self.merged, &at, value, &mut self.problems);
+        for (id, value) in self.merged.table("databases") {
+            let at = path(&["databases", id]);
+            let declared: Option<declaration::Database> = read(self.merged, &at, value.clone(), &mut self.problems);
             match id.parse::<DatabaseId>() {
                 Ok(id) => databases.extend(declared.map(|declared| {
                     let database = Database {

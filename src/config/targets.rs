@@ -19,8 +19,8 @@ use crate::values::TargetId;
 impl Resolver<'_> {
     pub(super) fn targets(&mut self, environment: &Environment) -> Targets {
         let mut targets = BTreeMap::new();
-        for (name, mut value) in self.merged.table(&["notifications"]) {
-            let at = path(&["notifications", &name]);
+        for (name, value) in self.merged.table("notifications") {
+            let (at, mut value) = (path(&["notifications", name]), value.clone());
             let before = self.problems.len();
             self.open_secrets(&at, &mut value, environment);
             if self.problems.len() > before {
@@ -108,8 +108,8 @@ impl Resolver<'_> {
             // One whose own declaration is no good is a problem already.
             let is_declared = targets.contains_key(id) || self.merged.get(&["notifications", id.as_str()]).is_some();
             if !is_declared {
-                let declared = self.merged.table(&["notifications"]);
-                let known: Vec<&str> = declared.keys().map(String::as_str).collect();
+                let declared = self.merged.table("notifications");
+                let known: Vec<&str> = declared.map(|(id, _)| id.as_str()).collect();
                 let message = match known.as_slice() {
                     [] => format!("no target `{id}` is declared; [notifications.{id}] would declare it"),
                     known => with_suggestion(

@@ -5,8 +5,8 @@ use figment::value::Value;
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
-use crate::config::layer::{Layer, Source};
-use crate::config::merged::{Merged, path};
+use crate::config::layer::{Layer, Source, Stack};
+use crate::config::merged::path;
 use crate::config::problem::{Problem, Severity};
 use crate::duplistatus::settings::{self, CRON_OVERRIDES, CRON_SERVICE};
 use crate::store::sqlite::{describe, open_read};
@@ -20,7 +20,7 @@ pub(in crate::config) struct Rows {
 }
 
 /// Reads both rows from the default database of what is declared so far.
-pub(in crate::config) fn read(declared: &Merged<'_>, candidate: Option<&str>) -> Rows {
+pub(in crate::config) fn read(declared: Stack<'_>, candidate: Option<&str>) -> Rows {
     let mut rows = Rows {
         layers: Vec::new(),
         noted: Vec::new(),
@@ -39,28 +39,25 @@ pub(in crate::config) fn read(declared: &Merged<'_>, candidate: Option<&str>) ->
 }
 
 /// The path of the default database, where the declaration is sound enough to tell.
-fn default_database(declared: &Merged<'_>) -> Option<String> {
-    let databases = declared.table(&["databases"]);
+fn default_database(declared: Stack<'_>) -> Option<String> {
+    let databases = declared.keys("databases");
     let id = match declared.get(&["defaults", "database"]) {
         Some(id) => id.as_str()?,
-        None if databases.len() == 1 => databases.keys().next()?,
+        None if databases.len() == 1 => databases.first()?,
         None => return None,
     };
-    Some(databases.get(id)?.as_dict()?.get("path")?.as_str()?.to_owned())
+    Some(declared.get(&["databases", id, "path"])?.as_str()?.to_owned())
 }
 
 impl Rows {
     fn read_all(
         &mut self,
         connection: &Connection,
-        declared: &Merged<'_>,
+        declared: Stack<'_>,
         candidate: Option<&str>,
     ) -> rusqlite::Result<()> {
         for (key, take) in [
-            (
-                CRON_SERVICE,
-                Self::take_cron_service as fn(&mut Self, &Json, &Merged<'_>),
-            ),
+            (CRON_SERVICE, Self::take_cron_service as fn(&mut Self, &Json, Stack<'_>)),
             (CRON_OVERRIDES, Self::take_overrides),
         ] {
             let stored = settings::get(connection, key)?;
@@ -100,7 +97,7 @@ impl Rows {
         });
     }
 
-    fn take_cron_service(&mut self, row: &Json, declared: &Merged<'_>) {
+    fn take_cron_service(&mut self, row: &Json, declared: Stack<'_>) {
         let mut layer = Layer::new(Source::Row(CRON_SERVICE));
         let mut put = |path: Vec<String>, value: &Json, name: String| {
             layer.insert(&path, convert(value));
@@ -140,7 +137,7 @@ impl Rows {
         self.layers.push(layer);
     }
 
-    fn take_overrides(&mut self, row: &Json, declared: &Merged<'_>) {
+    fn take_overrides(&mut self, row: &Json, declared: Stack<'_>) {
         let mut layer = Layer::new(Source::Row(CRON_OVERRIDES));
         let Json::Object(sections) = row else { return };
         for (section, value) in sections {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::config::layer::{Layer, Source};
-use crate::config::merged::{Merged, path};
+use crate::config::layer::{Layer, Source, Stack};
+use crate::config::merged::path;
 use crate::config::problem::{Problem, Severity};
 use crate::values::{Secret, TimeZone};
 
@@ -89,7 +89,7 @@ impl Environment {
     }
 
     /// The layer of settings the variables give, and what is wrong with them. `declared` tells the ids there are.
-    pub(in crate::config) fn layer(&self, declared: &Merged<'_>) -> (Layer, Vec<Problem>) {
+    pub(in crate::config) fn layer(&self, declared: Stack<'_>) -> (Layer, Vec<Problem>) {
         let mut reading = Reading {
             layer: Layer::new(Source::Environment),
             problems: Vec::new(),
@@ -171,7 +171,7 @@ impl Reading {
 }
 
 /// The path in the declaration that `SECTION__KEY` or `SECTION__ID__KEY…` means.
-fn path_of(setting: &str, declared: &Merged<'_>) -> Result<Vec<String>, String> {
+fn path_of(setting: &str, declared: Stack<'_>) -> Result<Vec<String>, String> {
     let mut parts = setting.split("__").map(str::to_owned).collect::<Vec<_>>();
     if parts
         .iter()
@@ -181,13 +181,11 @@ fn path_of(setting: &str, declared: &Merged<'_>) -> Result<Vec<String>, String> 
     }
     let section = parts[0].to_lowercase();
     if matches!(section.as_str(), "jobs" | "databases" | "notifications" | "groups") {
-        let ids: Vec<String> = declared.table(&[&section]).into_keys().collect();
-        let matching: Vec<&String> = ids
-            .iter()
-            .filter(|id| id.to_uppercase().replace('-', "_") == parts[1])
-            .collect();
+        let ids: Vec<&str> = declared.keys(&section).into_iter().collect();
+        let is_meant = |id: &&&str| id.to_uppercase().replace('-', "_") == parts[1];
+        let matching: Vec<&&str> = ids.iter().filter(is_meant).collect();
         parts[1] = match matching.as_slice() {
-            [id] => (*id).clone(),
+            [id] => (**id).to_owned(),
             [] => {
                 return Err(format!(
                     "no id in [{section}] is written `{}`; declared are {}",

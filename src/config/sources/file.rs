@@ -1,17 +1,15 @@
 //! The declaration in TOML: jobs.toml, or the one built in. Remembers where each key and value stands.
 
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use figment::value::{Dict, Value};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use figment::value::Value;
 
 use super::include;
-use crate::config::layer::{Layer, Source, Span, excerpt_of, line_and_column};
+use crate::config::layer::{Layer, Source};
 use crate::config::problem::{Problem, Severity};
+use crate::config::text::{Parsed, Text, read_value};
 
 /// The declaration that is shipped, and used where there is no file.
 pub const SHIPPED: &str = include_str!("../../../jobs.toml");
@@ -72,17 +70,13 @@ impl fmt::Display for File {
 /// Every file that cannot be read, and every place at which one is no TOML.
 pub(in crate::config) fn read(file: &File) -> Result<Vec<Layer>, Vec<Problem>> {
     let (mut layers, mut problems) = (Vec::new(), Vec::new());
-    for (name, text) in texts(file) {
-        let source = Source::File(name);
+    for (source, text) in texts(file) {
         let read = text
             .map_err(|why| {
-                vec![Problem::of_source(
-                    source.clone(),
-                    Severity::Error,
-                    format!("cannot be read: {why}"),
-                )]
+                let why = format!("cannot be read: {why}");
+                vec![Problem::of_source(source.clone(), Severity::Error, why)]
             })
-            .and_then(|text| parse(source, &text));
+            .and_then(|parsed| layer(source, parsed));
         match read {
             Ok(layer) => layers.push(layer),
             Err(found) => problems.extend(found),
@@ -102,25 +96,29 @@ pub(in crate::config) fn read(file: &File) -> Result<Vec<Layer>, Vec<Problem>> {
 }
 
 /// The files of a declaration, by the names people know them by, with their texts.
-fn texts(file: &File) -> Vec<(String, Result<String, String>)> {
+fn texts(file: &File) -> Vec<(Source, Result<Parsed, String>)> {
     match file.resolve() {
         File::Kept(texts) => texts
             .iter()
-            .map(|(name, text)| (name.clone(), Ok(text.clone())))
+            .map(|(name, text)| (Source::File(name.clone()), Ok(Text::parse(text.clone()))))
             .collect(),
         File::Path(path) => {
-            let text = read_text(&path);
-            let included = text
+            let read = |path: &Path| {
+                let source = Source::File(path.display().to_string());
+                (source, read_text(path).map(Text::parse))
+            };
+            let first = read(&path);
+            // What can be read of a broken file may include others, which are looked at all the same.
+            let patterns = first
+                .1
                 .as_ref()
-                .map_or_else(|_| Vec::new(), |text| include::files(&path, text));
-            let others = included
-                .into_iter()
-                .map(|path| (path.display().to_string(), read_text(&path)));
-            std::iter::once((path.display().to_string(), text))
-                .chain(others)
+                .map_or(Vec::new(), |read| include::patterns(&path, &read.values));
+            let included = include::files(&path, &patterns);
+            std::iter::once(first)
+                .chain(included.iter().map(|path| read(path)))
                 .collect()
         }
-        shipped => vec![(shipped.to_string(), Ok(SHIPPED.to_owned()))],
+        shipped => vec![(Source::File(shipped.to_string()), Ok(Text::parse(SHIPPED.to_owned())))],
     }
 }
 
@@ -129,11 +127,21 @@ fn read_text(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
+/// The patterns of what the declaration at `path` includes now.
+fn patterns(path: &Path) -> Vec<PathBuf> {
+    let text = read_text(path).unwrap_or_default();
+    // It is looked at now and then for as long as the service runs: most of the time, reading it is enough.
+    if !text.contains("include") {
+        return Vec::new();
+    }
+    include::patterns(path, &Text::parse(text).values)
+}
+
 /// The files that a change of the declaration would show in.
 #[must_use]
 pub fn watched(file: &File) -> Vec<PathBuf> {
     let Some(path) = file.path() else { return Vec::new() };
-    let included = read_text(path).map_or_else(|_| Vec::new(), |text| include::files(path, &text));
+    let included = include::files(path, &patterns(path));
     std::iter::once(path.to_owned()).chain(included).collect()
 }
 
@@ -141,9 +149,7 @@ pub fn watched(file: &File) -> Vec<PathBuf> {
 #[must_use]
 pub fn watched_folders(file: &File) -> Vec<PathBuf> {
     let Some(path) = file.path() else { return Vec::new() };
-    let text = read_text(path).unwrap_or_default();
-    let patterns = include::patterns(path, &text);
-    let files = std::iter::once(path.to_owned()).chain(patterns);
+    let files = std::iter::once(path.to_owned()).chain(patterns(path));
     let mut folders: Vec<PathBuf> = files
         .map(|file| match file.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -155,87 +161,31 @@ pub fn watched_folders(file: &File) -> Vec<PathBuf> {
     folders
 }
 
-/// Reads TOML text into a layer.
-///
-/// # Errors
-/// Every place at which it is no TOML.
-pub(in crate::config) fn parse(source: Source, text: &str) -> Result<Layer, Vec<Problem>> {
-    let (table, errors) = DeTable::parse_recoverable(text);
+/// The layer of a text, or every place at which it is no TOML.
+pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Vec<Problem>> {
+    let Parsed { text, values, errors } = read;
     if !errors.is_empty() {
         let problem = |error: &toml::de::Error| Problem {
-            place: error.span().map(|span| line_and_column(text, span.start)),
-            excerpt: error.span().and_then(|span| excerpt_of(text, &span, true)),
+            place: error.span().map(|span| text.line_and_column(span.start)),
+            excerpt: error.span().and_then(|span| text.excerpt(&span, true)),
             ..Problem::of_source(source.clone(), Severity::Error, error.message().trim_end())
         };
         return Err(errors.iter().map(problem).collect());
     }
     let mut layer = Layer::new(source);
-    layer.values = read_table(table.get_ref(), &mut Vec::new(), &mut layer.spans);
+    layer.values = values;
     // Which files belong together is seen to before they are merged.
     if matches!(layer.values.get("include"), Some(Value::Array(..))) {
         layer.values.remove("include");
     }
-    text.clone_into(&mut layer.text);
+    layer.text = Some(text);
     Ok(layer)
-}
-
-/// A text read as one TOML value, as on the right of `=`; `None` where it is none.
-pub(in crate::config) fn read_value(text: &str) -> Option<Value> {
-    let value = DeValue::parse(text).ok()?;
-    Some(convert(value.get_ref(), &mut Vec::new(), &mut Spans::new()))
 }
 
 /// A text read as one TOML value, as JSON; what is no TOML value is a text.
 #[must_use]
 pub fn read_json(text: &str) -> serde_json::Value {
     read_value(text).map_or_else(|| text.into(), |value| crate::config::origins::plain(&value))
-}
-
-type Spans = std::collections::HashMap<Vec<String>, Span>;
-
-fn read_table(table: &DeTable<'_>, path: &mut Vec<String>, spans: &mut Spans) -> Dict {
-    let mut dict = Dict::new();
-    for (key, value) in table {
-        let name = key.get_ref().to_string();
-        path.push(name.clone());
-        spans.insert(
-            path.clone(),
-            Span {
-                key: key.span(),
-                value: span_of(key, value),
-            },
-        );
-        dict.insert(name, convert(value.get_ref(), path, spans));
-        path.pop();
-    }
-    dict
-}
-
-fn span_of<K>(key: &Spanned<K>, value: &Spanned<DeValue<'_>>) -> Range<usize> {
-    if value.get_ref().is_table() {
-        key.span()
-    } else {
-        value.span()
-    }
-}
-
-fn convert(value: &DeValue<'_>, path: &mut Vec<String>, spans: &mut Spans) -> Value {
-    match value {
-        DeValue::String(text) => text.to_string().into(),
-        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => number.into(),
-            Err(_) => number.to_string().into(),
-        },
-        DeValue::Float(number) => number.as_str().parse::<f64>().unwrap_or(f64::NAN).into(),
-        DeValue::Boolean(flag) => (*flag).into(),
-        DeValue::Datetime(at) => at.to_string().into(),
-        DeValue::Array(list) => list
-            .iter()
-            .map(|value| convert(value.get_ref(), path, &mut Spans::new()))
-            .collect::<Vec<_>>()
-            .into(),
-        DeValue::Table(table) => read_table(table, path, spans).into(),
-    }
 }
 
 #[cfg(test)]
@@ -250,7 +200,7 @@ mod tests {
     #[test]
     fn every_syntax_error_is_told_with_its_place() {
         let text = "[server]\nport = = 1\nhost = \"x\nstate = [1,\n";
-        let problems = parse(Source::File("jobs.toml".to_owned()), text).unwrap_err();
+        let problems = layer(Source::File("jobs.toml".to_owned()), Text::parse(text.to_owned())).unwrap_err();
         let places: Vec<_> = problems.iter().filter_map(|problem| problem.place).collect();
         assert!(
             places.contains(&(2, 8)) && places.iter().any(|place| place.0 == 3),

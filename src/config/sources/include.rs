@@ -3,27 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
-use toml::de::DeTable;
 
 use crate::config::layer::Layer;
 use crate::config::problem::{Problem, Severity};
 
-/// The patterns that the declaration in `text` includes, from the folder of its file.
-pub(super) fn patterns(file: &Path, text: &str) -> Vec<PathBuf> {
-    let (table, _) = DeTable::parse_recoverable(text);
-    let include = table.get_ref().iter().find(|(key, _)| key.get_ref() == "include");
-    let list = include.and_then(|(_, value)| value.get_ref().as_array());
+/// The patterns of files that the declaration in `file`, which says `values`, includes.
+pub(super) fn patterns(file: &Path, values: &Dict) -> Vec<PathBuf> {
+    let list = values.get("include").and_then(Value::as_array).unwrap_or_default();
     let folder = file.parent().unwrap_or(Path::new(""));
-    let texts = list
-        .into_iter()
-        .flatten()
-        .filter_map(|pattern| pattern.get_ref().as_str());
-    texts.map(|pattern| folder.join(pattern)).collect()
+    list.iter()
+        .filter_map(Value::as_str)
+        .map(|pattern| folder.join(pattern))
+        .collect()
 }
 
 /// The files that match them, each once, in the order of their names.
-pub(super) fn files(file: &Path, text: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = patterns(file, text)
+pub(super) fn files(file: &Path, patterns: &[PathBuf]) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = patterns
         .iter()
         .filter_map(|pattern| glob::glob(pattern.to_str()?).ok())
         .flatten()

@@ -11,6 +11,7 @@ pub use file::{File, SHIPPED};
 
 use super::Rows;
 use super::layer::{Layer, Source};
+use super::text::Text;
 
 /// Everything a plan is made from.
 #[derive(Clone, Debug, Default)]
@@ -52,5 +53,6 @@ fn port_layer(source: Source, port: u16) -> Layer {
 /// The settings that lie under every declaration.
 pub(super) fn built_in() -> Layer {
     // A test reads it, so that it cannot be broken in a build that is used.
-    file::parse(Source::BuiltIn, include_str!("built_in.toml")).unwrap_or_else(|_| Layer::new(Source::BuiltIn))
+    let text = Text::parse(include_str!("built_in.toml").to_owned());
+    file::layer(Source::BuiltIn, text).unwrap_or_else(|_| Layer::new(Source::BuiltIn))
 }

@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use croner::Cron;
 use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, CronComponent};
 use jiff::civil::{Date, DateTime, Time};
 
 /// How far a search goes: 29 February on one day of the week comes every 28 or 40 years.
@@ -20,35 +20,31 @@ pub(super) struct Times {
     days: Days,
 }
 
-/// The days that match, for each month by the day of the week it begins with; February of leap years comes last.
+/// The days that match: in which months, and for each length of a month by the day of the week it begins with.
 #[derive(Debug)]
-struct Days([[u32; 7]; 13]);
+struct Days {
+    months: u64,
+    by_length: [[u32; 7]; 4],
+}
 
-const LEAP_FEBRUARY: usize = 12;
-
-/// For each of those months, a year in which it begins so.
-static YEARS: LazyLock<[[i16; 7]; 13]> = LazyLock::new(|| {
-    let mut years = [[0; 7]; 13];
-    for year in 2000..2028 {
-        for month in 1..=12 {
-            if let Some((index, weekday)) = kind_of(year, month) {
-                years[index][weekday] = year;
-            }
+/// The length of the shortest month.
+const SHORTEST: i8 = 28;
+/// For each length of a month, one in which croner can be asked, whatever day it begins with.
+static MONTHS: LazyLock<[[(i16, i8); 7]; 4]> = LazyLock::new(|| {
+    let mut months = [[(0, 0); 7]; 4];
+    for (year, month) in (2000..2028).flat_map(|year| (1..=12).map(move |month| (year, month))) {
+        if let Some((length, weekday)) = kind_of(year, month) {
+            months[length][weekday] = (year, month);
         }
     }
-    years
+    months
 });
 
-/// Which of the months in [`Days`] this one is.
+/// Which of the months in [`Days`] this one is: by its length, and by the day of the week it begins with.
 fn kind_of(year: i16, month: i8) -> Option<(usize, usize)> {
     let first = Date::new(year, month, 1).ok()?;
-    let is_leap = month == 2 && first.in_leap_year();
-    let index = if is_leap {
-        LEAP_FEBRUARY
-    } else {
-        usize::try_from(month - 1).ok()?
-    };
-    Some((index, usize::try_from(first.weekday().to_sunday_zero_offset()).ok()?))
+    let length = usize::try_from(first.days_in_month() - SHORTEST).ok()?;
+    Some((length, usize::try_from(first.weekday().to_sunday_zero_offset()).ok()?))
 }
 
 impl Times {
@@ -62,16 +58,20 @@ impl Times {
             let weekdays = fields[count - 1].trim_start_matches('+').to_owned();
             fields[count - 1] = format!("+{weekdays}");
         }
+        if count == 5 {
+            fields.insert(0, "0".to_owned());
+        }
+        // croner makes a table of 5,000 years unless it is given one; which, is all the same.
+        fields.push("2000".to_owned());
         let cron = CronParser::builder()
-            .seconds(Seconds::Optional)
-            .year(Year::Disallowed)
+            .seconds(Seconds::Required)
+            .year(Year::Required)
             .build()
             .parse(&fields.join(" "))?;
-        let bits = |values: Vec<u16>| values.into_iter().fold(0_u64, |bits, value| bits | 1 << value);
         Ok(Self {
-            seconds: bits(cron.pattern.seconds.values()),
-            minutes: bits(cron.pattern.minutes.values()),
-            hours: bits(cron.pattern.hours.values()),
+            seconds: bits(&cron.pattern.seconds),
+            minutes: bits(&cron.pattern.minutes),
+            hours: bits(&cron.pattern.hours),
             days: Days::of(&cron),
         })
     }
@@ -110,6 +110,11 @@ impl Times {
     }
 }
 
+/// The values that a field matches.
+fn bits(field: &CronComponent) -> u64 {
+    field.values().into_iter().fold(0, |bits, value| bits | 1 << value)
+}
+
 /// The lowest bit that is set at `from` or above.
 fn next_bit(bits: u64, from: i8) -> Option<i8> {
     let from = u32::try_from(from).ok().filter(|from| *from < 64)?;
@@ -119,22 +124,17 @@ fn next_bit(bits: u64, from: i8) -> Option<i8> {
 
 impl Days {
     fn of(cron: &Cron) -> Self {
-        let mut days = [[0; 7]; 13];
-        for (index, of_month) in days.iter_mut().enumerate() {
-            let month = if index == LEAP_FEBRUARY { 2 } else { index + 1 };
-            let month = i8::try_from(month).unwrap_or(1);
-            if !cron.pattern.month_match(month.unsigned_abs().into()).unwrap_or(false) {
-                continue;
-            }
-            for (weekday, bits) in of_month.iter_mut().enumerate() {
-                *bits = matching(cron, YEARS[index][weekday], month);
-            }
+        Self {
+            months: bits(&cron.pattern.months),
+            by_length: MONTHS.map(|of_length| of_length.map(|(year, month)| matching(cron, year, month))),
         }
-        Self(days)
     }
 
     fn of_month(&self, year: i16, month: i8) -> u32 {
-        kind_of(year, month).map_or(0, |(index, weekday)| self.0[index][weekday])
+        if self.months >> month & 1 == 0 {
+            return 0;
+        }
+        kind_of(year, month).map_or(0, |(length, weekday)| self.by_length[length][weekday])
     }
 
     fn has(&self, date: Date) -> bool {
@@ -158,18 +158,18 @@ impl Days {
 /// The days of one month that match, as bits.
 fn matching(cron: &Cron, year: i16, month: i8) -> u32 {
     let Ok(first) = Date::new(year, month, 1) else { return 0 };
+    let length = first.days_in_month().unsigned_abs();
     if cron.pattern.is_dom_wildcard() && cron.pattern.is_dow_wildcard() {
-        return (u32::MAX >> (31 - first.days_in_month())) - 1;
+        return (u32::MAX >> (31 - length)) - 1;
     }
-    (1..=first.days_in_month())
-        .filter_map(|day| Date::new(year, month, day).ok())
-        .filter(|date| {
-            let weekday = u32::try_from(date.weekday().to_sunday_zero_offset()).unwrap_or(0);
-            let weekday = croner::Weekday::from_days_from_sunday(weekday);
-            let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
-            cron.pattern
-                .day_match(year.into(), month.into(), day.into(), weekday)
-                .unwrap_or(false)
-        })
-        .fold(0, |bits, date| bits | 1 << date.day())
+    let weekday = first.weekday().to_sunday_zero_offset().unsigned_abs();
+    let matches = |day: &u8| {
+        let weekday = croner::Weekday::from_days_from_sunday(u32::from(weekday + day - 1) % 7);
+        let day = (*day).into();
+        let found = cron
+            .pattern
+            .day_match(year.into(), month.unsigned_abs().into(), day, weekday);
+        found.unwrap_or(false)
+    };
+    (1..=length).filter(matches).fold(0, |bits, day| bits | 1 << day)
 }
