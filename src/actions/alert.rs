@@ -4,22 +4,21 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::compile::{READING, compile};
-use super::fence::Fence;
+use super::fence::Fenced;
 use super::forecast::Forecast;
+use super::kept::{Access, on_database};
 use super::retention::Window;
-use super::statement::{Declared, LOCK_BUDGET, bind, names};
+use super::statement::{Declared, LOCK_BUDGET, Parameters, bind, names};
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::duplistatus::message::Message;
 use crate::notifications::letter::{About, Envelope, Event, addresses};
 use crate::store::findings::{Change, Found, reconcile};
 use crate::store::outbox::Letter;
-use crate::store::sqlite::open_read;
 use crate::values::{CutoffFormat, Duration, TableName, TargetId, Template, iso};
 
 /// More findings than this are one finding: something else is wrong.
@@ -72,18 +71,23 @@ impl Alert {
 
     /// Runs the query; nothing can be written on its connection.
     fn rows(&self, bench: &Workbench<'_>) -> Result<Vec<Row>, Failure> {
-        let mut connection = open_read(bench.database)?;
-        bench.stop.govern(&mut connection, bench.busy_timeout)?;
         let declared = self.declared();
-        let fence = Fence::around(&mut connection, &declared.tables)?;
-        let parameters = declared.parameters(&connection, bench)?;
-        let explain = |error| fence.explain(error);
-        let mut statement = fence.inside(|| connection.prepare(&self.query)).map_err(explain)?;
-        bind(&mut statement, &parameters)?;
+        on_database(bench, Access::Read, &declared.tables, |connection| {
+            let parameters = declared.parameters(connection, bench)?;
+            self.query(connection, &parameters)
+        })
+    }
+
+    fn query(&self, connection: &Fenced, parameters: &Parameters) -> Result<Vec<Row>, Failure> {
+        let explain = |error| connection.explain(error);
+        let mut statement = connection
+            .inside(|connection| connection.prepare(&self.query))
+            .map_err(explain)?;
+        bind(&mut statement, parameters)?;
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut found = Vec::new();
         let mut rows = statement.raw_query();
-        while let Some(row) = fence.inside(|| rows.next()).map_err(explain)? {
+        while let Some(row) = connection.inside(|_| rows.next()).map_err(explain)? {
             let values = columns.iter().enumerate().map(|(index, column)| {
                 let value = row.get_ref(index).map(in_words).unwrap_or_default();
                 (column.clone(), value)
@@ -174,16 +178,10 @@ impl Kind for Alert {
         vec![(vec!["notify"], &self.notify)]
     }
 
-    fn flaws(&self, mut database: Option<&mut Connection>) -> Vec<Flaw> {
+    fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
         let declared = self.declared();
         let mut flaws: Vec<Flaw> = declared.unknown_parameters();
-        flaws.extend(compile(
-            "query",
-            &self.query,
-            &declared.tables,
-            READING,
-            database.as_deref_mut(),
-        ));
+        flaws.extend(compile("query", &self.query, &declared.tables, READING, database));
         let columns = database.filter(|_| flaws.is_empty()).and_then(|database| {
             let statement = database.prepare(&self.query).ok()?;
             Some(statement.column_names().map(str::to_owned).collect::<Vec<_>>())

@@ -1,10 +1,10 @@
 //! The kind `cleanup`: deletes the rows of one table that are past their time, gently.
 
-use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::aftercare::Aftercare;
+use super::fence::Fenced;
 use super::forecast::{self, Forecast};
 use super::gentle::{Deletion, Pace};
 use super::record::Record;
@@ -70,17 +70,19 @@ impl Cleanup {
     }
 
     /// Refuses to begin where far more would go than anyone can have meant: a clock that is wrong, a unit mistyped.
-    fn refuse_too_many(&self, session: &Session) -> Result<(), Failure> {
+    fn refuse_too_many(&self, session: &Session<'_>) -> Result<(), Failure> {
         let count = |sql: &str| -> rusqlite::Result<i64> {
-            let mut statement = session.fence.inside(|| session.connection.prepare(sql))?;
+            let mut statement = session.connection.inside(|connection| connection.prepare_cached(sql))?;
             super::statement::bind(&mut statement, &session.parameters)?;
             let mut rows = statement.raw_query();
-            let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            // A table that has changed since has it compiled anew.
+            let row = session.connection.inside(|_| rows.next())?;
+            let row = row.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             row.get(0)
         };
         let table = &self.delete_from;
         let matching = format!("SELECT count(*) FROM \"{table}\" WHERE {}", self.r#where);
-        let rows = count(&matching).map_err(|error| session.fence.explain(error))?;
+        let rows = count(&matching).map_err(|error| session.connection.explain(error))?;
         if let Some(most) = self
             .max_rows
             .filter(|most| u64::try_from(rows).is_ok_and(|rows| rows > *most))
@@ -105,11 +107,11 @@ impl Cleanup {
         Ok(())
     }
 
-    fn delete(&self, session: &Session, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
+    fn delete(&self, session: &Session<'_>, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
         let (table, declared) = (self.delete_from.as_str(), self.declared());
-        let shape = Shape::of(&session.connection, table)?
+        let shape = Shape::of(session.connection, table)?
             .ok_or_else(|| Failure::lasting(format!("there is no table {table}")))?;
-        let access = forecast::access(&session.connection, &declared.sql, &session.parameters, Some(table))?;
+        let access = forecast::access(session.connection, &declared.sql, &session.parameters, Some(table))?;
         // A condition that looks at the table itself means it as it was before anything went.
         if shape == Shape::Whole || access.looks {
             (*rows, _) = session.locked(|| session.execute(&declared.sql, &[]))?;
@@ -136,14 +138,14 @@ impl Kind for Cleanup {
         "cleanup"
     }
 
-    fn flaws(&self, mut database: Option<&mut Connection>) -> Vec<Flaw> {
+    fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
         if self.r#where.trim().is_empty() {
             return vec![Flaw::broken(
                 "where",
                 "it is empty: every row would go; write \"true\" if that is meant",
             )];
         }
-        let mut flaws = self.declared().flaws(database.as_deref_mut());
+        let mut flaws = self.declared().flaws(database);
         if self.max_share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             flaws.push(Flaw::broken(
                 "max_share",
@@ -172,19 +174,20 @@ impl Kind for Cleanup {
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         let declared = self.declared();
-        let mut session = declared.session(bench)?;
-        self.refuse_too_many(&session)?;
-        let mut rows = 0;
-        self.delete(&session, bench, &mut rows)
-            .map_err(|failure| failure.after(rows, "deleted"))?;
-        let said = self
-            .aftercare()
-            .run(&session.connection, declared.lock_budget, bench.stop);
-        let mut report = declared.finish(&mut session, rows)?;
-        if let Some(said) = said {
-            report.message = format!("{}; {said}", report.message);
-        }
-        Ok(report)
+        declared.in_session(bench, |session| {
+            self.refuse_too_many(session)?;
+            let mut rows = 0;
+            self.delete(session, bench, &mut rows)
+                .map_err(|failure| failure.after(rows, "deleted"))?;
+            let said = self
+                .aftercare()
+                .run(session.connection, declared.lock_budget, bench.stop);
+            let mut report = declared.finish(session, rows)?;
+            if let Some(said) = said {
+                report.message = format!("{}; {said}", report.message);
+            }
+            Ok(report)
+        })
     }
 
     fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use rusqlite::Connection;
 
-use super::fence::Fence;
+use super::fence::Fenced;
 use super::{Flaw, Weight};
 
 /// The words a statement that writes can begin with.
@@ -19,7 +19,7 @@ pub(super) fn compile(
     sql: &str,
     tables: &[&str],
     verbs: &[&str],
-    database: Option<&mut Connection>,
+    database: Option<&Fenced>,
 ) -> Option<Flaw> {
     let verb = sql
         .trim_start()
@@ -41,7 +41,7 @@ pub(super) fn compile(
         None => NOTHING.with_borrow_mut(|nothing| {
             let nothing = match nothing {
                 Some(nothing) => nothing,
-                None => nothing.insert(Connection::open_in_memory().ok()?),
+                None => nothing.insert(Fenced::around(Connection::open_in_memory().ok()?).ok()?),
             };
             compile_in(nothing, false, key, sql, tables, verbs)
         }),
@@ -50,20 +50,20 @@ pub(super) fn compile(
 
 thread_local! {
     /// A database without any table.
-    static NOTHING: RefCell<Option<Connection>> = const { RefCell::new(None) };
+    static NOTHING: RefCell<Option<Fenced>> = const { RefCell::new(None) };
 }
 
 fn compile_in(
-    connection: &mut Connection,
+    connection: &Fenced,
     has_database: bool,
     key: &'static str,
     sql: &str,
     tables: &[&str],
     verbs: &[&str],
 ) -> Option<Flaw> {
-    let fence = Fence::around(connection, tables).ok()?;
+    connection.admit(tables).ok()?;
     let is_query = !verbs.contains(&"DELETE");
-    let message = match fence.inside(|| connection.prepare(sql).map(|statement| statement.readonly())) {
+    let message = match connection.inside(|inner| inner.prepare(sql).map(|statement| statement.readonly())) {
         Ok(true) if !is_query => Some("it changes nothing".to_owned()),
         Ok(false) if is_query => Some("it changes something".to_owned()),
         Ok(_) => None,
@@ -71,8 +71,7 @@ fn compile_in(
         Err(rusqlite::Error::MultipleStatement) => Some("it holds more than one statement".to_owned()),
         Err(error) => Some(error.to_string()),
     };
-    Fence::take_down(connection);
-    if let Some(why) = fence.refusal() {
+    if let Some(why) = connection.refusal() {
         return Some(Flaw::broken(key, format!("the SQL is refused: {why}")));
     }
     let message = message?;

@@ -1,7 +1,8 @@
 //! The fence around declared SQL: an authorizer that lets a statement touch the tables it names, and nothing else.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -13,51 +14,73 @@ use super::Failure;
 /// Tables without any data of their own.
 const PURE: &[&str] = &["json_each", "json_tree"];
 
-/// A fence around one connection. It is open, for statements of our own, but while declared ones are in it.
-#[derive(Clone, Debug)]
-pub(super) struct Fence {
+/// A connection with a fence around it. It is open, for statements of our own, but while declared ones are in it.
+#[derive(Debug)]
+pub struct Fenced {
+    connection: Connection,
     closed: Arc<AtomicBool>,
-    refused: Arc<Mutex<Vec<String>>>,
+    bounds: Arc<Mutex<Bounds>>,
 }
 
-impl Fence {
-    /// Puts a fence around `connection` that lets declared SQL touch `tables`.
-    pub(super) fn around(connection: &mut Connection, tables: &[&str]) -> rusqlite::Result<Self> {
+/// What declared SQL may touch, and what was refused to it.
+#[derive(Debug, Default)]
+struct Bounds {
+    tables: Vec<String>,
+    readable: Vec<String>,
+    refused: Option<String>,
+}
+
+impl Fenced {
+    /// Puts a fence around `connection`; declared SQL may touch nothing until [`Fenced::admit`] says what.
+    ///
+    /// # Errors
+    /// When SQLite cannot take it.
+    pub fn around(connection: Connection) -> rusqlite::Result<Self> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        let fence = Self {
+        let mut fenced = Self {
+            connection,
             closed: Arc::default(),
-            refused: Arc::default(),
+            bounds: Arc::default(),
         };
-        let tables: Vec<String> = tables.iter().map(|table| table.to_lowercase()).collect();
-        let readable = [tables.clone(), related(connection, &tables)?].concat();
-        let (closed, refused) = (Arc::clone(&fence.closed), Arc::clone(&fence.refused));
-        connection.authorizer(Some(move |context: AuthContext<'_>| {
+        let (closed, bounds) = (Arc::clone(&fenced.closed), Arc::clone(&fenced.bounds));
+        fenced.connection.authorizer(Some(move |context: AuthContext<'_>| {
             if !closed.load(Ordering::Relaxed) {
                 return Authorization::Allow;
             }
-            match refusal(&context, &tables, &readable) {
+            let mut bounds = lock(&bounds);
+            match refusal(&context, &bounds) {
                 None => Authorization::Allow,
                 Some(why) => {
-                    refused.lock().unwrap_or_else(PoisonError::into_inner).push(why);
+                    bounds.refused.get_or_insert(why);
                     Authorization::Deny
                 }
             }
         }))?;
-        Ok(fence)
+        Ok(fenced)
     }
 
-    /// Takes the fence down.
-    pub(super) fn take_down(connection: &mut Connection) {
-        let none: Option<fn(AuthContext<'_>) -> Authorization> = None;
-        // A connection that cannot forget its fence stays fenced in.
-        let _ = connection.authorizer(none);
+    /// Lets declared SQL touch `tables`, and no others, from now on.
+    pub(super) fn admit(&self, tables: &[&str]) -> rusqlite::Result<()> {
+        let tables: Vec<String> = tables.iter().map(|table| table.to_lowercase()).collect();
+        let readable = [tables.clone(), related(&self.connection, &tables)?].concat();
+        let mut bounds = lock(&self.bounds);
+        if bounds.tables != tables || bounds.readable != readable {
+            // What was compiled within other bounds must not be run within these.
+            self.connection.flush_prepared_statement_cache();
+        }
+        *bounds = Bounds {
+            tables,
+            readable,
+            refused: None,
+        };
+        Ok(())
     }
 
     /// Prepares or runs declared SQL inside the fence.
-    pub(super) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(super) fn inside<'a, T>(&'a self, work: impl FnOnce(&'a Connection) -> T) -> T {
         self.closed.store(true, Ordering::Relaxed);
-        let done = work();
+        let done = work(&self.connection);
         self.closed.store(false, Ordering::Relaxed);
         done
     }
@@ -72,17 +95,31 @@ impl Fence {
 
     /// Why something was refused, where it was.
     pub(super) fn refusal(&self) -> Option<String> {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .first()
-            .cloned()
+        lock(&self.bounds).refused.clone()
+    }
+}
+
+fn lock(bounds: &Mutex<Bounds>) -> MutexGuard<'_, Bounds> {
+    bounds.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DerefMut for Fenced {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+impl Deref for Fenced {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
     }
 }
 
 /// The tables that foreign keys tie to `tables`: SQLite reads them when it looks after the keys.
 fn related(connection: &Connection, tables: &[String]) -> rusqlite::Result<Vec<String>> {
-    let mut ties = connection.prepare(
+    let mut ties = connection.prepare_cached(
         "SELECT lower(child.name), lower(tie.\"table\") FROM sqlite_schema AS child, pragma_foreign_key_list(child.name) AS tie
          WHERE child.type = 'table'",
     )?;
@@ -100,8 +137,8 @@ fn related(connection: &Connection, tables: &[String]) -> rusqlite::Result<Vec<S
 }
 
 /// Why an action is not allowed, where it is not.
-fn refusal(context: &AuthContext<'_>, tables: &[String], readable: &[String]) -> Option<String> {
-    let is_named = |table: &str| tables.contains(&table.to_lowercase());
+fn refusal(context: &AuthContext<'_>, bounds: &Bounds) -> Option<String> {
+    let is_named = |table: &str| bounds.tables.contains(&table.to_lowercase());
     let writes = |verb: &str, table: &str| {
         let by = match context.accessor {
             Some(trigger) => format!(", by the trigger `{trigger}`"),
@@ -113,7 +150,7 @@ fn refusal(context: &AuthContext<'_>, tables: &[String], readable: &[String]) ->
         // What triggers and views read is the application's own doing.
         AuthAction::Read { .. } if context.accessor.is_some() => None,
         AuthAction::Read { table_name, .. } => {
-            let may_read = readable.contains(&table_name.to_lowercase()) || PURE.contains(&table_name);
+            let may_read = bounds.readable.contains(&table_name.to_lowercase()) || PURE.contains(&table_name);
             (!may_read).then(|| format!("it reads `{table_name}`, which is not named in `tables`"))
         }
         AuthAction::Delete { table_name } => writes("deletes from", table_name),

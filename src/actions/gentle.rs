@@ -53,7 +53,7 @@ impl Pace {
 
 /// A deletion that goes on in batches.
 pub(super) struct Deletion<'a> {
-    pub session: &'a Session,
+    pub session: &'a Session<'a>,
     pub bench: &'a Workbench<'a>,
     pub table: &'a str,
     pub condition: &'a str,
@@ -111,12 +111,12 @@ impl Deletion<'_> {
         );
         let mut statement = self
             .session
-            .fence
-            .inside(|| self.session.connection.prepare_cached(&sql))?;
+            .connection
+            .inside(|connection| connection.prepare_cached(&sql))?;
         bind(&mut statement, &self.session.parameters)?;
         let mut found = Vec::new();
         let mut rows = statement.raw_query();
-        while let Some(row) = self.session.fence.inside(|| rows.next())? {
+        while let Some(row) = self.session.connection.inside(|_| rows.next())? {
             found.push(
                 (0..columns.len())
                     .map(|index| row.get(index))
@@ -142,7 +142,7 @@ impl Deletion<'_> {
         self.rows += deleted;
         self.bench.progress.set(self.rows);
         let pause = self.pace.learn(held);
-        write_back(&self.session.connection);
+        write_back(self.session.connection);
         std::thread::sleep(pause);
         match self.bench.stop.asked() {
             Some(_) => Err(Failure::lasting("it was ended before it was done")),

@@ -9,6 +9,7 @@ mod compile;
 mod fence;
 mod forecast;
 mod gentle;
+mod kept;
 mod overdue_backups;
 mod record;
 mod retention;
@@ -22,7 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -32,6 +32,7 @@ use crate::values::{JobId, TargetId, TimeZone};
 
 pub use alert::Alert;
 pub use cleanup::Cleanup;
+pub use fence::Fenced;
 pub use forecast::Forecast;
 pub use overdue_backups::OverdueBackups;
 pub use sql::Sql;
@@ -77,7 +78,7 @@ impl Action {
 
     /// What is wrong with the declaration of this action; `database` is the one it works on, where that is there.
     #[must_use]
-    pub fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw> {
+    pub fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
         self.kind().flaws(database)
     }
 
@@ -110,7 +111,7 @@ trait Kind {
     fn writes(&self) -> bool {
         true
     }
-    fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw>;
+    fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw>;
     fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
         Vec::new()
     }

@@ -53,7 +53,7 @@ impl Shape {
 
 fn columns(connection: &Connection, table: &str, which: &str) -> rusqlite::Result<Vec<String>> {
     connection
-        .prepare(&format!("SELECT name FROM pragma_table_info(?1) WHERE {which}"))?
+        .prepare_cached(&format!("SELECT name FROM pragma_table_info(?1) WHERE {which}"))?
         .query_map([table], |row| row.get(0))?
         .collect()
 }

@@ -1,9 +1,9 @@
 //! The kind `sql`: runs one declared statement, for what the short form `cleanup` cannot say.
 
-use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::fence::Fenced;
 use super::forecast::{self, Forecast};
 use super::record::Record;
 use super::retention::Window;
@@ -52,7 +52,7 @@ impl Kind for Sql {
         "sql"
     }
 
-    fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw> {
+    fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
         if self.tables.is_empty() {
             let why = "the list is empty; name every table the statement may touch";
             return vec![Flaw::broken("tables", why)];

@@ -7,12 +7,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Statement, ToSql};
 
 use super::compile::{WRITING, compile, parameters_of, unknown};
-use super::fence::Fence;
-use super::gentle::{Pace, take_over_write_back, write_back};
+use super::fence::Fenced;
+use super::gentle::{Pace, write_back};
+use super::kept::{Access, on_database};
 use super::record::Record;
 use super::retention::Window;
 use super::{Failure, Flaw, Report, Workbench};
-use crate::store::sqlite::open_write;
 use crate::values::{Parameter, TableName, Template, iso};
 
 /// The values of a run, by the names that a statement (`:name`), a message (`{name}`) and a record (`":name"`) share.
@@ -36,15 +36,14 @@ pub(super) struct Declared<'a> {
 }
 
 /// A connection on which a declared statement is run.
-pub(super) struct Session {
-    pub connection: Connection,
-    pub fence: Fence,
+pub(super) struct Session<'a> {
+    pub connection: &'a Fenced,
     pub parameters: Parameters,
 }
 
 impl Declared<'_> {
     /// What is wrong with the statement, its message and its record.
-    pub(super) fn flaws(&self, mut database: Option<&mut Connection>) -> Vec<Flaw> {
+    pub(super) fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
         let mut flaws = self.unknown_parameters();
         let mut names = self.known_parameters();
         names.push("rows");
@@ -52,13 +51,7 @@ impl Declared<'_> {
         if let Some(record) = self.record {
             flaws.extend(unknown("record", record.parameters(), &names));
             let table = [record.table()];
-            flaws.extend(compile(
-                "record",
-                &record.statement(),
-                &table,
-                WRITING,
-                database.as_deref_mut(),
-            ));
+            flaws.extend(compile("record", &record.statement(), &table, WRITING, database));
         }
         flaws.extend(compile(self.key, &self.sql, &self.tables, WRITING, database));
         flaws
@@ -79,30 +72,29 @@ impl Declared<'_> {
         names
     }
 
-    /// Opens the job's database for a run.
-    pub(super) fn session(&self, bench: &Workbench<'_>) -> Result<Session, Failure> {
-        let mut connection = open_write(bench.database)?;
-        bench.stop.govern(&mut connection, bench.busy_timeout)?;
-        let fence = Fence::around(&mut connection, &self.tables)?;
-        take_over_write_back(&connection)?;
-        let parameters = self.parameters(&connection, bench)?;
-        Ok(Session {
-            connection,
-            fence,
-            parameters,
+    /// Does `work` on the job's database.
+    pub(super) fn in_session<T>(
+        &self,
+        bench: &Workbench<'_>,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        on_database(bench, Access::Write, &self.tables, |connection| {
+            let parameters = self.parameters(connection, bench)?;
+            work(&mut Session { connection, parameters })
         })
     }
 
     /// Runs the statement, once or, where it names `:batch`, in rounds until one changes nothing.
     pub(super) fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
-        let mut session = self.session(bench)?;
-        let mut rows = 0;
-        self.run_in_rounds(&mut session, bench, &mut rows)
-            .map_err(|failure| failure.after(rows, "changed"))?;
-        self.finish(&mut session, rows)
+        self.in_session(bench, |session| {
+            let mut rows = 0;
+            self.run_in_rounds(session, bench, &mut rows)
+                .map_err(|failure| failure.after(rows, "changed"))?;
+            self.finish(session, rows)
+        })
     }
 
-    fn run_in_rounds(&self, session: &mut Session, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
+    fn run_in_rounds(&self, session: &mut Session<'_>, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
         let in_rounds = parameters_of(&self.sql).contains(&"batch");
         let mut pace = Pace::new(self.lock_budget);
         loop {
@@ -112,7 +104,7 @@ impl Declared<'_> {
             let pause = pace.learn(held);
             *rows += changed;
             bench.progress.set(*rows);
-            write_back(&session.connection);
+            write_back(session.connection);
             if !in_rounds || changed == 0 {
                 return Ok(());
             }
@@ -124,12 +116,12 @@ impl Declared<'_> {
     }
 
     /// Writes the record, and says what was done.
-    pub(super) fn finish(&self, session: &mut Session, rows: u64) -> Result<Report, Failure> {
+    pub(super) fn finish(&self, session: &mut Session<'_>, rows: u64) -> Result<Report, Failure> {
         let count = Parameter::Integer(i64::try_from(rows).unwrap_or(i64::MAX));
         session.parameters.insert("rows", count);
         if let Some(record) = self.record {
             record
-                .write(&session.connection, &session.parameters)
+                .write(session.connection, &session.parameters)
                 .map_err(|failure| failure.after(rows, "changed"))?;
         }
         let parameters = &session.parameters;
@@ -156,18 +148,18 @@ impl Declared<'_> {
     }
 }
 
-impl Session {
+impl Session<'_> {
     /// Runs declared SQL inside the fence, with the given parameters beside those of the run; gives how many rows it
     /// changed.
     pub(super) fn execute(&self, sql: &str, more: &[(&str, &Value)]) -> rusqlite::Result<u64> {
-        let mut statement = self.fence.inside(|| self.connection.prepare_cached(sql))?;
+        let mut statement = self.connection.inside(|connection| connection.prepare_cached(sql))?;
         bind(&mut statement, &self.parameters)?;
         for (name, value) in more {
             if let Some(index) = statement.parameter_index(name)? {
                 statement.raw_bind_parameter(index, value)?;
             }
         }
-        let changed = self.fence.inside(|| statement.raw_execute())?;
+        let changed = self.connection.inside(|_| statement.raw_execute())?;
         Ok(u64::try_from(changed).unwrap_or(0))
     }
 
@@ -182,7 +174,7 @@ impl Session {
             }
             Err(error) => {
                 let _ = self.connection.execute_batch("ROLLBACK");
-                Err(self.fence.explain(error))
+                Err(self.connection.explain(error))
             }
         }
     }

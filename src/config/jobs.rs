@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use figment::value::Value;
 use jiff::SignedDuration;
-use rusqlite::Connection;
 
 use super::declaration;
 use super::kinds::below;
@@ -16,7 +15,7 @@ use super::policy::Policy;
 use super::problem::Severity;
 use super::reading::read;
 use super::resolve::{Resolver, undeclared_database};
-use crate::actions::{Action, Weight};
+use crate::actions::{Action, Fenced, Weight};
 use crate::notifications::{Target, Targets};
 use crate::store::sqlite::open_read;
 use crate::values::{DatabaseId, Duration, JobId};
@@ -28,7 +27,7 @@ pub(super) struct JobContext {
     pub databases: BTreeMap<DatabaseId, Database>,
     pub targets: Targets,
     /// The databases opened so far, for compiling SQL.
-    pub open: BTreeMap<PathBuf, Option<Connection>>,
+    pub open: BTreeMap<PathBuf, Option<Fenced>>,
 }
 
 impl Resolver<'_> {
@@ -122,7 +121,7 @@ impl Resolver<'_> {
         let open = context
             .open
             .entry(database.path.clone())
-            .or_insert_with(|| open_read(&database.path).ok());
+            .or_insert_with(|| Fenced::around(open_read(&database.path).ok()?).ok());
         if database.read_only && action.writes() {
             let why = "it writes, but its database is declared as read_only";
             self.problems
@@ -140,7 +139,7 @@ impl Resolver<'_> {
             }
             self.check_targets(&place, named, &context.targets);
         }
-        for flaw in action.flaws(open.as_mut()) {
+        for flaw in action.flaws(open.as_ref()) {
             let keys = flaw.key.split('.').filter(|key| !key.is_empty());
             let place = keys.fold(below(at, action.name()), |at, key| below(&at, key));
             let severity = match flaw.weight {

@@ -7,9 +7,7 @@ mod forecast;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use rusqlite::Connection;
-
-use super::{Failure, Flaw, Forecast, Kind, Report, Workbench};
+use super::{Failure, Fenced, Flaw, Forecast, Kind, Report, Workbench};
 use crate::duplistatus::due::{Circumstances, Due};
 use crate::duplistatus::overdue;
 use crate::notifications::letter::{About, Address, Envelope, Event};
@@ -25,8 +23,8 @@ impl Kind for OverdueBackups {
         "overdue_backups"
     }
 
-    fn flaws(&self, database: Option<&mut Connection>) -> Vec<Flaw> {
-        self.flaws_of_keys(database.as_deref())
+    fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
+        self.flaws_of_keys(database.map(|fenced| &**fenced))
     }
 
     fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
