@@ -178,3 +178,30 @@ fn two_services_cannot_share_one_state() {
         "{text}"
     );
 }
+
+#[test]
+fn a_database_put_in_the_place_of_another_is_the_one_the_next_run_works_on() {
+    let place = Workplace::new();
+    let service = place.start();
+    let expire = |database: &Connection, id: &str| {
+        let sql = "INSERT INTO sessions (id, expires_at) VALUES (?1, '2020-01-02')";
+        database.execute(sql, [id]).unwrap();
+    };
+    let clean_up = || assert_eq!(service.post("/trigger/session-cleanup").1["success"], true);
+    expire(&place.database(), "one");
+    let copy = place.file("data/copy.db");
+    place
+        .database()
+        .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+        .unwrap();
+    clean_up();
+    assert_eq!(place.count("sessions"), 0);
+    // The copy is brought back, as after a mishap, while the connection of the last run may still be there.
+    std::fs::rename(&copy, place.file("data/backups.db")).unwrap();
+    for rest in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(place.file(&format!("data/backups.db{rest}")));
+    }
+    assert_eq!(place.count("sessions"), 1);
+    clean_up();
+    assert_eq!(place.count("sessions"), 0);
+}

@@ -169,3 +169,36 @@ fn refusal(context: &AuthContext<'_>, bounds: &Bounds) -> Option<String> {
         _ => Some("it changes the schema".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_that_was_admitted_before_is_refused_within_narrower_bounds() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE a (id); CREATE TABLE b (id); INSERT INTO a VALUES (1), (2); INSERT INTO b VALUES (1)",
+            )
+            .unwrap();
+        let fenced = Fenced::around(connection).unwrap();
+        let delete = || {
+            fenced.inside(|connection| {
+                connection
+                    .prepare_cached("DELETE FROM a WHERE id IN (SELECT id FROM b)")
+                    .and_then(|mut statement| statement.execute([]))
+            })
+        };
+        fenced.admit(&["a", "b"]).unwrap();
+        assert_eq!(delete().unwrap(), 1);
+        fenced.admit(&["a"]).unwrap();
+        let error = fenced.explain(delete().unwrap_err());
+        assert!(
+            error.message.contains("it reads `b`, which is not named in `tables`"),
+            "{error:?}"
+        );
+        fenced.admit(&["a", "b"]).unwrap();
+        assert_eq!((delete().unwrap(), fenced.refusal()), (0, None));
+    }
+}
