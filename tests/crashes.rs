@@ -1,11 +1,12 @@
 //! The service killed at random moments, again and again, while jobs run every second: nothing runs twice, and what
-//! is missing is what the history says.
+//! is missing is what the history says. `KILLS=5000` makes it as many.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::Workplace;
 
+/// How often it is killed, unless the variable `KILLS` says otherwise.
 const KILLS: u64 = 200;
 const JOBS: &str = r#"
 [server]
@@ -33,6 +34,11 @@ fn lines(database: &rusqlite::Connection, query: &str) -> Vec<String> {
         .unwrap()
 }
 
+#[expect(clippy::disallowed_methods, reason = "the number of kills is the tester's to choose")]
+fn kills() -> u64 {
+    std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
+}
+
 #[test]
 fn two_hundred_kills_lose_and_repeat_nothing() {
     let place = Workplace::new();
@@ -42,7 +48,7 @@ fn two_hundred_kills_lose_and_repeat_nothing() {
         .execute_batch("CREATE TABLE ticks (job TEXT, at TEXT)")
         .unwrap();
     let mut number = 20_261_120_u64;
-    for _ in 0..KILLS {
+    for _ in 0..kills() {
         number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let mut child = place
             .command()

@@ -18,6 +18,7 @@ mod crashes;
 mod databases;
 mod daylight;
 mod declarations;
+mod development;
 mod engine;
 mod examples;
 mod expectations;
