@@ -175,36 +175,38 @@ impl Dispatcher {
     /// Has every run that waits and may begin now do so, in the order they came.
     pub fn ready(&mut self, plan: &Plan) -> Vec<Step> {
         let mut begun = Vec::new();
-        let mut still = VecDeque::new();
-        while let Some(wanted) = self.waiting.pop_front() {
-            if self.may_begin(&wanted, plan) {
+        let mut index = 0;
+        while let Some(wanted) = self.waiting.get(index) {
+            if !self.may_begin(wanted, plan) {
+                index += 1;
+            } else if let Some(wanted) = self.waiting.remove(index) {
                 step(&mut self.waiting_of_job, &wanted.job.id, false);
                 self.count(&wanted, true);
                 self.running.insert(wanted.ticket, wanted.clone());
                 begun.push(Step::Begin(wanted));
-            } else {
-                still.push_back(wanted);
             }
         }
-        self.waiting = still;
         begun
     }
 
     fn may_begin(&self, wanted: &Wanted, plan: &Plan) -> bool {
-        let job = &wanted.job;
-        let most = if job.policy.concurrency == Concurrency::Allow {
-            job.policy.max_running
-        } else {
-            1
-        };
-        // Whoever asks for a run has it at once: the limits are there for what comes by itself.
+        // Whoever asks for a run has it at once: the limits are there for what comes by itself. Thousands may wait, so
+        // what says no at once is looked at first.
         let is_by_hand = wanted.trigger == Trigger::Manual;
-        let group_has_room = job.policy.group.as_ref().is_none_or(|group| {
+        let has_room = || u32::try_from(self.running.len()).is_ok_and(|running| running < plan.max_running);
+        let may_overlap = || {
+            let policy = &wanted.job.policy;
+            let overlaps = policy.concurrency == Concurrency::Allow;
+            self.running(&wanted.job.id) < if overlaps { policy.max_running } else { 1 }
+        };
+        (is_by_hand || (has_room() && self.group_has_room(&wanted.job, plan))) && may_overlap()
+    }
+
+    fn group_has_room(&self, job: &Job, plan: &Plan) -> bool {
+        job.policy.group.as_ref().is_none_or(|group| {
             let limit = plan.groups.get(group).copied().unwrap_or(1);
             self.of_group.get(group).copied().unwrap_or(0) < limit
-        });
-        let has_room = u32::try_from(self.running.len()).is_ok_and(|running| running < plan.max_running);
-        self.running(&job.id) < most && (is_by_hand || (group_has_room && has_room))
+        })
     }
 
     /// Takes out a run that ended, or could not begin.
