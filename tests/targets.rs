@@ -1,5 +1,7 @@
 //! Declared notification targets, and what is told of a job's failures by them.
 
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use crate::support::receivers::{Ntfy, Smtp};
@@ -153,6 +155,29 @@ fn one_target_that_is_down_holds_up_no_other() {
         (service.health()["outbox"]["pending"] == 0).then_some(())
     });
     assert_eq!((good.in_order().len(), bad.in_order().len()), (1, 2));
+}
+
+#[test]
+fn one_target_that_hangs_holds_up_no_other() {
+    let (good, hanging) = (Ntfy::start(200), TcpListener::bind("127.0.0.1:0").unwrap());
+    let target =
+        |name: &str, port: u16| format!("[notifications.{name}]\nwebhook = {{ url = \"http://127.0.0.1:{port}\" }}\n");
+    let place = place(
+        &(target("hanging", hanging.local_addr().unwrap().port()) + &target("good", good.port)),
+        "on_failure = [\"hanging\", \"good\"]",
+    );
+    let service = place.start();
+    run(&service);
+    // The connection is taken, and never answered.
+    let _taken = hanging.accept().unwrap();
+    eventually("the good one", || (good.in_order().len() == 1).then_some(()));
+    let over: i64 = place
+        .state()
+        .query_row("SELECT count(*) FROM outbox WHERE last_error IS NOT NULL", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(over, 0, "the other attempt is still under way");
 }
 
 #[test]

@@ -89,18 +89,36 @@ impl Outbox {
         transaction.commit()
     }
 
-    /// Claims the next letter that is due at `now`. Whoever has it must say how it went within the lease.
+    /// To how many channels letters are due at `now`.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn channels_due(&self, now: Timestamp) -> rusqlite::Result<u32> {
+        self.connection
+            .prepare_cached(
+                "SELECT count(DISTINCT channel) FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1",
+            )?
+            .query_row([now.as_millisecond()], |row| row.get(0))
+    }
+
+    /// Claims the next letter that is due at `now` and goes to none of the channels `except`. Whoever has it must say
+    /// how it went within the lease.
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn claim(&mut self, now: Timestamp) -> rusqlite::Result<Option<Posted>> {
+    pub fn claim(&mut self, now: Timestamp, except: &BTreeSet<String>) -> rusqlite::Result<Option<Posted>> {
+        let except = serde_json::json!(except).to_string();
         self.connection
             .prepare_cached(
                 "UPDATE outbox SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = (
-                     SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1 ORDER BY next_attempt_at, id LIMIT 1)
+                     SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1
+                     AND channel NOT IN (SELECT value FROM json_each(?3)) ORDER BY next_attempt_at, id LIMIT 1)
                  RETURNING id, subject, cause, channel, envelope, attempts, created_at, finished_at",
             )?
-            .query_row(params![now.as_millisecond(), (now + LEASE).as_millisecond()], read_row)
+            .query_row(
+                params![now.as_millisecond(), (now + LEASE).as_millisecond(), except],
+                read_row,
+            )
             .optional()
     }
 
@@ -122,12 +140,10 @@ impl Outbox {
     /// # Errors
     /// When the state cannot be written.
     pub fn hold(&mut self, channel: &str, until: Timestamp) -> rusqlite::Result<()> {
-        self.connection
-            .prepare_cached(
-                "UPDATE outbox SET next_attempt_at = ?2 WHERE channel = ?1 AND status = 'pending' AND next_attempt_at < ?2",
-            )?
-            .execute(params![channel, until.as_millisecond()])
-            .map(drop)
+        self.execute(
+            "UPDATE outbox SET next_attempt_at = ?2 WHERE channel = ?1 AND status = 'pending' AND next_attempt_at < ?2",
+            params![channel, until.as_millisecond()],
+        )
     }
 
     /// Marks a letter delivered.
@@ -135,12 +151,10 @@ impl Outbox {
     /// # Errors
     /// When the state cannot be written.
     pub fn delivered(&mut self, id: i64, now: Timestamp) -> rusqlite::Result<()> {
-        self.connection
-            .execute(
-                "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
-                params![id, now.as_millisecond()],
-            )
-            .map(drop)
+        self.execute(
+            "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
+            params![id, now.as_millisecond()],
+        )
     }
 
     /// Puts a letter off after a failed attempt.
@@ -148,12 +162,10 @@ impl Outbox {
     /// # Errors
     /// When the state cannot be written.
     pub fn put_off(&mut self, id: i64, until: Timestamp, error: &str) -> rusqlite::Result<()> {
-        self.connection
-            .execute(
-                "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
-                params![id, until.as_millisecond(), error],
-            )
-            .map(drop)
+        self.execute(
+            "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
+            params![id, until.as_millisecond(), error],
+        )
     }
 
     /// Gives a letter up.
@@ -161,12 +173,10 @@ impl Outbox {
     /// # Errors
     /// When the state cannot be written.
     pub fn give_up(&mut self, id: i64, now: Timestamp, error: &str) -> rusqlite::Result<()> {
-        self.connection
-            .execute(
-                "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
-                params![id, now.as_millisecond(), error],
-            )
-            .map(drop)
+        self.execute(
+            "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
+            params![id, now.as_millisecond(), error],
+        )
     }
 
     /// Letters that were delivered but not noted in the application's database yet.
@@ -188,9 +198,11 @@ impl Outbox {
     /// # Errors
     /// When the state cannot be written.
     pub fn noted(&mut self, id: i64) -> rusqlite::Result<()> {
-        self.connection
-            .execute("UPDATE outbox SET noted = 1 WHERE id = ?1", [id])
-            .map(drop)
+        self.execute("UPDATE outbox SET noted = 1 WHERE id = ?1", [id])
+    }
+
+    fn execute(&self, sql: &str, parameters: impl rusqlite::Params) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute(parameters).map(drop)
     }
 }
 
@@ -247,6 +259,11 @@ mod tests {
         }
     }
 
+    fn claim(outbox: &mut Outbox, now: Timestamp, except: &[&str]) -> Option<Posted> {
+        let except = except.iter().map(ToString::to_string).collect();
+        outbox.claim(now, &except).unwrap()
+    }
+
     #[test]
     fn a_letter_is_posted_once_claimed_once_and_replaced_by_a_newer_one() {
         let folder = tempfile::tempdir().unwrap();
@@ -256,16 +273,14 @@ mod tests {
             .post(&[letter("first", "ntfy"), letter("first", "mail")], now)
             .unwrap();
         outbox.post(&[letter("first", "ntfy")], now).unwrap();
-        let claimed = outbox.claim(now).unwrap().unwrap();
+        assert_eq!(claim(&mut outbox, now, &["ntfy", "mail"]), None, "others serve both");
+        let claimed = claim(&mut outbox, now, &[]).unwrap();
         assert_eq!((claimed.letter.channel.as_str(), claimed.attempts), ("ntfy", 1));
-        assert_eq!(outbox.claim(now).unwrap().unwrap().letter.channel, "mail");
-        assert_eq!(outbox.claim(now).unwrap(), None, "both are claimed");
+        assert_eq!(claim(&mut outbox, now, &["ntfy"]).unwrap().letter.channel, "mail");
+        assert_eq!(claim(&mut outbox, now, &[]), None, "both are claimed");
         outbox.delivered(claimed.id, now).unwrap();
-        assert_eq!(
-            outbox.claim(now + LEASE).unwrap().unwrap().letter.channel,
-            "mail",
-            "the lease is over"
-        );
+        let again = claim(&mut outbox, now + LEASE, &[]).unwrap();
+        assert_eq!(again.letter.channel, "mail", "the lease is over");
         outbox
             .post(&[letter("second", "ntfy"), letter("second", "mail")], now)
             .unwrap();
