@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::aftercare::Aftercare;
 use super::fence::Fenced;
 use super::forecast::{self, Forecast};
-use super::gentle::{Deletion, Pace};
+use super::gentle::{Deletion, Pace, write_back};
 use super::record::Record;
 use super::retention::Window;
 use super::shape::Shape;
@@ -115,6 +115,7 @@ impl Cleanup {
         // A condition that looks at the table itself means it as it was before anything went.
         if shape == Shape::Whole || access.looks {
             (*rows, _) = session.locked(|| session.execute(&declared.sql, &[]))?;
+            write_back(session.connection);
             return Ok(());
         }
         let mut deletion = Deletion {

@@ -99,7 +99,8 @@ pub(super) fn access(
     parameters: &Parameters,
     table: Option<&str>,
 ) -> rusqlite::Result<Access> {
-    let mut statement = connection.prepare_cached(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+    // Never a kept one: SQLite does not see that what it only explains has changed.
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
     bind(&mut statement, parameters)?;
     let mut steps = Vec::new();
     let mut rows = statement.raw_query();

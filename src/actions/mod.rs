@@ -9,11 +9,11 @@ mod compile;
 mod fence;
 mod forecast;
 mod gentle;
-mod kept;
 mod overdue_backups;
 mod record;
 mod retention;
 mod shape;
+mod shared;
 mod sql;
 mod statement;
 

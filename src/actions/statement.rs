@@ -9,9 +9,9 @@ use rusqlite::{Connection, Statement, ToSql};
 use super::compile::{WRITING, compile, parameters_of, unknown};
 use super::fence::Fenced;
 use super::gentle::{Pace, write_back};
-use super::kept::{Access, on_database};
 use super::record::Record;
 use super::retention::Window;
+use super::shared::{Access, on_database};
 use super::{Failure, Flaw, Report, Workbench};
 use crate::values::{Parameter, TableName, Template, iso};
 

@@ -42,6 +42,14 @@ pub(super) fn check(fields: &[&str]) -> Result<(), String> {
         ));
     }
     for (text, field) in fields.iter().zip(&FIELDS[FIELDS.len() - fields.len()..]) {
+        let has = |item: &str| text.split(',').any(|found| found.eq_ignore_ascii_case(item));
+        if has("L") && has("LW") {
+            // croner takes the pair for `LW` alone.
+            return Err(format!(
+                "`L` and `LW` are days of their own in the {} field `{text}`; write two expressions in a list",
+                field.name
+            ));
+        }
         for item in text.split(',') {
             if item == "*" && text.contains(',') {
                 return Err(format!(

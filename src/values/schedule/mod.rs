@@ -139,6 +139,7 @@ mod tests {
             ("* */0 * * *", "hour"),
             ("0 0 1 JAN2 *", "month"),
             ("00 000 01 * *", "hour"),
+            ("0 0 L,15,LW * *", "two expressions"),
             ("61 * * * *", "61 is not between 0 and 59 in the minute field"),
             ("0 0 0 * *", "day of month"),
             ("0 0 31 2 *", "never comes"),
