@@ -105,7 +105,9 @@ impl Notify {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Job {
-    pub schedule: Schedule,
+    /// Missing it is a problem, but what else is wrong with the job is told all the same.
+    #[schemars(required)]
+    pub schedule: Option<Schedule>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
     pub time_zone: Option<TimeZone>,

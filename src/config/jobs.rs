@@ -57,13 +57,23 @@ impl Resolver<'_> {
         rank: usize,
         context: &mut JobContext,
     ) -> Option<Job> {
+        if !self.is_table(at, &value) {
+            return None;
+        }
         let (value, action) = self.take_kind::<Action>(at, value, "job", Action::KINDS);
+        let is_scheduled = value.as_dict().is_some_and(|table| table.contains_key("schedule"));
         let declared: declaration::Job = read(self.merged, at, value, &mut self.problems)?;
-        let database = self.database_of(at, declared.database.as_ref(), context)?;
+        if !is_scheduled {
+            let at = below(at, "schedule");
+            self.problems
+                .push(self.merged.problem(&at, Severity::Error, "this key is missing"));
+        }
+        let database = self.database_of(at, declared.database.as_ref(), context);
         let notify = self.alerts(at, declared.notify.as_ref(), &context.defaults.notify, &context.targets);
         let policy = self.policy(at, &declared, &context.defaults);
         let action = action?;
         let enabled = declared.enabled.unwrap_or(true);
+        let database = database?;
         self.check_action(at, &action, enabled, &database, context);
         let id = id?;
         Some(Job {
@@ -72,7 +82,7 @@ impl Resolver<'_> {
             id,
             description: declared.description,
             enabled,
-            schedule: declared.schedule,
+            schedule: declared.schedule?,
             time_zone: declared.time_zone.unwrap_or_else(|| context.defaults.time_zone.clone()),
             timeout: declared.timeout.unwrap_or(context.defaults.timeout),
             database,
@@ -93,16 +103,20 @@ impl Resolver<'_> {
             max_age: own.max_age.or(defaults.max_age),
             on_interrupt: own.on_interrupt.unwrap_or(defaults.on_interrupt),
         };
-        let keys = |key| [at[0].as_str(), at[1].as_str(), key];
-        self.at_least_one(&keys("max_running"), policy.max_running);
-        self.at_least_one(&keys("retry"), policy.retry.max_attempts);
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        if let Some(most) = own.max_running {
+            self.at_least_one(&[at[0], at[1], "max_running"], most);
+        }
+        if let Some(retry) = own.retry {
+            self.at_least_one(&[at[0], at[1], "retry", "max_attempts"], retry.max_attempts);
+        }
         policy
     }
 
     fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<Database> {
         let id = named.or(context.default_database.as_ref())?;
         let database = context.databases.get(id);
-        if database.is_none() {
+        if database.is_none() && !self.is_declared_badly(id, &context.databases) {
             let message = undeclared_database(id, &context.databases);
             self.problems
                 .push(self.merged.problem(&below(at, "database"), Severity::Error, message));

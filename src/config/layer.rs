@@ -7,6 +7,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use serde::Serialize;
 
+use super::excerpt::Excerpt;
 use super::text::Text;
 
 /// Where values come from.
@@ -66,19 +67,14 @@ impl Layer {
         }
     }
 
+    /// What figment knows it by: no two sources share it, whatever a file is called.
+    pub(super) fn tag(&self) -> String {
+        format!("{:?}", self.source)
+    }
+
     /// Puts `value` at `path`, making the tables above it.
     pub(super) fn insert(&mut self, path: &[String], value: Value) {
-        let Some((last, above)) = path.split_last() else { return };
-        let mut table = &mut self.values;
-        for key in above {
-            let below = table.entry(key.clone()).or_insert_with(|| Dict::new().into());
-            if !matches!(below, Value::Dict(..)) {
-                *below = Dict::new().into();
-            }
-            let Value::Dict(_, below) = below else { return };
-            table = below;
-        }
-        table.insert(last.clone(), value);
+        insert(&mut self.values, path, value);
     }
 
     /// Takes out what stands at `path`, or at the nearest path above it that the layer has.
@@ -110,12 +106,16 @@ impl Layer {
         Some(text.line_and_column(text.span(path, of_key)?.start))
     }
 
-    /// The line that [`Layer::place`] names, and how many of its characters are meant. What may be a secret is left
-    /// out of it.
-    pub(super) fn excerpt(&self, path: &[String], of_key: bool) -> Option<(String, usize)> {
+    /// The line that [`Layer::place`] names.
+    pub(super) fn excerpt(&self, path: &[String], of_key: bool) -> Option<Excerpt> {
         let text = self.text.as_ref()?;
-        let may_be_secret = path.first().is_some_and(|section| section == "notifications");
-        text.excerpt(&text.span(path, of_key)?, may_be_secret)
+        text.excerpt(&text.span(path, of_key)?)
+    }
+
+    /// The first variable that stands for something below `path`: a table has none of its own.
+    fn variable_below(&self, path: &[String]) -> Option<String> {
+        let is_below = |found: &&Vec<String>| self.source == Source::Environment && found.starts_with(path);
+        self.names.get(self.names.keys().filter(is_below).min()?).cloned()
     }
 
     /// What the source calls `path`.
@@ -123,6 +123,7 @@ impl Layer {
         (1..=path.len())
             .rev()
             .find_map(|length| self.names.get(&path[..length]).cloned())
+            .or_else(|| self.variable_below(path))
             .unwrap_or_else(|| path.join("."))
     }
 }
@@ -145,6 +146,21 @@ impl<'a> Stack<'a> {
     }
 }
 
+/// Puts `value` at `path` of `table`, making the tables above it.
+pub(super) fn insert(table: &mut Dict, path: &[String], value: Value) {
+    let Some((last, above)) = path.split_last() else { return };
+    let mut table = table;
+    for key in above {
+        let below = table.entry(key.clone()).or_insert_with(|| Dict::new().into());
+        if !matches!(below, Value::Dict(..)) {
+            *below = Dict::new().into();
+        }
+        let Value::Dict(_, below) = below else { return };
+        table = below;
+    }
+    table.insert(last.clone(), value);
+}
+
 /// Takes the value at `path` out of `table`; false where there is none.
 pub(super) fn remove(table: &mut Dict, path: &[String]) -> bool {
     match path {
@@ -159,7 +175,7 @@ pub(super) fn remove(table: &mut Dict, path: &[String]) -> bool {
 
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.source.to_string())
+        Metadata::named(self.tag())
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {

@@ -36,6 +36,12 @@ impl<'a> Merged<'a> {
             .try_fold(self.values.get(*first)?, |value, key| value.as_dict()?.get(*key))
     }
 
+    /// What is built in at `path`.
+    pub(super) fn built_in(&self, path: &[String]) -> Option<&Value> {
+        let layer = self.layers.iter().find(|layer| layer.source == Source::BuiltIn)?;
+        layer.get(path)
+    }
+
     /// The keys of `section`, which is empty where it is no table, with their values.
     pub(super) fn table(&self, section: &str) -> impl Iterator<Item = (&String, &Value)> {
         self.get(&[section]).and_then(Value::as_dict).into_iter().flatten()
@@ -53,7 +59,7 @@ impl<'a> Merged<'a> {
 
     fn layer(&self, tag: Tag) -> Option<&Layer> {
         let name = &self.figment.get_metadata(tag)?.name;
-        self.layers.iter().find(|layer| *name == layer.source.to_string())
+        self.layers.iter().find(|layer| *name == layer.tag())
     }
 
     /// The layer whose value stands at `path`: for a table, the last one that has a part in it.

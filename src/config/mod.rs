@@ -4,8 +4,10 @@
 //! A value of a database row that is no good is set aside, and the rest applies; one of the file or of a variable
 //! is a problem that whoever starts or reloads must mend.
 
+mod blame;
 mod declaration;
 mod diff;
+mod excerpt;
 mod herds;
 mod jobs;
 mod kinds;
@@ -14,6 +16,7 @@ mod merged;
 mod origins;
 mod plan;
 mod policy;
+mod private;
 mod problem;
 mod reading;
 mod resolve;
@@ -24,6 +27,7 @@ mod targets;
 mod text;
 
 pub use diff::Diff;
+pub use excerpt::Excerpt;
 pub use origins::{Setting, settings};
 pub use plan::{Database, Job, Occasion, Plan, Server, Signals, State};
 pub use policy::{CatchUp, Concurrency, OnInterrupt, Policy, Retry};
@@ -102,7 +106,7 @@ struct Layers {
 impl Layers {
     fn read(sources: &Sources) -> Result<Self, Problems> {
         let files = sources::file::read(&sources.file).map_err(Problems)?;
-        Self::over(std::iter::once(sources::built_in()).chain(files).collect(), sources)
+        Self::over(files, sources)
     }
 
     /// The names and texts of the files that were read.
@@ -117,7 +121,7 @@ impl Layers {
     /// What is left where the file is no good: the shipped declaration stands in for it.
     fn without_file(sources: &Sources) -> Result<Self, Problems> {
         let shipped = sources::file::read(&File::Shipped).map_err(Problems)?;
-        Self::over(std::iter::once(sources::built_in()).chain(shipped).collect(), sources)
+        Self::over(shipped, sources)
     }
 
     /// Whatever of the sources can be read, with what rows are at fault for set aside.
@@ -127,10 +131,20 @@ impl Layers {
         Some(layers)
     }
 
-    fn over(mut all: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {
+    fn over(files: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {
+        let mut built_in = sources::built_in();
+        if Stack(&files).get(&["databases"]).is_none() {
+            // The one database everyone has, unless the declaration names its own.
+            built_in.insert(
+                &merged::path(&["databases", "duplistatus", "path"]),
+                "data/backups.db".into(),
+            );
+        }
+        let mut all: Vec<Layer> = std::iter::once(built_in).chain(files).collect();
         let (environment, mut noted) = sources.environment.layer(Stack(&all));
         if noted.iter().any(|problem| problem.severity == Severity::Error) {
-            // The file's problems belong in the same answer as the variables'.
+            // The problems of the file and of the other variables belong in the same answer.
+            all.push(environment);
             let (_, problems) = resolve::resolve(&Merged::new(&all), &sources.environment);
             noted.extend(problems);
             noted.sort();
@@ -166,7 +180,7 @@ impl Layers {
             let (plan, problems) = resolve::resolve(&Merged::new(&self.all), &sources.environment);
             let (mut of_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::can_be_set_aside);
             if of_rows.is_empty() {
-                of_rows = self.caused_by_rows(&others, &sources.environment);
+                of_rows = blame::caused_by_rows(&self.all, &others, &sources.environment);
             }
             if of_rows.is_empty() {
                 noted.extend(others);
@@ -178,40 +192,6 @@ impl Layers {
                 noted.push(problem.noted());
             }
         }
-    }
-
-    /// Problems that stand elsewhere but are there only because of a row: the row's part of that job is at fault.
-    fn caused_by_rows(&self, problems: &[Problem], environment: &Environment) -> Vec<Problem> {
-        let (rows, others): (Vec<_>, Vec<_>) = self
-            .all
-            .iter()
-            .cloned()
-            .partition(|layer| matches!(layer.source, Source::Row(_)));
-        if rows.is_empty() || !problems.iter().any(|problem| problem.severity.is_error()) {
-            return Vec::new();
-        }
-        let (_, without_rows) = resolve::resolve(&Merged::new(&others), environment);
-        let is_new = |problem: &&Problem| problem.severity.is_error() && !without_rows.contains(problem);
-        let mut found: Vec<Problem> = Vec::new();
-        for problem in problems.iter().filter(is_new) {
-            let part = &problem.keys[..problem.keys.len().min(2)];
-            for row in rows.iter().filter(|row| row.has(part)) {
-                let name = row.name(part);
-                if !found
-                    .iter()
-                    .any(|other| other.source == row.source && other.name == name)
-                {
-                    let message = format!("it does not fit the declaration: {}: {}", problem.name, problem.message);
-                    let of_row = Problem::of_source(row.source.clone(), Severity::Error, message);
-                    found.push(Problem {
-                        name,
-                        keys: part.to_vec(),
-                        ..of_row
-                    });
-                }
-            }
-        }
-        found
     }
 
     fn set_aside(&mut self, problem: &Problem) {

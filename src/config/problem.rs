@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::excerpt::Excerpt;
 use super::layer::Source;
 
 /// How much a problem matters.
@@ -53,9 +54,9 @@ pub struct Problem {
     /// The path in the declaration.
     #[serde(skip)]
     pub keys: Vec<String>,
-    /// The line it stands in, and how many of its characters are at fault.
+    /// The line it stands in.
     #[serde(skip)]
-    pub excerpt: Option<(String, usize)>,
+    pub excerpt: Option<Excerpt>,
 }
 
 impl Problem {
@@ -63,19 +64,10 @@ impl Problem {
     #[must_use]
     pub fn with_excerpt(&self) -> String {
         let sentence = format!("{}: {self}", self.severity.as_str());
-        let (Some((line, column)), Some((text, width))) = (self.place, &self.excerpt) else {
-            return sentence;
-        };
-        let number = line.to_string();
-        let margin = " ".repeat(number.len());
-        // A tab before the caret is as wide as the one above it.
-        let indent: String = text
-            .chars()
-            .take(column - 1)
-            .map(|c| if c == '\t' { '\t' } else { ' ' })
-            .collect();
-        let carets = "^".repeat((*width).max(1));
-        format!("{sentence}\n{margin} |\n{number} | {text}\n{margin} | {indent}{carets}")
+        match (self.place, &self.excerpt) {
+            (Some((line, _)), Some(excerpt)) => format!("{sentence}\n{}", excerpt.show(line)),
+            _ => sentence,
+        }
     }
 
     /// A problem of a whole source.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::actions::Action;
 
-use super::layer::{Source, remove};
+use super::layer::{Source, insert, remove};
 use super::merged::Merged;
 use super::problem::{Problem, Severity};
 use super::suggest::with_suggestion;
@@ -28,8 +28,13 @@ pub(super) fn read<T: DeserializeOwned>(
             Err(error) => error,
         };
         let at = place_of(&error);
-        // A text that is wanted, and is no good, stays the text it is.
-        if matches!(error.kind, Kind::InvalidType(..)) && reinterpret(merged, &mut value, &at) {
+        let is_reinterpreted = match error.kind {
+            Kind::InvalidType(..) => reinterpret(merged, &mut value, &at, |_| true),
+            // A text that is wanted, and is no good, stays the text it is; only a list may be meant in its place.
+            Kind::Message(..) => reinterpret(merged, &mut value, &at, |read| read.as_array().is_some()),
+            _ => false,
+        };
+        if is_reinterpreted {
             continue;
         }
         if taken_out.contains(&at) {
@@ -55,10 +60,13 @@ pub(super) fn read<T: DeserializeOwned>(
         });
         let Value::Dict(_, table) = &mut value else { return None };
         // A value inside a list cannot be taken out alone: the list goes.
-        if !(1..=at.len()).rev().any(|length| remove(table, &at[..length])) {
-            return None;
+        let gone = (1..=at.len()).rev().find(|length| remove(table, &at[..*length]))?;
+        let gone = &at[..gone];
+        // The rest is checked with what is built in.
+        if let Some(built_in) = merged.built_in(&[path, gone].concat()) {
+            insert(table, gone, built_in.clone());
         }
-        taken_out.push(at);
+        taken_out.push(gone.to_vec());
     }
 }
 
@@ -75,7 +83,7 @@ fn place_of(error: &Error) -> Vec<String> {
 }
 
 /// A variable is text. Where no text is wanted, it is read as a TOML value: a number, true or false, a list.
-fn reinterpret(merged: &Merged<'_>, value: &mut Value, at: &[String]) -> bool {
+fn reinterpret(merged: &Merged<'_>, value: &mut Value, at: &[String], may_be: fn(&Value) -> bool) -> bool {
     let mut found = value;
     for key in at {
         let Value::Dict(_, table) = found else { return false };
@@ -89,6 +97,7 @@ fn reinterpret(merged: &Merged<'_>, value: &mut Value, at: &[String]) -> bool {
     let tag = *tag;
     match super::text::read_value(text) {
         None | Some(Value::String(..)) => false,
+        Some(read) if !may_be(&read) => false,
         Some(read) => {
             *found = retag(read, tag);
             true
@@ -119,7 +128,7 @@ pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     with_suggestion(sentence, name, known.iter().copied())
 }
 
-fn describe(kind: &Kind, hidden: bool) -> String {
+pub(super) fn describe(kind: &Kind, hidden: bool) -> String {
     match kind {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if hidden => {
             format!("{} is expected", expected_in_words(expected))

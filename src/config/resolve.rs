@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::value::Dict;
+use figment::error::Kind;
+use figment::value::{Dict, Value};
 
 use super::declaration::{self, SECTIONS};
 use super::jobs::JobContext;
 use super::merged::{Merged, path};
 use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
-use super::reading::{read, unknown_key};
-use super::sources::{Environment, built_in};
+use super::reading::{describe, read, unknown_key};
+use super::sources::Environment;
 use super::suggest::with_suggestion;
 use crate::values::{DatabaseId, Duration, GroupId, Secret, TimeZone};
 
@@ -32,6 +33,11 @@ pub(super) fn resolve(merged: &Merged<'_>, environment: &Environment) -> (Option
         resolver
             .problems
             .push(merged.problem_of_key(std::slice::from_ref(section), unknown_key(section, SECTIONS)));
+    }
+    for section in SECTIONS {
+        if let Some(value) = merged.get(&[section]) {
+            resolver.is_table(&path(&[section]), value);
+        }
     }
     let plan = resolver.plan(environment);
     (plan, resolver.problems)
@@ -60,10 +66,11 @@ impl Resolver<'_> {
         let default_database = defaults
             .as_ref()
             .and_then(|defaults| self.default_database(defaults, &databases));
-        // Where they cannot be read, the jobs are checked all the same, so that every problem is told at once.
-        let defaults = defaults.or_else(Self::built_in_defaults)?;
+        let defaults = defaults?;
         let targets = self.targets(environment);
         self.check_notify(&path(&["defaults"]), &defaults.notify, &targets);
+        self.at_least_one(&["defaults", "max_running"], defaults.max_running);
+        self.at_least_one(&["defaults", "retry", "max_attempts"], defaults.retry.max_attempts);
         let mut context = JobContext {
             defaults,
             default_database: default_database.clone(),
@@ -93,18 +100,25 @@ impl Resolver<'_> {
         })
     }
 
-    fn built_in_defaults() -> Option<declaration::Defaults> {
-        let layers = [built_in()];
-        Resolver {
-            merged: &Merged::new(&layers),
-            problems: Vec::new(),
-        }
-        .section("defaults")
+    fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        // In the place of one that is no table, which is told already, the rest is checked with what is built in.
+        let declared = self.merged.get(&[name]).filter(|value| value.as_dict().is_some());
+        let built_in = || self.merged.built_in(&path(&[name]));
+        let value = declared
+            .or_else(built_in)
+            .cloned()
+            .unwrap_or_else(|| Dict::new().into());
+        read(self.merged, &path(&[name]), value, &mut self.problems)
     }
 
-    fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {
-        let value = self.merged.get(&[name]).cloned().unwrap_or_else(|| Dict::new().into());
-        read(self.merged, &path(&[name]), value, &mut self.problems)
+    /// Whether `value`, which stands at `at`, is a table; notes it where it is none.
+    pub(super) fn is_table(&mut self, at: &[String], value: &Value) -> bool {
+        if value.as_dict().is_none() {
+            let hidden = at[0] == "notifications";
+            let why = describe(&Kind::InvalidType(value.to_actual(), "a map".to_owned()), hidden);
+            self.problems.push(self.merged.problem(at, Severity::Error, why));
+        }
+        value.as_dict().is_some()
     }
 
     fn fault(&mut self, at: &[&str], message: impl Into<String>) {
@@ -153,6 +167,9 @@ impl Resolver<'_> {
         let mut groups = BTreeMap::new();
         for (name, value) in self.merged.table("groups") {
             let at = ["groups", name];
+            if !self.is_table(&path(&at), value) {
+                continue;
+            }
             let declared: Option<declaration::Group> = read(self.merged, &path(&at), value.clone(), &mut self.problems);
             match (name.parse::<GroupId>(), declared) {
                 (Ok(id), Some(group)) => {
@@ -178,6 +195,9 @@ impl Resolver<'_> {
         let mut databases = BTreeMap::new();
         for (id, value) in self.merged.table("databases") {
             let at = path(&["databases", id]);
+            if !self.is_table(&at, value) {
+                continue;
+            }
             let declared: Option<declaration::Database> = read(self.merged, &at, value.clone(), &mut self.problems);
             match id.parse::<DatabaseId>() {
                 Ok(id) => databases.extend(declared.map(|declared| {
@@ -194,12 +214,25 @@ impl Resolver<'_> {
         databases
     }
 
+    fn declares_no_database(&self) -> bool {
+        let declared = self.merged.get(&["databases"]);
+        declared.is_none_or(|value| value.as_dict().is_some_and(Dict::is_empty))
+    }
+
+    /// Whether the database is declared, but cannot be used.
+    pub(super) fn is_declared_badly(&self, id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> bool {
+        !databases.contains_key(id) && self.merged.get(&["databases", id.as_str()]).is_some()
+    }
+
     fn default_database(
         &mut self,
         defaults: &declaration::Defaults,
         databases: &BTreeMap<DatabaseId, Database>,
     ) -> Option<DatabaseId> {
         match &defaults.database {
+            // One whose own declaration is no good is a problem already.
+            Some(id) if self.is_declared_badly(id, databases) => {}
+            None if databases.is_empty() && !self.declares_no_database() => {}
             Some(id) if databases.contains_key(id) => return Some(id.clone()),
             Some(id) => self.fault(&["defaults", "database"], undeclared_database(id, databases)),
             None if databases.len() == 1 => return databases.keys().next().cloned(),

@@ -21,6 +21,9 @@ impl Resolver<'_> {
         let mut targets = BTreeMap::new();
         for (name, value) in self.merged.table("notifications") {
             let (at, mut value) = (path(&["notifications", name]), value.clone());
+            if !self.is_table(&at, &value) {
+                continue;
+            }
             let before = self.problems.len();
             self.open_secrets(&at, &mut value, environment);
             if self.problems.len() > before {

@@ -1,9 +1,13 @@
 //! TOML text: its values, and where each of them stands.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use figment::value::{Dict, Value};
 use toml::de::{DeTable, DeValue, Error};
+
+use super::excerpt::Excerpt;
+use super::private::{blot_out, may_be_secret};
 
 /// What was read of a text.
 pub(super) struct Parsed {
@@ -21,6 +25,8 @@ pub(super) struct Text {
     places: Vec<Place>,
     /// The byte that each line begins at.
     lines: Vec<usize>,
+    /// Where values stand that may be secrets, once someone asked.
+    private: OnceLock<Vec<Range<usize>>>,
 }
 
 /// Where a key and its value stand, in bytes; for a table, both are where its name stands.
@@ -29,7 +35,8 @@ struct Place {
     name: String,
     key: Range<usize>,
     value: Range<usize>,
-    /// Those of a table's own keys, in the order of their names.
+    is_table: bool,
+    /// Those of a table's keys or of a list's items, in the order of their names.
     below: Vec<Place>,
 }
 
@@ -46,6 +53,7 @@ impl Text {
                 content: text,
                 places,
                 lines,
+                private: OnceLock::new(),
             },
             values,
             errors,
@@ -85,38 +93,66 @@ impl Text {
         (line, before.chars().count() + 1)
     }
 
-    /// The line that `span` begins in, and how many characters of the span stand in it. With `hides_texts`, what may
-    /// be a secret is left out.
-    pub(super) fn excerpt(&self, span: &Range<usize>, hides_texts: bool) -> Option<(String, usize)> {
-        let text = &self.content;
-        let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
-        let line = text[start..].lines().next()?;
-        let end = span.end.min(start + line.len());
-        let width = text.get(span.start..end).map_or(1, |meant| meant.chars().count());
-        let line = if hides_texts {
-            without_texts(line)
-        } else {
-            line.to_owned()
+    /// The line that `span` begins in; what may be a secret is left out of it.
+    pub(super) fn excerpt(&self, span: &Range<usize>) -> Option<Excerpt> {
+        let line = self.line_of(span.start)?;
+        let private = self.private.get_or_init(|| {
+            let mut found = Vec::new();
+            private_of(&self.places, &mut Vec::new(), &mut found);
+            found
+        });
+        let touching: Vec<&Range<usize>> = private
+            .iter()
+            .filter(|secret| secret.start < line.end && secret.end > line.start)
+            .collect();
+        let hide = |(at, c): (usize, char)| {
+            let at = line.start + at;
+            let is_hidden = touching.iter().any(|secret| secret.contains(&at));
+            if is_hidden && !matches!(c, '"' | '\'') { '*' } else { c }
         };
-        Some((line, width))
+        let shown: String = self.content[line.clone()].char_indices().map(hide).collect();
+        Some(self.excerpt_of(&shown, line, span))
+    }
+
+    /// The line of a text that cannot be read that `span` begins in; whatever may be a secret is left out of it.
+    pub(super) fn excerpt_of_error(&self, span: &Range<usize>) -> Option<Excerpt> {
+        let line = self.line_of(span.start)?;
+        let before = &self.content[..line.start];
+        let is_open = |quotes: &str| before.matches(quotes).count() % 2 == 1;
+        let is_inside_text = is_open("\"\"\"") || is_open("'''");
+        let shown = blot_out(&self.content[line.clone()], is_inside_text);
+        Some(self.excerpt_of(&shown, line, span))
+    }
+
+    /// Where the line around byte `at` stands, without its end.
+    fn line_of(&self, at: usize) -> Option<Range<usize>> {
+        let start = self.lines[self.lines.partition_point(|start| *start <= at) - 1];
+        let line = self.content.get(start..)?.lines().next().unwrap_or_default();
+        Some(start..start + line.len())
+    }
+
+    fn excerpt_of(&self, shown: &str, line: Range<usize>, span: &Range<usize>) -> Excerpt {
+        let count = |range: Range<usize>| self.content.get(range).map_or(0, |text| text.chars().count());
+        let from = span.start.min(line.end);
+        Excerpt::new(
+            shown,
+            count(line.start..from),
+            count(from..span.end.min(line.end).max(from)),
+        )
     }
 }
 
-/// The same line, with stars for every quoted character and every digit.
-fn without_texts(line: &str) -> String {
-    let mut inside = None;
-    let hide = |c: char| match inside {
-        Some(quote) if c == quote => {
-            inside = None;
-            c
+/// Where values stand that may be secrets.
+fn private_of(places: &[Place], path: &mut Vec<String>, found: &mut Vec<Range<usize>>) {
+    for place in places {
+        path.push(place.name.clone());
+        if place.is_table {
+            private_of(&place.below, path, found);
+        } else if may_be_secret(path) {
+            found.push(place.value.clone());
         }
-        Some(_) => '*',
-        None => {
-            inside = matches!(c, '"' | '\'').then_some(c);
-            if c.is_ascii_digit() { '*' } else { c }
-        }
-    };
-    line.chars().map(hide).collect()
+        path.pop();
+    }
 }
 
 fn named<'a>(places: &'a [Place], name: &str) -> Option<&'a Place> {
@@ -127,16 +163,33 @@ fn named<'a>(places: &'a [Place], name: &str) -> Option<&'a Place> {
 fn places_of(table: &DeTable<'_>) -> Vec<Place> {
     // A table gives its keys in the order of their names.
     let place = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
-        let below = value.get_ref().as_table();
         let name: &std::borrow::Cow<'_, str> = key.get_ref();
-        Place {
-            name: name.to_string(),
-            key: key.span(),
-            value: if below.is_some() { key.span() } else { value.span() },
-            below: below.map(places_of).unwrap_or_default(),
-        }
+        place(name.to_string(), key.span(), value)
     };
     table.iter().map(place).collect()
+}
+
+fn place(name: String, key: Range<usize>, value: &toml::Spanned<DeValue<'_>>) -> Place {
+    let is_table = value.get_ref().is_table();
+    let below = match value.get_ref() {
+        DeValue::Table(table) => places_of(table),
+        DeValue::Array(list) => {
+            let items = list.iter().enumerate();
+            let mut places: Vec<Place> = items
+                .map(|(index, item)| place(index.to_string(), item.span(), item))
+                .collect();
+            places.sort_by(|one, other| one.name.cmp(&other.name));
+            places
+        }
+        _ => Vec::new(),
+    };
+    Place {
+        name,
+        value: if is_table { key.clone() } else { value.span() },
+        key,
+        is_table,
+        below,
+    }
 }
 
 fn dict_of(table: &DeTable<'_>) -> Dict {

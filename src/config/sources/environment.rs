@@ -94,7 +94,6 @@ impl Environment {
             layer: Layer::new(Source::Environment),
             problems: Vec::new(),
         };
-        reading.take_port(&self.0);
         if let Err(why) = self.time_zone() {
             reading.refuse("TZ", why);
         }
@@ -111,6 +110,8 @@ impl Environment {
                 Err(why) => reading.refuse(name, why),
             }
         }
+        // The one name that was there first wins over the general one.
+        reading.take_port(&self.0);
         (reading.layer, reading.problems)
     }
 }
@@ -164,6 +165,7 @@ impl Reading {
             return;
         };
         match text.trim().parse::<u16>().ok().and_then(|port| port.checked_add(1)) {
+            Some(_) if self.layer.has(&at) => {}
             Some(port) => self.put(at, "PORT", port),
             None => self.refuse("PORT", format!("`{text}` is not a port with one after it: a whole number from 0 to 65534 is expected, or set CRON_PORT")),
         }

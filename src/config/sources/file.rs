@@ -28,6 +28,8 @@ pub enum File {
     Kept(Arc<Vec<(String, String)>>),
 }
 
+/// How many syntax errors of a file are told; more come of one that is no TOML at all.
+const MOST: usize = 100;
 /// The declaration in the working directory.
 const HERE: &str = "jobs.toml";
 
@@ -83,16 +85,7 @@ pub(in crate::config) fn read(file: &File) -> Result<Vec<Layer>, Vec<Problem>> {
         }
     }
     problems.extend(include::clashes(&layers));
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let has_databases = layers.iter().any(|layer| layer.values.contains_key("databases"));
-    if let (false, Some(first)) = (has_databases, layers.first_mut()) {
-        // The one database everyone has, unless the declaration names its own.
-        let path = ["databases", "duplistatus", "path"].map(str::to_owned);
-        first.insert(&path, "data/backups.db".into());
-    }
-    Ok(layers)
+    if problems.is_empty() { Ok(layers) } else { Err(problems) }
 }
 
 /// The files of a declaration, by the names people know them by, with their texts.
@@ -124,7 +117,11 @@ fn texts(file: &File) -> Vec<(Source, Result<Parsed, String>)> {
 
 fn read_text(path: &Path) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    // Some editors begin a file with a mark that is no part of the text.
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map_or_else(|| text.clone(), str::to_owned))
 }
 
 /// The patterns of what the declaration at `path` includes now.
@@ -167,10 +164,16 @@ pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Ve
     if !errors.is_empty() {
         let problem = |error: &toml::de::Error| Problem {
             place: error.span().map(|span| text.line_and_column(span.start)),
-            excerpt: error.span().and_then(|span| text.excerpt(&span, true)),
+            excerpt: error.span().and_then(|span| text.excerpt_of_error(&span)),
             ..Problem::of_source(source.clone(), Severity::Error, error.message().trim_end())
         };
-        return Err(errors.iter().map(problem).collect());
+        let mut problems: Vec<Problem> = errors.iter().take(MOST).map(problem).collect();
+        problems.sort();
+        problems.extend((errors.len() > MOST).then(|| {
+            let why = format!("it is no TOML in {} places more", errors.len() - MOST);
+            Problem::of_source(source, Severity::Error, why)
+        }));
+        return Err(problems);
     }
     let mut layer = Layer::new(source);
     layer.values = values;

@@ -75,9 +75,15 @@ impl<'de> Visitor<'de> for OneOrMore {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Schedule, A::Error> {
-        let mut expressions = Vec::new();
+        let (mut expressions, mut wrong) = (Vec::new(), Vec::new());
         while let Some(text) = list.next_element::<String>()? {
-            expressions.push(Expression::parse(&text).map_err(de::Error::custom)?);
+            match Expression::parse(&text) {
+                Ok(expression) => expressions.push(expression),
+                Err(why) => wrong.push(why),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(de::Error::custom(wrong.join("; ")));
         }
         if expressions.is_empty() {
             return Err(de::Error::custom("the list of cron expressions is empty"));
