@@ -55,6 +55,22 @@ fn problems_of_rows_name_row_and_key() {
         ),
         ("cron_overrides", "{\"server\":{\"host\":\"0.0.0.0\"}}", "server"),
         ("cron_overrides", "[1]", "it is no JSON object; set aside"),
+        // What shows elsewhere is told of the row.
+        (
+            "cron_overrides",
+            "{\"defaults\":{\"max_running\":0}}",
+            "configurations.cron_overrides: defaults.max_running: 1 or more is expected",
+        ),
+        (
+            "cron_overrides",
+            "{\"defaults\":{\"retry\":{\"max_attempts\":0}}}",
+            "configurations.cron_overrides: defaults.retry.max_attempts: 1 or more is expected",
+        ),
+        (
+            "cron_overrides",
+            "{\"defaults\":{\"database\":\"archive\"}}",
+            "configurations.cron_overrides: defaults.database: it does not fit the declaration: ",
+        ),
         ("cron_overrides", "{", "it is no JSON"),
         (
             "cron_overrides",
@@ -83,12 +99,25 @@ fn problems_of_rows_name_row_and_key() {
         ),
     ] {
         let place = Workplace::new();
+        let archive = "[databases.duplistatus]\npath = \"data/backups.db\"\n[databases.archive]\npath = \"data/backups.db\"\nread_only = true\n\
+                       [defaults]\ndatabase = \"duplistatus\"\n[jobs.session-cleanup]\nschedule = \"@daily\"\n\
+                       cleanup = { delete_from = \"sessions\", where = \"expires_at < datetime('now')\" }\n";
+        place.write("jobs.toml", archive);
         place.set(key, value);
         let (code, text) = printed(&place.run(&["validate"]));
         assert!(code == 0 && text.contains(expected), "{value}\n{text}");
         let (code, _) = printed(&place.run(&["validate", "--deny-warnings"]));
         assert_eq!(code, 2, "{value}");
     }
+}
+
+#[test]
+fn a_file_that_is_no_toml_at_all_is_told_in_a_hundred_places() {
+    let place = Workplace::new();
+    let (code, text) = place.validate(&format!("x = [{}]\n", "1 1, ".repeat(20_000)));
+    assert_eq!(code, 2);
+    assert!(text.ends_with("jobs.toml: it is no TOML in 19900 places more\njobs.toml: 101 errors, 0 warnings\n"));
+    assert!(text.lines().all(|line| line.len() < 300), "{text}");
 }
 
 #[test]
@@ -126,6 +155,12 @@ fn problems_of_variables_name_the_variable() {
             "CRON_DEFAULTS__TIMEOUT",
             "10",
             "CRON_DEFAULTS__TIMEOUT: `10` is not a duration",
+        ),
+        ("CRON_FOO__BAR", "x", "environment: CRON_FOO__BAR: unknown key `foo`"),
+        (
+            "CRON_DEFAULTS__RETRY",
+            "{ max_attempts = 2 }",
+            "CRON_DEFAULTS__RETRY: this key is missing",
         ),
         ("CRON_TOKEN", "", "CRON_TOKEN: it is set, but is no token"),
         (
