@@ -20,6 +20,8 @@ use crate::engine::{Command, Inbox};
 
 /// How long a burst of changes must have been over.
 const QUIET: Duration = Duration::from_millis(250);
+/// How long a burst is waited for: one that never ends must not keep the declaration from being read.
+const LONGEST_BURST: Duration = Duration::from_secs(2);
 /// How often the content is looked at where nothing is told.
 const LOOK: Duration = Duration::from_secs(15);
 
@@ -78,7 +80,8 @@ impl Watch {
     }
 
     async fn wait_for_quiet(&mut self) {
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.told.recv()).await {}
+        let quiet = async { while let Ok(Some(())) = tokio::time::timeout(QUIET, self.told.recv()).await {} };
+        let _ = tokio::time::timeout(LONGEST_BURST, quiet).await;
     }
 }
 

@@ -101,6 +101,122 @@ fn a_declaration_may_stand_in_several_files_but_say_a_thing_once() {
 }
 
 #[test]
+fn what_is_included_is_there_and_meant_once() {
+    let place = Workplace::new();
+    let declare = |include: &str| format!("include = {include}\n{ONE_JOB}");
+    let validate = |file: &str, include: &str| {
+        place.write(file, &declare(include));
+        printed(&place.run(&["validate", file]))
+    };
+    std::fs::create_dir(place.file("jobs.d")).unwrap();
+    let other = ONE_JOB.replace("jobs.tidy", "jobs.other");
+    place.write("jobs.d/other.toml", &other);
+    let whole = format!("\"{}/jobs.d/*.toml\"", place.path().display());
+    // The declaration itself, and a file found twice, are read once.
+    for include in [
+        "[\"*.toml\", \"jobs.d/*.toml\"]",
+        &format!("[\"jobs.d/*.toml\", {whole}]"),
+        "[\"none.d/*.toml\"]",
+    ] {
+        let (code, text) = validate("./jobs.toml", include);
+        assert_eq!(code, 0, "{include}: {text}");
+    }
+    for (include, why) in [
+        ("\"x\"", "jobs.toml:1:11: include: a list of patterns is expected"),
+        ("[1]", "jobs.toml:1:12: include.0: a text is expected"),
+        ("[\"***\"]", "include.0: `***` is no pattern of files"),
+        (
+            "[\"jobs.d/*.toml\", \"gone.toml\"]",
+            "jobs.toml:1:29: include.1: there is no file `gone.toml`",
+        ),
+    ] {
+        let (code, text) = validate("jobs.toml", include);
+        assert!(code == 2 && text.contains(why), "{include}: {text}");
+    }
+    place.write("jobs.d/other.toml", &format!("include = []\n{other}"));
+    let (code, text) = validate("jobs.toml", "[\"jobs.d/*.toml\"]");
+    assert!(
+        code == 2 && text.contains("jobs.d/other.toml:1:11: include: an included file includes no others"),
+        "{text}"
+    );
+    // A folder is meant as it is called, whatever patterns make of its name.
+    std::fs::create_dir_all(place.file("[prod]/jobs.d")).unwrap();
+    place.write("[prod]/jobs.d/other.toml", &other);
+    let (code, text) = validate("[prod]/t.toml", "[\"jobs.d/*.toml\"]");
+    assert!(code == 0 && text.contains("2 jobs"), "{text}");
+}
+
+#[test]
+fn what_variables_gave_is_shown_as_what_it_was_taken_for() {
+    let place = Workplace::new();
+    place.write("jobs.toml", &format!("[defaults.notify]\n{ONE_JOB}"));
+    let variables = [
+        ("CRON_LIMITS__MAX_RUNNING", "5"),
+        ("CRON_JOBS__TIDY__ENABLED", "false"),
+        ("CRON_JOBS__TIDY__DESCRIPTION", "0123"),
+        ("CRON_JOBS__TIDY__SCHEDULE", "[\"0 1 * * *\", \"0 2 * * *\"]"),
+    ];
+    let text = config(&place, &[], &variables);
+    for line in [
+        "max_running = 5",
+        "enabled = false",
+        "description = \"0123\"",
+        "schedule = [\"0 1 * * *\", \"0 2 * * *\"]",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert_eq!(place.validate(&text).0, 0, "{text}");
+}
+
+#[test]
+fn a_secret_put_in_the_wrong_place_is_not_shown_and_what_is_wrong_is() {
+    let place = Workplace::new();
+    for wrong in [
+        "[notifications.p.ntfy]\ntopic = \"t\"\ntokn = \"SECRET\"\n",
+        "[notifications.p]\ntoken = \"SECRET\"\nlog = {}\n",
+        "[notifications]\np = \"SECRET\"\n",
+        "[notification.p.ntfy]\ntok = \"SECRET\"\n",
+        "[server]\ntoken = \"SECRET\"\n",
+    ] {
+        place.write("jobs.toml", &format!("{wrong}{ONE_JOB}"));
+        for arguments in [
+            ["config"].as_slice(),
+            &["config", "--format", "json"],
+            &["config", "--origins"],
+            &["validate"],
+        ] {
+            let (code, text) = printed(&place.run(arguments));
+            assert!(code == 2 && text.contains("jobs.toml:"), "{wrong}{text}");
+            assert!(!text.contains("SECRET"), "{wrong}{text}");
+        }
+    }
+}
+
+#[test]
+fn each_fault_of_the_row_can_be_mended_alone() {
+    let place = Workplace::new();
+    let run = |arguments: &[&str]| printed(&place.run(&[&["overrides"], arguments].concat()));
+    place.set(
+        "cron_overrides",
+        r#"{"jobs":{"session-cleanup":{"enabled":"no","timeout":"bad"}}}"#,
+    );
+    assert_eq!(run(&["unset", "jobs.session-cleanup.timeout"]).0, 0);
+    place.set(
+        "cron_overrides",
+        r#"{"jobs":{"session-cleanup":{"enabled":"no","timeout":"bad"}}}"#,
+    );
+    assert_eq!(run(&["set", "jobs.session-cleanup.enabled", "true"]).0, 0);
+    for path in ["jobs.nope.enabled", "jobs.\"session-cleanup\".enabled"] {
+        let (code, text) = run(&["set", path, "true"]);
+        assert!(code == 2 && text.contains("is declared"), "{text}");
+    }
+    assert_eq!(
+        place.setting("cron_overrides").as_deref(),
+        Some(r#"{"jobs":{"session-cleanup":{"enabled":true,"timeout":"bad"}}}"#)
+    );
+}
+
+#[test]
 fn overrides_are_edited_in_the_row_and_checked_before() {
     let place = Workplace::new();
     let run = |arguments: &[&str]| printed(&place.run(&[&["overrides"], arguments].concat()));
@@ -188,7 +304,7 @@ fn a_thousand_edits_leave_the_last_good_one_in_force() {
     };
     place.write("jobs.toml", &good(0));
     let service = place.start();
-    let mut number = 1_u64;
+    let (mut number, mut memory_before) = (1_u64, 0);
     for edit in 0..1000 {
         number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let text = good(edit);
@@ -210,6 +326,12 @@ fn a_thousand_edits_leave_the_last_good_one_in_force() {
                 std::os::unix::fs::symlink(place.file("target.toml"), place.file("jobs.toml")).unwrap();
             }
         }
+        if edit % 10 == 0 {
+            service.post("/reload-config"); // Whatever the file holds just then.
+        }
+        if edit == 300 {
+            memory_before = service.memory();
+        }
         std::thread::sleep(std::time::Duration::from_millis(6));
     }
     let _ = std::fs::remove_file(place.file("jobs.toml"));
@@ -218,6 +340,8 @@ fn a_thousand_edits_leave_the_last_good_one_in_force() {
         let (_, body) = service.get("/api/schedules");
         (body["jobs"][1]["description"] == "1000").then_some(())
     });
+    let grown = service.memory().saturating_sub(memory_before);
+    assert!(grown < 8_000, "{grown} KB more after another 700 edits");
     let state = place.state();
     let gaps: i64 = state
         .query_row(

@@ -67,6 +67,8 @@ fn the_port_comes_from_the_right_place() {
     assert_eq!(port(&["--dev"], &[("PORT", "4002")]), 4003);
     assert_eq!(port(&["--dev"], &[("PORT", "4002"), ("CRON_PORT", "4004")]), 4004);
     assert_eq!(port(&[], &[("CRON_SERVER__PORT", "4005")]), 4005);
+    assert_eq!(port(&[], &[("CRON_SERVER__PORT", "4005"), ("PORT", "4002")]), 4005);
+    assert_eq!(port(&[], &[("CRON_SERVER__PORT", "4005"), ("CRON_PORT", "4004")]), 4004);
     assert_eq!(port(&["--port", "4006"], &[("CRON_PORT", "4004")]), 4006);
     assert_eq!(
         port(&[], &[("CRON_PORT", "tcp://10.0.0.1:8667"), ("PORT", "4006")]),

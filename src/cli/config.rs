@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::Exit;
 use super::output::say;
-use crate::config::{self, Setting, Sources};
+use crate::config::{self, Setting, Severity, Sources};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -27,11 +27,14 @@ enum Shape {
 }
 
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
-    let settings = config::settings(sources)?;
+    let (settings, problems) = config::settings(sources)?;
     match (options.format, options.origins) {
         (Shape::Json, true) => say!("{}", Value::from(settings.iter().map(with_origin).collect::<Vec<_>>())),
         (Shape::Json, false) => say!("{}", as_tables(&settings)),
         (Shape::Toml, origins) => print(&settings, origins),
+    }
+    if problems.0.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems.into());
     }
     Ok(())
 }

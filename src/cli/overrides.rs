@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::output::say;
 use super::{BAD_INPUT, Exit, FAILED};
-use crate::config::{self, Problems, Severity, Sources};
+use crate::config::{self, Problem, Problems, Source, Sources};
 use crate::duplistatus::settings::{self, CRON_OVERRIDES};
 use crate::store::sqlite::{Unusable, open_write};
 
@@ -35,8 +35,8 @@ enum Command {
 }
 
 pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> {
-    let plan = config::load(&sources)?.plan;
-    let database = plan.default_database_path();
+    let before = config::load(&sources)?;
+    let database = before.plan.default_database_path();
     let failed = |error: rusqlite::Error| Exit::new(FAILED, Unusable::from_sqlite(&database, &error));
     let mut connection = open_write(&database).map_err(|unusable| Exit::new(FAILED, unusable))?;
     connection
@@ -75,23 +75,23 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
     };
     let written = Value::Object(row).to_string();
     sources.candidate = Some(written.clone());
-    check(&sources, path)?;
+    if matches!(options.command, Command::Set { .. }) {
+        check(&sources, path, &before.problems)?;
+    }
     settings::set(&transaction, CRON_OVERRIDES, &written).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     say!("{written}\n`duplistatus-cron reload` has a running service take it over");
     Ok(())
 }
 
-/// Refuses what the service would set aside.
-fn check(sources: &Sources, path: &str) -> Result<(), Exit> {
+/// Refuses what the service would set aside, but for what it does `before`: each fault can be mended alone.
+fn check(sources: &Sources, path: &str, before: &[Problem]) -> Result<(), Exit> {
     let loaded = config::load(sources)?;
-    let of_row = loaded
-        .problems
-        .into_iter()
-        .filter(|problem| problem.severity == Severity::SetAside);
-    let refused: Vec<_> = of_row
-        .filter(|problem| problem.to_string().contains(CRON_OVERRIDES))
-        .collect();
+    let is_new = |problem: &Problem| {
+        let of_row = matches!(problem.source, Source::Row(key) if key == CRON_OVERRIDES);
+        of_row && !before.contains(problem)
+    };
+    let refused: Vec<_> = loaded.problems.into_iter().filter(is_new).collect();
     if refused.is_empty() {
         return Ok(());
     }

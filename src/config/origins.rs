@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use figment::value::{Dict, Num, Value};
 use serde_json::Value as Json;
 
-use super::layer::Layer;
+use super::layer::{Layer, Source};
+use super::merged::Merged;
+use super::private::may_be_secret;
+use super::resolve::resolve;
+use super::text::read_value;
 use super::{Layers, Problems, Sources};
-use crate::notifications::Target;
 
 /// One effective value.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,20 +25,28 @@ pub struct Setting {
     pub overridden: Vec<(Json, String)>,
 }
 
-/// Every effective value, in the order of the declaration.
+/// Every effective value, in the order of the declaration, and what is wrong with them.
 ///
 /// # Errors
 /// Where the declaration cannot be read.
-pub fn settings(sources: &Sources) -> Result<Vec<Setting>, Problems> {
+pub fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Problems> {
     let mut layers = Layers::read(sources)?;
-    layers.settle(sources);
+    let (_, problems) = layers.settle(sources);
+    read_as_meant(&mut layers.all, sources);
     let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
     for layer in &layers.all {
         leaves(&layer.values, &mut Vec::new(), &mut |path| {
             found.extend([path.to_vec()]);
         });
     }
-    let mut paths: Vec<Vec<String>> = found.into_iter().collect();
+    // A table that is empty in one source may be filled by another.
+    let is_filled = |path: &Vec<String>| {
+        let next = found
+            .range((std::ops::Bound::Excluded(path.clone()), std::ops::Bound::Unbounded))
+            .next();
+        next.is_some_and(|next| next.starts_with(path))
+    };
+    let mut paths: Vec<Vec<String>> = found.iter().filter(|path| !is_filled(path)).cloned().collect();
     // The values of one table stand together, its own before those of the tables in it.
     paths.sort_by_cached_key(|path| {
         let place = |length| {
@@ -68,7 +79,32 @@ pub fn settings(sources: &Sources) -> Result<Vec<Setting>, Problems> {
             overridden,
         })
     };
-    Ok(paths.into_iter().filter_map(setting).collect())
+    Ok((paths.into_iter().filter_map(setting).collect(), Problems(problems)))
+}
+
+/// Turns the texts of variables into the values they were taken for: a number where one is wanted, say.
+fn read_as_meant(layers: &mut [Layer], sources: &Sources) {
+    let problems = |layers: &[Layer]| resolve(&Merged::new(layers), &sources.environment).1;
+    let Some(index) = layers.iter().position(|layer| layer.source == Source::Environment) else {
+        return;
+    };
+    let mut paths = Vec::new();
+    leaves(&layers[index].values, &mut Vec::new(), &mut |path| {
+        paths.push(path.to_vec());
+    });
+    for path in paths {
+        let text = layers[index].get(&path).cloned();
+        let read = text.as_ref().and_then(Value::as_str).and_then(read_value);
+        let (Some(text), Some(read)) = (text, read.filter(|read| read.as_str().is_none())) else {
+            continue;
+        };
+        let before = problems(layers);
+        layers[index].insert(&path, read);
+        // A text that is wanted, such as a password of digits, stays one.
+        if problems(layers) != before {
+            layers[index].insert(&path, text);
+        }
+    }
 }
 
 fn origin(layer: &Layer, path: &[String]) -> String {
@@ -96,9 +132,7 @@ fn leaves(table: &Dict, path: &mut Vec<String>, visit: &mut impl FnMut(&[String]
 
 /// The value as JSON, hidden where it may be a secret.
 fn to_json(value: &Value, path: &[String]) -> Json {
-    let is_target = path.first().is_some_and(|section| section == "notifications");
-    let is_source = path.last().is_some_and(|key| key == "env" || key == "file");
-    if is_target && !is_source && path.iter().skip(3).any(|key| Target::SECRETS.contains(&key.as_str())) {
+    if value.as_dict().is_none() && may_be_secret(path) {
         return "[secret]".into();
     }
     plain(value)

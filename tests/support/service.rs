@@ -165,6 +165,13 @@ impl Service {
         self.child.id()
     }
 
+    /// Its resident memory in KB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         self.call("GET", path, &[])
     }

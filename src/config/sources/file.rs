@@ -4,8 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use figment::value::Value;
-
 use super::include;
 use crate::config::layer::{Layer, Source};
 use crate::config::problem::{Problem, Severity};
@@ -72,7 +70,7 @@ impl fmt::Display for File {
 /// Every file that cannot be read, and every place at which one is no TOML.
 pub(in crate::config) fn read(file: &File) -> Result<Vec<Layer>, Vec<Problem>> {
     let (mut layers, mut problems) = (Vec::new(), Vec::new());
-    for (source, text) in texts(file) {
+    for (index, (source, text)) in texts(file).into_iter().enumerate() {
         let read = text
             .map_err(|why| {
                 let why = format!("cannot be read: {why}");
@@ -80,7 +78,14 @@ pub(in crate::config) fn read(file: &File) -> Result<Vec<Layer>, Vec<Problem>> {
             })
             .and_then(|parsed| layer(source, parsed));
         match read {
-            Ok(layer) => layers.push(layer),
+            Ok(mut layer) => {
+                if let File::Path(path) = file.resolve() {
+                    problems.extend(include::flaws(&layer, &path, index > 0));
+                }
+                // Which files belong together is seen to before they are merged.
+                layer.values.remove("include");
+                layers.push(layer);
+            }
             Err(found) => problems.extend(found),
         }
     }
@@ -105,7 +110,7 @@ fn texts(file: &File) -> Vec<(Source, Result<Parsed, String>)> {
             let patterns = first
                 .1
                 .as_ref()
-                .map_or(Vec::new(), |read| include::patterns(&path, &read.values));
+                .map_or(Vec::new(), |read| include::patterns(&read.values));
             let included = include::files(&path, &patterns);
             std::iter::once(first)
                 .chain(included.iter().map(|path| read(path)))
@@ -125,13 +130,13 @@ fn read_text(path: &Path) -> Result<String, String> {
 }
 
 /// The patterns of what the declaration at `path` includes now.
-fn patterns(path: &Path) -> Vec<PathBuf> {
+fn patterns(path: &Path) -> Vec<String> {
     let text = read_text(path).unwrap_or_default();
     // It is looked at now and then for as long as the service runs: most of the time, reading it is enough.
     if !text.contains("include") {
         return Vec::new();
     }
-    include::patterns(path, &Text::parse(text).values)
+    include::patterns(&Text::parse(text).values)
 }
 
 /// The files that a change of the declaration would show in.
@@ -146,7 +151,9 @@ pub fn watched(file: &File) -> Vec<PathBuf> {
 #[must_use]
 pub fn watched_folders(file: &File) -> Vec<PathBuf> {
     let Some(path) = file.path() else { return Vec::new() };
-    let files = std::iter::once(path.to_owned()).chain(patterns(path));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let included = patterns(path).into_iter().map(|pattern| folder.join(pattern));
+    let files = std::iter::once(path.to_owned()).chain(included);
     let mut folders: Vec<PathBuf> = files
         .map(|file| match file.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -177,10 +184,6 @@ pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Ve
     }
     let mut layer = Layer::new(source);
     layer.values = values;
-    // Which files belong together is seen to before they are merged.
-    if matches!(layer.values.get("include"), Some(Value::Array(..))) {
-        layer.values.remove("include");
-    }
     layer.text = Some(text);
     Ok(layer)
 }

@@ -1,34 +1,83 @@
 //! `include = ["jobs.d/*.toml"]`: a declaration in several files. What one file says, no other may say again.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
 use crate::config::layer::Layer;
+use crate::config::merged::path as path_of;
 use crate::config::problem::{Problem, Severity};
 
-/// The patterns of files that the declaration in `file`, which says `values`, includes.
-pub(super) fn patterns(file: &Path, values: &Dict) -> Vec<PathBuf> {
+/// The patterns of files that a declaration which says `values` includes, from its folder.
+pub(super) fn patterns(values: &Dict) -> Vec<String> {
     let list = values.get("include").and_then(Value::as_array).unwrap_or_default();
-    let folder = file.parent().unwrap_or(Path::new(""));
-    list.iter()
-        .filter_map(Value::as_str)
-        .map(|pattern| folder.join(pattern))
-        .collect()
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The files that match them, each once, in the order of their names.
-pub(super) fn files(file: &Path, patterns: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn files(file: &Path, patterns: &[String]) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = patterns
         .iter()
-        .filter_map(|pattern| glob::glob(pattern.to_str()?).ok())
+        .filter_map(|pattern| glob::glob(in_folder_of(file, pattern).to_str()?).ok())
         .flatten()
         .filter_map(Result::ok)
-        .filter(|path| path.is_file() && path != file)
+        .filter(|path| path.is_file())
         .collect();
     files.sort();
-    files.dedup();
+    // One file may be found by several names, and the declaration itself by its own patterns.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut known = BTreeSet::from([real(file)]);
+    files.retain(|path| known.insert(real(path)));
     files
+}
+
+/// The pattern from the folder of `file`, which is meant as it is called.
+fn in_folder_of(file: &Path, pattern: &str) -> PathBuf {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    PathBuf::from(glob::Pattern::escape(&folder.to_string_lossy())).join(pattern)
+}
+
+/// What is wrong with what `layer`, read from `file`, says of files to include.
+pub(super) fn flaws(layer: &Layer, file: &Path, is_included: bool) -> Vec<Problem> {
+    let Some(include) = layer.values.get("include") else {
+        return Vec::new();
+    };
+    let problem = |path: &[&str], why: &str| {
+        let path = path_of(path);
+        Problem {
+            place: layer.place(&path, false),
+            excerpt: layer.excerpt(&path, false),
+            name: path.join("."),
+            ..Problem::of_source(layer.source.clone(), Severity::Error, why)
+        }
+    };
+    if is_included {
+        let why = "an included file includes no others; the declaration itself names them all";
+        return vec![problem(&["include"], why)];
+    }
+    let Some(list) = include.as_array() else {
+        let why = "a list of patterns is expected, such as [\"jobs.d/*.toml\"]";
+        return vec![problem(&["include"], why)];
+    };
+    let flaw = |(index, pattern): (usize, &Value)| {
+        let why = flaw_of(pattern, file)?;
+        Some(problem(&["include", &index.to_string()], &why))
+    };
+    list.iter().enumerate().filter_map(flaw).collect()
+}
+
+/// A pattern may match no file, a plain name must not.
+fn flaw_of(pattern: &Value, file: &Path) -> Option<String> {
+    let Some(text) = pattern.as_str() else {
+        return Some("a text is expected".to_owned());
+    };
+    if let Err(error) = glob::Pattern::new(text) {
+        return Some(format!("`{text}` is no pattern of files: {error}"));
+    }
+    let is_name = !text.contains(['*', '?', '[']);
+    let is_there = file.parent().unwrap_or(Path::new("")).join(text).is_file();
+    (is_name && !is_there).then(|| format!("there is no file `{text}`"))
 }
 
 /// Everything that two files say.
