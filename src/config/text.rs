@@ -202,8 +202,9 @@ fn dict_of(table: &DeTable<'_>) -> Dict {
 fn value_of(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => text.to_string().into(),
-        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => number.into(),
+        // One that is too large for its key is told as the number it is.
+        DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
+            Ok(read) => i64::try_from(read).map_or_else(|_| read.into(), Value::from),
             Err(_) => number.to_string().into(),
         },
         DeValue::Float(number) => number.as_str().parse::<f64>().unwrap_or(f64::NAN).into(),

@@ -189,10 +189,14 @@ fn path_of(setting: &str, declared: Stack<'_>) -> Result<Vec<String>, String> {
         parts[1] = match matching.as_slice() {
             [id] => (**id).to_owned(),
             [] => {
-                return Err(format!(
-                    "no id in [{section}] is written `{}`; declared are {}",
-                    parts[1],
+                let declared = if ids.is_empty() {
+                    "none".to_owned()
+                } else {
                     ids.join(", ")
+                };
+                return Err(format!(
+                    "no id in [{section}] is written `{}`; declared are {declared}",
+                    parts[1]
                 ));
             }
             several => return Err(format!("`{}` may mean several: {several:?}", parts[1])),
