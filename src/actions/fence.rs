@@ -31,7 +31,7 @@ struct Bounds {
 }
 
 impl Fenced {
-    /// Puts a fence around `connection`; declared SQL may touch nothing until [`Fenced::admit`] says what.
+    /// Puts a fence around `connection`; declared SQL may touch nothing until it is admitted to some tables.
     ///
     /// # Errors
     /// When SQLite cannot take it.
