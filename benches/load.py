@@ -35,21 +35,23 @@ with tempfile.TemporaryDirectory() as folder:
     print(f"load and validate {JOBS} jobs: median {statistics.median(times):.0f} ms of {len(times)}")
     service = subprocess.Popen([BINARY, "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True)
     next(line for line in service.stdout if "listening on" in line)
-    time.sleep(2)
-    times = []
-    for round in range(5):
-        open(path + ".new", "w").write(declare(f"changed {round}"))
-        began = time.perf_counter()
-        os.rename(path + ".new", path)
-        next(line for line in service.stdout if "configuration reloaded" in line)
-        times.append((time.perf_counter() - began) * 1000)
-        time.sleep(0.5)
-    print(f"reload with one changed: median {statistics.median(times):.0f} ms from the write, 250 ms of it the debounce")
-    time.sleep(3)
-    before = cpu(service.pid)
-    time.sleep(20)
-    used = cpu(service.pid) - before
-    memory = int(next(line for line in open(f"/proc/{service.pid}/status") if line.startswith("VmRSS")).split()[1]) / 1000
-    print(f"waiting: {used / 20 * 100:.2f} % of a processor, {memory:.1f} MB")
-    service.terminate()
-    service.wait()
+    try:
+        time.sleep(2)
+        times = []
+        for round in range(5):
+            open(path + ".new", "w").write(declare(f"changed {round}"))
+            began = time.perf_counter()
+            os.rename(path + ".new", path)
+            next(line for line in service.stdout if "configuration reloaded" in line)
+            times.append((time.perf_counter() - began) * 1000)
+            time.sleep(0.5)
+        print(f"reload with one changed: median {statistics.median(times):.0f} ms from the write, 250 ms of it the debounce")
+        time.sleep(3)
+        before = cpu(service.pid)
+        time.sleep(20)
+        used = cpu(service.pid) - before
+        memory = int(next(line for line in open(f"/proc/{service.pid}/status") if line.startswith("VmRSS")).split()[1]) / 1000
+        print(f"waiting: {used / 20 * 100:.2f} % of a processor, {memory:.1f} MB")
+    finally:
+        service.terminate()
+        service.wait()

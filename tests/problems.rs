@@ -121,6 +121,24 @@ fn a_file_that_is_no_toml_at_all_is_told_in_a_hundred_places() {
 }
 
 #[test]
+fn a_broken_file_hides_no_problem_of_a_variable() {
+    let place = Workplace::new();
+    place.write("jobs.toml", "[server\n");
+    let mut command = place.command();
+    command
+        .arg("validate")
+        .env("CRON_PORT", "high")
+        .env("CRON_JOBS__TIDY__ENABLED", "true");
+    let (code, text) = printed(&command.output().unwrap());
+    assert_eq!(code, 2);
+    assert!(
+        text.contains("jobs.toml:1:") && text.contains("CRON_PORT: `high` is not a port"),
+        "{text}"
+    );
+    assert!(!text.contains("TIDY"), "which jobs there are cannot be told: {text}");
+}
+
+#[test]
 fn problems_of_variables_name_the_variable() {
     for (name, value, expected) in [
         (

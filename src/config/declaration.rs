@@ -21,6 +21,9 @@ pub(super) const SECTIONS: &[&str] = &[
     "jobs",
 ];
 
+/// Those whose tables are keyed by ids.
+pub(super) const KEYED: &[&str] = &["jobs", "databases", "notifications", "groups"];
+
 /// `[server]`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -105,7 +105,10 @@ struct Layers {
 
 impl Layers {
     fn read(sources: &Sources) -> Result<Self, Problems> {
-        let files = sources::file::read(&sources.file).map_err(Problems)?;
+        let files = sources::file::read(&sources.file).map_err(|mut problems| {
+            problems.extend(sources.environment.problems_alone());
+            Problems(problems)
+        })?;
         Self::over(files, sources)
     }
 

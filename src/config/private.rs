@@ -1,6 +1,6 @@
 //! What of a declaration may be a secret, and so is never shown: in the lines of problems, or by `config`.
 
-use super::declaration::SECTIONS;
+use super::declaration::{KEYED, SECTIONS};
 use crate::notifications::Target;
 
 /// Keys of targets that hold no secret.
@@ -36,7 +36,8 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
             [_, kind, key, ..] => !(Target::KINDS.contains(&kind) && HARMLESS.contains(&key)),
             _ => true,
         },
-        "jobs" | "databases" | "groups" => sounds_secret(path.get(2..).unwrap_or_default()),
+        // An id may be called as one likes.
+        known if KEYED.contains(&known) => sounds_secret(path.get(2..).unwrap_or_default()),
         known if SECTIONS.contains(&known) => sounds_secret(&path[1..]),
         // A section that is mistyped may hold anything.
         _ => true,

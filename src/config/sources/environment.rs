@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::config::declaration::KEYED;
 use crate::config::layer::{Layer, Source, Stack};
 use crate::config::merged::path;
 use crate::config::problem::{Problem, Severity};
@@ -86,6 +87,17 @@ impl Environment {
             Some(zone) => zone.parse(),
             None => Ok(TimeZone::of_machine()),
         }
+    }
+
+    /// What is wrong with the variables whatever is declared.
+    pub(in crate::config) fn problems_alone(&self) -> Vec<Problem> {
+        let (_, mut problems) = self.layer(Stack(&[]));
+        let names_an_id = |name: &str| {
+            let section = name.strip_prefix("CRON_").and_then(|rest| rest.split("__").next());
+            section.is_some_and(|section| KEYED.contains(&section.to_lowercase().as_str()))
+        };
+        problems.retain(|problem| !names_an_id(&problem.name));
+        problems
     }
 
     /// The layer of settings the variables give, and what is wrong with them. `declared` tells the ids there are.
@@ -182,7 +194,7 @@ fn path_of(setting: &str, declared: Stack<'_>) -> Result<Vec<String>, String> {
         return Err("a name such as CRON_SERVER__HOST is expected, in upper case".to_owned());
     }
     let section = parts[0].to_lowercase();
-    if matches!(section.as_str(), "jobs" | "databases" | "notifications" | "groups") {
+    if KEYED.contains(&section.as_str()) {
         let ids: Vec<&str> = declared.keys(&section).into_iter().collect();
         let is_meant = |id: &&&str| id.to_uppercase().replace('-', "_") == parts[1];
         let matching: Vec<&&str> = ids.iter().filter(is_meant).collect();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
+use crate::config::declaration::KEYED;
 use crate::config::layer::Layer;
 use crate::config::merged::path as path_of;
 use crate::config::problem::{Problem, Severity};
@@ -95,7 +96,6 @@ pub(super) fn clashes(layers: &[Layer]) -> Vec<Problem> {
 
 /// The paths of values, or of tables keyed by an id, that both have.
 fn shared(one: &Dict, other: &Dict, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
-    const KEYED: [&str; 4] = ["jobs", "databases", "notifications", "groups"];
     for (key, value) in one {
         let Some(second) = other.get(key) else { continue };
         path.push(key.clone());
