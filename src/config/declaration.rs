@@ -108,7 +108,7 @@ impl Notify {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Job {
-    /// Missing it is a problem, but what else is wrong with the job is told all the same.
+    // Missing it is a problem, but what else is wrong with the job is told all the same.
     #[schemars(required)]
     pub schedule: Option<Schedule>,
     pub description: Option<String>,

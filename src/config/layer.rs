@@ -8,6 +8,7 @@ use figment::{Metadata, Profile, Provider};
 use serde::Serialize;
 
 use super::excerpt::Excerpt;
+use super::problem::{Problem, Severity};
 use super::text::Text;
 
 /// Where values come from.
@@ -107,9 +108,26 @@ impl Layer {
     }
 
     /// The line that [`Layer::place`] names.
-    pub(super) fn excerpt(&self, path: &[String], of_key: bool) -> Option<Excerpt> {
+    fn excerpt(&self, path: &[String], of_key: bool) -> Option<Excerpt> {
         let text = self.text.as_ref()?;
         text.excerpt(&text.span(path, of_key)?)
+    }
+
+    /// A problem with what stands at `path`, or with its key, in the words of this source.
+    pub(super) fn problem(
+        &self,
+        path: &[String],
+        of_key: bool,
+        severity: Severity,
+        message: impl Into<String>,
+    ) -> Problem {
+        Problem {
+            place: self.place(path, of_key),
+            excerpt: self.excerpt(path, of_key),
+            name: self.name(path),
+            keys: path.to_vec(),
+            ..Problem::of_source(self.source.clone(), severity, message)
+        }
     }
 
     /// The first variable that stands for something below `path`: a table has none of its own.

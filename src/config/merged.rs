@@ -93,14 +93,13 @@ impl<'a> Merged<'a> {
 }
 
 fn problem_in(layer: Option<&Layer>, path: &[String], of_key: bool, severity: Severity, message: String) -> Problem {
-    Problem {
-        excerpt: layer.and_then(|layer| layer.excerpt(path, of_key)),
-        place: layer.and_then(|layer| layer.place(path, of_key)),
-        source: layer.map_or(Source::BuiltIn, |layer| layer.source.clone()),
-        name: layer.map_or_else(|| path.join("."), |layer| layer.name(path)),
-        message,
-        severity,
-        keys: path.to_vec(),
+    match layer {
+        Some(layer) => layer.problem(path, of_key, severity, message),
+        None => Problem {
+            name: path.join("."),
+            keys: path.to_vec(),
+            ..Problem::of_source(Source::BuiltIn, severity, message)
+        },
     }
 }
 

@@ -92,13 +92,13 @@ fn read_as_meant(layers: &mut [Layer], sources: &Sources) {
     leaves(&layers[index].values, &mut Vec::new(), &mut |path| {
         paths.push(path.to_vec());
     });
+    let before = problems(layers);
     for path in paths {
         let text = layers[index].get(&path).cloned();
         let read = text.as_ref().and_then(Value::as_str).and_then(read_value);
         let (Some(text), Some(read)) = (text, read.filter(|read| read.as_str().is_none())) else {
             continue;
         };
-        let before = problems(layers);
         layers[index].insert(&path, read);
         // A text that is wanted, such as a password of digits, stays one.
         if problems(layers) != before {

@@ -3,21 +3,6 @@
 use super::declaration::{KEYED, SECTIONS};
 use crate::notifications::Target;
 
-/// Keys of targets that hold no secret.
-const HARMLESS: &[&str] = &[
-    "topic",
-    "priority",
-    "tags",
-    "host",
-    "port",
-    "protection",
-    "accept_invalid_certificates",
-    "from",
-    "to",
-    "level",
-    "email",
-    "ntfy",
-];
 /// What keys of secrets are called, wherever someone puts one.
 const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential"];
 
@@ -33,7 +18,7 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
     }
     match *section {
         "notifications" => match path[1..] {
-            [_, kind, key, ..] => !(Target::KINDS.contains(&kind) && HARMLESS.contains(&key)),
+            [_, kind, key, ..] => !(Target::KINDS.contains(&kind) && Target::HARMLESS.contains(&key)),
             _ => true,
         },
         // An id may be called as one likes.

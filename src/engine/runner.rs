@@ -11,6 +11,7 @@ use crate::actions::{Failure, Report};
 use crate::config::{Job, Occasion, Plan, Signals};
 use crate::store::Status;
 use crate::store::sqlite::{Stop, StopReason};
+use crate::values::spread;
 
 /// How often a wait for another attempt looks whether the run is to end.
 const LOOK: Duration = Duration::from_millis(250);
@@ -51,7 +52,7 @@ pub(super) async fn run(plan: Arc<Plan>, job: Arc<Job>, occasion: Occasion, sign
             return outcome;
         }
         tracing::warn!(job = %job.id, attempt, "tried again in {wait:?}: {}", outcome.message);
-        if !pause(spread(wait, &job, attempt), &signals.stop).await {
+        if !pause(spread(wait, number_of(&job, attempt)), &signals.stop).await {
             outcome = failed(&Failure::lasting(outcome.message), signals.stop.asked(), job.timeout);
             return outcome;
         }
@@ -139,14 +140,10 @@ async fn pause(wait: Duration, stop: &Stop) -> bool {
     stop.asked().is_none()
 }
 
-/// A wait changed by up to a fifth, so that jobs that failed together do not come back together.
-fn spread(wait: Duration, job: &Job, attempt: u32) -> Duration {
-    let number = job
-        .id
-        .as_str()
-        .bytes()
-        .fold(attempt, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    wait * (80 + number % 41) / 100
+/// A number of the job's own for each attempt.
+fn number_of(job: &Job, attempt: u32) -> u32 {
+    let bytes = job.id.as_str().bytes();
+    bytes.fold(attempt, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
 fn panic_message(error: JoinError) -> String {

@@ -13,6 +13,7 @@ use super::opened::Opened;
 use super::target::Targets;
 use crate::store::outbox::{Outbox, Posted};
 use crate::store::sqlite::{Stop, Unusable};
+use crate::values::spread;
 
 /// How many letters are on their way at once, at most.
 const AT_ONCE: u32 = 4;
@@ -233,11 +234,11 @@ fn later(now: Timestamp, wait: Duration) -> Timestamp {
         .unwrap_or(now)
 }
 
-/// The wait after an attempt, spread by a fifth so that letters that failed together do not come back together.
+/// The wait after an attempt.
 fn wait_after(posted: &Posted) -> Duration {
     let doubled = FIRST_WAIT
         .saturating_mul(1 << posted.attempts.saturating_sub(1).min(10))
         .min(LONGEST_WAIT);
-    let spread = u32::try_from((posted.id * 7919).rem_euclid(41)).unwrap_or(20);
-    doubled * (80 + spread) / 100
+    let number = u32::try_from((posted.id * 7919).rem_euclid(41)).unwrap_or(20);
+    spread(doubled, number)
 }

@@ -43,6 +43,22 @@ impl Target {
     /// The keys whose value may be `{ env = "NAME" }` or `{ file = "path" }`; below `headers`, every key.
     pub const SECRETS: &[&str] = &["url", "token", "username", "password", "secret", "headers"];
 
+    /// The keys, whatever the kind, whose value is no secret; every other is hidden.
+    pub const HARMLESS: &[&str] = &[
+        "topic",
+        "priority",
+        "tags",
+        "host",
+        "port",
+        "protection",
+        "accept_invalid_certificates",
+        "from",
+        "to",
+        "level",
+        "email",
+        "ntfy",
+    ];
+
     /// The key it stands under.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -91,6 +91,12 @@ super::schema_of_text!(
     "A length of time: a number with its unit, such as 90s, 10m, 12h, 30d or 1h 30m"
 );
 
+/// `wait` changed by up to a fifth, by `number`, so that those who failed together do not come back together.
+#[must_use]
+pub fn spread(wait: std::time::Duration, number: u32) -> std::time::Duration {
+    wait * (80 + number % 41) / 100
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

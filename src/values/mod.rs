@@ -12,7 +12,7 @@ mod table_name;
 mod template;
 mod time_zone;
 
-pub use duration::Duration;
+pub use duration::{Duration, spread};
 pub use id::{DatabaseId, ExpectationId, GroupId, JobId, TargetId};
 pub use instant::iso;
 pub use parameter::{CutoffFormat, Parameter};

@@ -44,15 +44,7 @@ pub(super) fn flaws(layer: &Layer, file: &Path, is_included: bool) -> Vec<Proble
     let Some(include) = layer.values.get("include") else {
         return Vec::new();
     };
-    let problem = |path: &[&str], why: &str| {
-        let path = path_of(path);
-        Problem {
-            place: layer.place(&path, false),
-            excerpt: layer.excerpt(&path, false),
-            name: path.join("."),
-            ..Problem::of_source(layer.source.clone(), Severity::Error, why)
-        }
-    };
+    let problem = |path: &[&str], why: &str| layer.problem(&path_of(path), false, Severity::Error, why);
     if is_included {
         let why = "an included file includes no others; the declaration itself names them all";
         return vec![problem(&["include"], why)];
@@ -109,17 +101,8 @@ fn shared(one: &Dict, other: &Dict, path: &mut Vec<String>, found: &mut Vec<Vec<
 }
 
 fn clash(earlier: &Layer, later: &Layer, path: &[String]) -> Problem {
-    let place = |layer: &Layer| layer.place(path, true);
-    let first = place(earlier).map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-    Problem {
-        place: place(later),
-        name: path.join("."),
-        keys: path.to_vec(),
-        excerpt: later.excerpt(path, true),
-        ..Problem::of_source(
-            later.source.clone(),
-            Severity::Error,
-            format!("it is declared in {}{first}, too", earlier.source),
-        )
-    }
+    let place = earlier.place(path, true);
+    let first = place.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
+    let why = format!("it is declared in {}{first}, too", earlier.source);
+    later.problem(path, true, Severity::Error, why)
 }
