@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Measures how long an application waits while a cleanup deletes most of its audit log.
 
-A second process inserts a row every 5 ms, as the application does (WAL, busy_timeout). Beside the service's cleanup, in
-the same run, stands one plain DELETE. Prints the writer's waits, the total time and the largest write-ahead log.
+A second process inserts a row every 5 ms, as the application does (WAL, busy_timeout). Two orders of rows: by time, as a
+log is written, and scattered, where what goes stands between what stays. Beside the service's cleanup, in the same run,
+stand one plain DELETE and the loop people write by hand (DELETE ... LIMIT 5000, then a pause of 10 ms). Prints the
+writer's waits, the total time and the largest write-ahead log.
 
 usage: cargo build --release --locked && benches/gentle.py [rows]
 """
@@ -11,6 +13,9 @@ import json, multiprocessing, os, shutil, sqlite3, statistics, subprocess, sys, 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.join(ROOT, "target/release/duplistatus-cron")
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+OLD = "timestamp < datetime('now', '-90 days')"
+# A number for the i-th row from 0 up to the number of rows: its place in time.
+ORDERS = {"in order of time": "i", "scattered": "(i * 7919) % ?1"}
 JOBS = """
 [jobs.tidy]
 schedule = "@yearly"
@@ -22,7 +27,7 @@ retention = "90d"
 """
 
 
-def make(folder):
+def make(folder, place):
     os.makedirs(os.path.join(folder, "data"))
     path = os.path.join(folder, "data/backups.db")
     database = sqlite3.connect(path)
@@ -30,15 +35,14 @@ def make(folder):
     database.executescript(open(os.path.join(ROOT, "tests/fixtures/application.sql")).read())
     database.execute("PRAGMA foreign_keys = OFF")
     database.execute(
-        """WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+        f"""WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
         INSERT INTO audit_log (timestamp, username, action, category, status, details)
-        SELECT datetime('now', '-' || (400 - i * 400 / ?1) || ' days'), 'admin', 'login', 'auth', 'success', '{"address":"192.0.2.7"}' FROM n""",
+        SELECT datetime('now', '-' || (400 - {place} * 400 / ?1) || ' days'), 'admin', 'login', 'auth', 'success', '{{"address":"192.0.2.7"}}' FROM n""",
         [ROWS],
     )
     database.commit()
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
-    return path
 
 
 def write(path, stop, waits):
@@ -52,7 +56,8 @@ def write(path, stop, waits):
     waits.put(found)
 
 
-def measure(name, path, work):
+def measure(name, folder, work):
+    path = os.path.join(folder, "data/backups.db")
     stop, waits = multiprocessing.Event(), multiprocessing.Queue()
     writer = multiprocessing.Process(target=write, args=(path, stop, waits))
     writer.start()
@@ -67,7 +72,7 @@ def measure(name, path, work):
     watching = threading.Thread(target=watch)
     watching.start()
     began = time.perf_counter()
-    work()
+    work(path)
     total = time.perf_counter() - began
     done.set()
     watching.join()
@@ -76,38 +81,53 @@ def measure(name, path, work):
     writer.join()
     left = sqlite3.connect(path).execute("SELECT count(*) FROM audit_log WHERE username = 'admin'").fetchone()[0]
     p99 = found[int(len(found) * 0.99)]
-    print(f"{name:<8} total {total:7.2f} s   writer p50 {statistics.median(found):6.2f} ms  p99 {p99:7.2f} ms  longest {found[-1]:8.1f} ms   WAL {largest[0] / 1e6:7.1f} MB   {left} rows left")
-    return total
+    print(f"  {name:<8} total {total:7.2f} s   writer p50 {statistics.median(found):6.2f} ms  p99 {p99:7.2f} ms  longest {found[-1]:8.1f} ms   WAL {largest[0] / 1e6:7.1f} MB   {left} rows left", flush=True)
+    return total, found[-1]
+
+
+def plain(path):
+    database = sqlite3.connect(path, timeout=30)
+    database.execute(f"DELETE FROM audit_log WHERE {OLD}")
+    database.commit()
+
+
+def by_hand(path):
+    database = sqlite3.connect(path, timeout=30, isolation_level=None)
+    while database.execute(f"DELETE FROM audit_log WHERE rowid IN (SELECT rowid FROM audit_log WHERE {OLD} LIMIT 5000)").rowcount:
+        time.sleep(0.01)
+
+
+def by_service(folder):
+    open(os.path.join(folder, "jobs.toml"), "w").write(JOBS)
+    service = subprocess.Popen([BINARY, "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    port = next(json.loads(line)["port"] for line in service.stdout if "listening on" in line)
+
+    def trigger(path):
+        request = urllib.request.Request(f"http://localhost:{port}/trigger/tidy", method="POST")
+        print("          ", json.load(urllib.request.urlopen(request, timeout=3600))["message"])
+
+    found = measure("service", folder, trigger)
+    service.terminate()
+    service.wait()
+    return found
 
 
 def main():
-    folder = tempfile.mkdtemp()
+    top = tempfile.mkdtemp()
     try:
-        plain, ours = os.path.join(folder, "plain"), os.path.join(folder, "ours")
-        path = make(plain)
-        shutil.copytree(plain, ours)
-
-        def delete():
-            database = sqlite3.connect(path, timeout=30)
-            database.execute("DELETE FROM audit_log WHERE timestamp < datetime('now', '-90 days')")
-            database.commit()
-
-        print(f"{ROWS} rows")
-        first = measure("plain", path, delete)
-        open(os.path.join(ours, "jobs.toml"), "w").write(JOBS)
-        service = subprocess.Popen([BINARY, "--port", "0"], cwd=ours, stdout=subprocess.PIPE, text=True)
-        port = next(json.loads(line)["port"] for line in service.stdout if "listening on" in line)
-
-        def trigger():
-            request = urllib.request.Request(f"http://localhost:{port}/trigger/tidy", method="POST")
-            print("        ", json.load(urllib.request.urlopen(request))["message"])
-
-        second = measure("service", os.path.join(ours, "data/backups.db"), trigger)
-        service.terminate()
-        service.wait()
-        print(f"total: {second / first:.2f} times the plain one")
+        for order, place in ORDERS.items():
+            folders = {name: os.path.join(top, order, name) for name in ("plain", "by hand", "service")}
+            make(folders["plain"], place)
+            for name in ("by hand", "service"):
+                shutil.copytree(folders["plain"], folders[name])
+            print(f"{ROWS} rows, {order}", flush=True)
+            plain_total, plain_longest = measure("plain", folders["plain"], plain)
+            measure("by hand", folders["by hand"], by_hand)
+            total, longest = by_service(folders["service"])
+            print(f"  service: {total / plain_total:.2f} times the plain DELETE; longest wait 1/{plain_longest / longest:.0f} of its")
+            shutil.rmtree(os.path.join(top, order))
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(top)
 
 
 main()

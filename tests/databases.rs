@@ -61,7 +61,10 @@ fn what_is_no_database_is_named() {
             |place| std::fs::create_dir(place.file("data/backups.db")).unwrap(),
             "is a folder, not a database",
         ),
-        (|place| place.write("data/backups.db", ""), "no such table: sessions"),
+        (
+            |place| place.write("data/backups.db", ""),
+            "the database has no table `sessions`",
+        ),
         (
             |place| {
                 place.create_database();

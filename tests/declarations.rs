@@ -114,7 +114,7 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             &ONE_JOB.replace("\"sessions\"", "\"session\""),
-            "jobs.tidy.cleanup.where: the SQL does not compile: no such table: session",
+            "jobs.tidy.cleanup.delete_from: the database has no table `session`; did you mean `sessions`?",
         ),
         (
             &ONE_JOB.replace("\"sessions\"", "\"a; drop\""),
@@ -122,7 +122,7 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             &ONE_JOB.replace("'now')\"", "'now'); DROP TABLE users\""),
-            "the SQL is refused: it deletes from `sqlite_master`",
+            "jobs.tidy.cleanup.where: `;` ends a statement; a condition alone is expected here",
         ),
         (
             &format!("{ONE_JOB}message = \"{{row}} gone\"\n"),
@@ -233,7 +233,7 @@ fn a_start_goes_on_without_a_table_that_validate_and_reload_ask_for() {
         health["reasons"][0]
             .as_str()
             .unwrap()
-            .contains("no such table: not_yet"),
+            .contains("the database has no table `not_yet`"),
         "{health}"
     );
     assert_eq!(service.post("/reload-config").0, 422);

@@ -60,7 +60,12 @@ fn a_failure_is_told_once_and_so_is_the_recovery() {
             .starts_with("/ops?title=tidy+failed&priority=high"),
         "{first:?}"
     );
-    assert!(first[0]["body"].as_str().unwrap().contains("no such table: things"));
+    assert!(
+        first[0]["body"]
+            .as_str()
+            .unwrap()
+            .contains("the database has no table `things`")
+    );
     let service = {
         drop(service);
         place.start()
@@ -97,11 +102,11 @@ fn every_kind_of_target_is_told() {
     let service = place.service().env("PHONE_TOKEN", "t0ken").start();
     run(&service);
     assert_eq!(got(&service, &ntfy, 1)[0]["authorization"], "Bearer t0ken");
-    service.logged("tidy failed: the database no such table: things");
+    service.logged("tidy failed: the database has no table `things`");
     let hook = &webhook.in_order()[0];
     let body: Value = serde_json::from_str(hook["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["deep"], json!(["tidy", 7]));
-    assert_eq!(body["text"], "tidy failed: the database no such table: things");
+    assert_eq!(body["text"], "tidy failed: the database has no table `things`");
     assert_eq!((&hook["path"], &hook["x-key"]), (&json!("/hook"), &json!("k")));
     assert!(hook["x-signature-256"].as_str().unwrap().starts_with("sha256="));
     let mails = smtp.received();

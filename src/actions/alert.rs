@@ -12,14 +12,15 @@ use super::compile::{READING, compile};
 use super::fence::Fenced;
 use super::forecast::Forecast;
 use super::retention::Window;
+use super::session::{Parameters, bind};
 use super::shared::{Access, on_database};
-use super::statement::{Declared, LOCK_BUDGET, Parameters, bind, names};
+use super::statement::{Declared, LOCK_BUDGET, names};
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::duplistatus::message::Message;
 use crate::notifications::letter::{About, Envelope, Event, addresses};
 use crate::store::findings::{Change, Found, reconcile};
 use crate::store::outbox::Letter;
-use crate::values::{CutoffFormat, Duration, TableName, TargetId, Template, iso};
+use crate::values::{CutoffFormat, Duration, TableName, TargetId, Template, iso, plural};
 
 /// More findings than this are one finding: something else is wrong.
 const MOST: usize = 1000;
@@ -63,7 +64,8 @@ impl Alert {
                 range: None,
                 format: self.cutoff_format,
             },
-            message: self.message.clone(),
+            message: None,
+            default_message: (String::new(), String::new()),
             record: None,
             lock_budget: LOCK_BUDGET,
         }
@@ -80,10 +82,11 @@ impl Alert {
 
     fn query(&self, connection: &Fenced, parameters: &Parameters) -> Result<Vec<Row>, Failure> {
         let explain = |error| connection.explain(error);
+        connection.touched_alone(&self.query).map_err(explain)?;
         let mut statement = connection
             .inside(|connection| connection.prepare(&self.query))
             .map_err(explain)?;
-        bind(&mut statement, parameters)?;
+        bind(&mut statement, parameters, &[])?;
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut found = Vec::new();
         let mut rows = statement.raw_query();
@@ -218,7 +221,7 @@ impl Kind for Alert {
             .count();
         let told = changes.len() - gone;
         Ok(Report {
-            message: format!("{} findings, {told} told, {gone} gone", found.len()),
+            message: format!("{}, {told} told, {gone} gone", plural(found.len() as u64, "finding")),
             statistics: Some(serde_json::json!({ "findings": found.len(), "told": told, "gone": gone })),
             troubles: Vec::new(),
         })
@@ -233,10 +236,19 @@ impl Kind for Alert {
             .iter()
             .map(|found| serde_json::json!({ "key": found.key, "message": found.message }));
         Ok(Forecast {
-            lines: std::iter::once(format!("{} findings", found.len()))
+            lines: std::iter::once(plural(found.len() as u64, "finding"))
                 .chain(lines)
                 .collect(),
             json: serde_json::json!({ "findings": json.collect::<Vec<_>>() }),
+            refusal: None,
+        })
+    }
+
+    fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
+        let declared = self.declared();
+        declared.in_session(bench, Access::Read, |session| {
+            let misfit = declared.misfit(session)?;
+            Ok(misfit.map(|why| Flaw::notable(declared.key, why)).into_iter().collect())
         })
     }
 }

@@ -4,20 +4,24 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::aftercare::Aftercare;
+use super::batch_delete::{Deletion, Pace};
+use super::compile::{READING, WRITING, compile, missing_table};
+use super::examination::{Examination, Limits};
 use super::fence::Fenced;
 use super::forecast::{self, Forecast};
-use super::gentle::{Deletion, Pace, write_back};
+use super::impact::{Way, impact, plain, search};
 use super::record::Record;
 use super::retention::Window;
-use super::shape::Shape;
-use super::statement::{Declared, LOCK_BUDGET, Session, names};
+use super::row_key::RowKey;
+use super::session::Session;
+use super::shared::Access;
+use super::statement::{Declared, LOCK_BUDGET, names};
+use super::tokens::tokens;
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::values::{CutoffFormat, Duration, TableName, Template};
 
-/// The share of a table that may go, unless it is declared.
-const MOST: f64 = 0.9;
-/// Tables with fewer rows may be emptied.
-const SMALL: i64 = 1000;
+/// So few rows go at once.
+const LITTLE: i64 = 200;
 
 /// The keys of `[jobs.<id>.cleanup]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -45,10 +49,9 @@ pub struct Cleanup {
 
 impl Cleanup {
     fn declared(&self) -> Declared<'_> {
-        let Ok(default_message) = format!("Deleted {{rows}} rows from {}", self.delete_from).parse();
         Declared {
             key: "where",
-            sql: format!("DELETE FROM \"{}\" WHERE {}", self.delete_from, self.r#where),
+            sql: plain(self.delete_from.as_str(), &self.r#where),
             tables: [vec![self.delete_from.as_str()], names(&self.tables)].concat(),
             window: Window {
                 retention: self.retention,
@@ -56,7 +59,8 @@ impl Cleanup {
                 range: self.retention_range,
                 format: self.cutoff_format,
             },
-            message: self.message.clone().unwrap_or(default_message),
+            message: self.message.as_ref(),
+            default_message: ("Deleted ".to_owned(), format!(" from {}", self.delete_from)),
             record: self.record.as_ref(),
             lock_budget: self.lock_budget.map_or(LOCK_BUDGET, Duration::to_std),
         }
@@ -69,68 +73,94 @@ impl Cleanup {
         }
     }
 
-    /// Refuses to begin where far more would go than anyone can have meant: a clock that is wrong, a unit mistyped.
-    fn refuse_too_many(&self, session: &Session<'_>) -> Result<(), Failure> {
-        let count = |sql: &str| -> rusqlite::Result<i64> {
-            let mut statement = session.connection.inside(|connection| connection.prepare_cached(sql))?;
-            super::statement::bind(&mut statement, &session.parameters)?;
-            let mut rows = statement.raw_query();
-            // A table that has changed since has it compiled anew.
-            let row = session.connection.inside(|_| rows.next())?;
-            let row = row.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            row.get(0)
-        };
-        let table = &self.delete_from;
-        let matching = format!("SELECT count(*) FROM \"{table}\" WHERE {}", self.r#where);
-        let rows = count(&matching).map_err(|error| session.connection.explain(error))?;
-        if let Some(most) = self
-            .max_rows
-            .filter(|most| u64::try_from(rows).is_ok_and(|rows| rows > *most))
-        {
-            return Err(Failure::lasting(format!(
-                "{rows} rows of {table} would go, more than max_rows, {most}; nothing was deleted"
-            )));
+    fn limits(&self) -> Limits {
+        Limits {
+            max_rows: self.max_rows,
+            max_share: self.max_share,
         }
-        if rows < SMALL {
-            return Ok(()); // So few may be all there are.
-        }
-        let total = count(&format!("SELECT count(*) FROM \"{table}\""))?;
-        let most = self.max_share.unwrap_or(MOST);
-        #[expect(clippy::cast_precision_loss, reason = "a share, shown rounded")]
-        let share = rows as f64 / total as f64;
-        if share > most {
-            return Err(Failure::lasting(format!(
-                "{rows} of {total} rows of {table} would go, {:.1} %, more than max_share, {most}; nothing was deleted",
-                share * 100.0
-            )));
-        }
-        Ok(())
     }
 
-    fn delete(&self, session: &Session<'_>, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
+    fn examine(&self, session: &Session<'_>) -> Result<Examination<'_>, Failure> {
+        Examination::of(session, self.delete_from.as_str(), &self.r#where, self.limits())
+    }
+
+    fn delete(
+        &self,
+        session: &Session<'_>,
+        bench: &Workbench<'_>,
+        found: &Examination<'_>,
+        rows: &mut u64,
+    ) -> Result<(), Failure> {
         let (table, declared) = (self.delete_from.as_str(), self.declared());
-        let shape = Shape::of(session.connection, table)?
-            .ok_or_else(|| Failure::lasting(format!("there is no table {table}")))?;
+        let explain = |error| session.connection.explain(error);
+        let key = RowKey::of(session.connection, table)?
+            .ok_or_else(|| Failure::lasting(format!("the database has no table `{table}`")))?;
+        let impact = impact(session.connection, table, &self.r#where, &key).map_err(explain)?;
         let access = forecast::access(session.connection, &declared.sql, &session.parameters, Some(table))?;
-        // A condition that looks at the table itself means it as it was before anything went.
-        if shape == Shape::Whole || access.looks {
-            (*rows, _) = session.locked(|| session.execute(&declared.sql, &[]))?;
-            write_back(session.connection);
-            return Ok(());
-        }
         let mut deletion = Deletion {
             session,
             bench,
             table,
             condition: &self.r#where,
-            shape: &shape,
+            key: &key,
+            impact: &impact,
             by_index: access.by_index,
+            most: self.max_rows,
             pace: Pace::new(declared.lock_budget),
             rows: 0,
         };
-        let done = deletion.run();
+        // A few rows that are found at once go at once: then nothing can come between.
+        let is_little = found.rows <= LITTLE && found.search * 2 < declared.lock_budget && !impact.spreads;
+        let done = if is_little && impact.way != Way::ByRow {
+            deletion.at_once()
+        } else {
+            deletion.run()
+        };
         *rows = deletion.rows;
         done
+    }
+
+    /// What is wrong with the table, or worth knowing of it.
+    fn flaws_of_table(&self, database: &Fenced) -> Vec<Flaw> {
+        let table = self.delete_from.as_str();
+        let key = match RowKey::of(database, table) {
+            Ok(Some(RowKey::View)) => {
+                let why = format!("`{table}` is a view; name the table behind it");
+                return vec![Flaw::broken("delete_from", why)];
+            }
+            Ok(Some(key)) => key,
+            Ok(None) => return vec![missing_table(database, table)],
+            Err(_) => return Vec::new(),
+        };
+        // What the run compiles is compiled here: the condition by itself, so that no bracket in it closes ours, then
+        // each statement it stands in.
+        let bare = format!("DELETE FROM \"{table}\" WHERE {}\n", self.r#where);
+        let tables = self.declared().tables;
+        let statements = [
+            (search(table, &self.r#where), READING),
+            (bare, WRITING),
+            (plain(table, &self.r#where), WRITING),
+        ];
+        let flaw = statements
+            .iter()
+            .find_map(|(sql, verbs)| compile("where", sql, &tables, verbs, Some(database)));
+        if let Some(flaw) = flaw {
+            return vec![flaw];
+        }
+        match impact(database, table, &self.r#where, &key) {
+            Ok(_) => self.flaw_of_search(database).into_iter().collect(),
+            Err(error) => vec![Flaw::broken("where", database.explain(error).message)],
+        }
+    }
+
+    fn flaw_of_search(&self, database: &Fenced) -> Option<Flaw> {
+        let (declared, table) = (self.declared(), self.delete_from.as_str());
+        let access = forecast::access(database, &declared.sql, &declared.sample(), Some(table)).ok()?;
+        let is_all = matches!(self.r#where.trim().to_ascii_lowercase().as_str(), "true" | "1");
+        (!access.by_index && !is_all).then(|| {
+            let why = format!("no index serves the search: every run reads all of `{table}`");
+            Flaw::notable("where", why)
+        })
     }
 }
 
@@ -146,40 +176,50 @@ impl Kind for Cleanup {
                 "it is empty: every row would go; write \"true\" if that is meant",
             )];
         }
-        let mut flaws = self.declared().flaws(database);
+        if tokens(&self.r#where).iter().any(|token| token.is(";")) {
+            let why = "`;` ends a statement; a condition alone is expected here";
+            return vec![Flaw::broken("where", why)];
+        }
+        let mut flaws = self.declared().flaws_around();
         if self.max_share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             flaws.push(Flaw::broken(
                 "max_share",
                 "a share from 0 to 1 is expected, such as 0.5 for half",
             ));
         }
-        if let Some(database) = database.filter(|_| flaws.is_empty()) {
-            let table = self.delete_from.as_str();
-            if let Ok(Some(Shape::View)) = Shape::of(database, table) {
-                flaws.push(Flaw::broken(
-                    "delete_from",
-                    format!("`{table}` is a view; name the table behind it"),
-                ));
-            }
-            let none = super::statement::Parameters::new();
-            let access = forecast::access(database, &self.declared().sql, &none, Some(table));
-            let is_all = matches!(self.r#where.trim().to_ascii_lowercase().as_str(), "true" | "1");
-            if access.is_ok_and(|access| !access.by_index) && !is_all {
-                let why = format!("no index serves the search: every run reads all of `{table}`");
-                flaws.push(Flaw::notable("where", why));
-            }
-            flaws.extend(self.aftercare().flaw(database));
+        let declared = self.declared();
+        match database {
+            Some(database) => flaws.extend(self.flaws_of_table(database)),
+            None => flaws.extend(compile("where", &declared.sql, &declared.tables, WRITING, None)),
         }
+        flaws.extend(declared.flaw_of_record(database));
+        flaws.extend(database.and_then(|database| self.aftercare().flaw(database)));
         flaws
+    }
+
+    fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
+        self.declared().in_session(bench, Access::Read, |session| {
+            let found = self.examine(session)?;
+            Ok(found
+                .refusals()
+                .iter()
+                .map(|why| Flaw::notable("where", format!("a run would fail now: {why}")))
+                .collect())
+        })
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         let declared = self.declared();
-        declared.in_session(bench, |session| {
-            self.refuse_too_many(session)?;
+        declared.in_session(bench, Access::Write, |session| {
+            let found = self.examine(session)?;
+            if let Some(why) = found.refusal() {
+                return Err(Failure::lasting(why));
+            }
             let mut rows = 0;
-            self.delete(session, bench, &mut rows)
-                .map_err(|failure| failure.after(rows, "deleted"))?;
+            if found.rows > 0 {
+                self.delete(session, bench, &found, &mut rows)
+                    .map_err(|failure| failure.after(rows, "deleted"))?;
+            }
             let said = self
                 .aftercare()
                 .run(session.connection, declared.lock_budget, bench.stop);
@@ -192,6 +232,10 @@ impl Kind for Cleanup {
     }
 
     fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
-        forecast::of_deletion(&self.declared(), self.delete_from.as_str(), &self.r#where, bench)
+        let declared = self.declared();
+        declared.in_session(bench, Access::Read, |session| {
+            let found = self.examine(session)?;
+            forecast::of_deletion(&declared, self.delete_from.as_str(), session, &found)
+        })
     }
 }

@@ -5,7 +5,10 @@ use std::cell::RefCell;
 use rusqlite::Connection;
 
 use super::fence::Fenced;
+use super::ties::names;
+use super::tokens::tokens;
 use super::{Flaw, Weight};
+use crate::values::with_suggestion;
 
 /// The words a statement that writes can begin with.
 pub(super) const WRITING: &[&str] = &["DELETE", "UPDATE", "INSERT", "REPLACE", "WITH"];
@@ -21,11 +24,7 @@ pub(super) fn compile(
     verbs: &[&str],
     database: Option<&Fenced>,
 ) -> Option<Flaw> {
-    let verb = sql
-        .trim_start()
-        .split(|c: char| !c.is_ascii_alphabetic())
-        .next()
-        .unwrap_or_default();
+    let verb = tokens(sql).first().map_or("", |token| token.text);
     if !verbs.contains(&verb.to_ascii_uppercase().as_str()) {
         let begins = if verb.is_empty() {
             "is empty".to_owned()
@@ -61,30 +60,44 @@ fn compile_in(
     tables: &[&str],
     verbs: &[&str],
 ) -> Option<Flaw> {
-    connection.admit(tables).ok()?;
     let is_query = !verbs.contains(&"DELETE");
-    let message = match connection.inside(|inner| inner.prepare(sql).map(|statement| statement.readonly())) {
-        Ok(true) if !is_query => Some("it changes nothing".to_owned()),
-        Ok(false) if is_query => Some("it changes something".to_owned()),
-        Ok(_) => None,
-        Err(rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) => Some(msg),
-        Err(rusqlite::Error::MultipleStatement) => Some("it holds more than one statement".to_owned()),
-        Err(error) => Some(error.to_string()),
+    let compiled = connection
+        .admit(tables)
+        .and_then(|()| connection.touched_alone(sql))
+        .and_then(|_| connection.touched(sql))
+        .and_then(|_| connection.inside(|inner| inner.prepare(sql).map(|statement| statement.readonly())));
+    let message = match compiled {
+        Ok(true) if !is_query => "it changes nothing".to_owned(),
+        Ok(false) if is_query => "it changes something".to_owned(),
+        Ok(_) => return None,
+        Err(rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) => msg,
+        Err(rusqlite::Error::MultipleStatement) => "it holds more than one statement".to_owned(),
+        Err(error) => error.to_string(),
     };
     if let Some(why) = connection.refusal() {
         return Some(Flaw::broken(key, format!("the SQL is refused: {why}")));
     }
-    let message = message?;
     let of_schema = message.starts_with("no such") || message.contains("has no column");
     if of_schema && !has_database {
         return None;
     }
     let weight = if of_schema { Weight::Mismatch } else { Weight::Broken };
-    Some(Flaw::weighing(
-        weight,
-        key,
-        format!("the SQL does not compile: {message}"),
-    ))
+    let message = match message.strip_prefix("no such table: ") {
+        Some(table) => no_table(connection, table),
+        None => format!("the SQL does not compile: {message}"),
+    };
+    Some(Flaw::weighing(weight, key, message))
+}
+
+/// What to say of a table that is not there.
+pub(super) fn missing_table(database: &Connection, table: &str) -> Flaw {
+    Flaw::weighing(Weight::Mismatch, "delete_from", no_table(database, table))
+}
+
+fn no_table(database: &Connection, table: &str) -> String {
+    let tables = names(database).unwrap_or_default();
+    let sentence = format!("the database has no table `{table}`");
+    with_suggestion(sentence, table, tables.iter().map(String::as_str))
 }
 
 pub(super) fn unknown<'a>(key: &'static str, used: impl IntoIterator<Item = &'a str>, known: &[&str]) -> Vec<Flaw> {
@@ -99,59 +112,4 @@ pub(super) fn unknown<'a>(key: &'static str, used: impl IntoIterator<Item = &'a 
         .filter(|name| !known.contains(name))
         .map(refuse)
         .collect()
-}
-
-/// The names of the `:parameters` in `sql`, outside texts, quoted names and comments.
-pub(super) fn parameters_of(sql: &str) -> Vec<&str> {
-    let mut names = Vec::new();
-    let mut rest = sql;
-    while let Some(at) = rest.find([':', '@', '$', '?', '\'', '"', '`', '[', '-', '/']) {
-        let (head, tail) = rest[at..].split_at(1);
-        let skip = |end: &str| tail.find(end).map_or("", |at| &tail[at + end.len()..]);
-        rest = match head {
-            ":" => {
-                let length = tail
-                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                    .unwrap_or(tail.len());
-                names.extend((length > 0).then_some(&tail[..length]));
-                &tail[length..]
-            }
-            "@" | "$" | "?" => {
-                // SQLite knows more forms than ours; they are given whole, so that they are refused.
-                let length = tail
-                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                    .unwrap_or(tail.len());
-                names.push(&rest[at..=at + length]);
-                &tail[length..]
-            }
-            "[" => skip("]"),
-            "-" if tail.starts_with('-') => skip("\n"),
-            "/" if tail.starts_with('*') => skip("*/"),
-            "-" | "/" => tail,
-            quote => skip(quote),
-        };
-    }
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_found_where_sqlite_finds_them() {
-        for (sql, names) in [
-            ("timestamp < :cutoff AND a = :job", vec!["cutoff", "job"]),
-            (
-                "a = ':no' OR \":no\" = [:no] -- :no\n OR b = :now /* :no */",
-                vec!["now"],
-            ),
-            ("a = 'it''s :no' AND b=:batch", vec!["batch"]),
-            ("a = @no AND b > ?1 OR $x", vec!["@no", "?1", "$x"]),
-            ("a - b / c", vec![]),
-            ("'unclosed :no", vec![]),
-        ] {
-            assert_eq!(parameters_of(sql), names, "{sql}");
-        }
-    }
 }

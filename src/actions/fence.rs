@@ -1,33 +1,35 @@
-//! The fence around declared SQL: an authorizer that lets a statement touch the tables it names, and nothing else.
+//! The fence around declared SQL: an authorizer that lets a statement touch the tables it names, and nothing else,
+//! whatever stands between (views, CTEs, aliases, triggers). It also tells what a statement touches, as SQLite reports
+//! it while compiling.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 
-use super::Failure;
+use super::bounds::{Bounds, Touched};
+use super::{Failure, functions, ties};
 
-/// Tables without any data of their own.
-const PURE: &[&str] = &["json_each", "json_tree"];
-
+/// The longest text or blob that declared SQL may handle, in bytes: a call of a function cannot be interrupted.
+pub(super) const LONGEST_VALUE: usize = 1_000_000;
+/// The longest pattern of LIKE and GLOB, in bytes: they compare it at every place of a text.
+const LONGEST_PATTERN: i32 = 250;
+/// The longest statement, in bytes.
+const LONGEST_STATEMENT: i32 = 100_000;
 /// A connection with a fence around it. It is open, for statements of our own, but while declared ones are in it.
 #[derive(Debug)]
 pub struct Fenced {
     connection: Connection,
     closed: Arc<AtomicBool>,
     bounds: Arc<Mutex<Bounds>>,
-}
-
-/// What declared SQL may touch, and what was refused to it.
-#[derive(Debug, Default)]
-struct Bounds {
-    tables: Vec<String>,
-    readable: Vec<String>,
-    refused: Option<String>,
+    /// What checked statements touch.
+    checked: RefCell<BTreeMap<String, Arc<Touched>>>,
 }
 
 impl Fenced {
@@ -38,10 +40,18 @@ impl Fenced {
     pub fn around(connection: Connection) -> rusqlite::Result<Self> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        connection.set_limit(
+            Limit::SQLITE_LIMIT_LENGTH,
+            i32::try_from(LONGEST_VALUE).unwrap_or(i32::MAX),
+        )?;
+        connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_STATEMENT)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LONGEST_PATTERN)?;
+        functions::put_in_place(&connection)?;
         let mut fenced = Self {
             connection,
             closed: Arc::default(),
             bounds: Arc::default(),
+            checked: RefCell::default(),
         };
         let (closed, bounds) = (Arc::clone(&fenced.closed), Arc::clone(&fenced.bounds));
         fenced.connection.authorizer(Some(move |context: AuthContext<'_>| {
@@ -49,7 +59,8 @@ impl Fenced {
                 return Authorization::Allow;
             }
             let mut bounds = lock(&bounds);
-            match refusal(&context, &bounds) {
+            bounds.touched.note(&context.action);
+            match bounds.refusal(&context) {
                 None => Authorization::Allow,
                 Some(why) => {
                     bounds.refused.get_or_insert(why);
@@ -62,18 +73,29 @@ impl Fenced {
 
     /// Lets declared SQL touch `tables`, and no others, from now on.
     pub(super) fn admit(&self, tables: &[&str]) -> rusqlite::Result<()> {
-        let tables: Vec<String> = tables.iter().map(|table| table.to_lowercase()).collect();
-        let readable = [tables.clone(), related(&self.connection, &tables)?].concat();
-        let mut bounds = lock(&self.bounds);
-        if bounds.tables != tables || bounds.readable != readable {
-            // What was compiled within other bounds must not be run within these.
-            self.connection.flush_prepared_statement_cache();
+        let tables: BTreeSet<String> = tables.iter().map(|table| table.to_lowercase()).collect();
+        let schema_version = self
+            .connection
+            .pragma_query_value(None, "schema_version", |row| row.get(0))?;
+        {
+            let mut bounds = lock(&self.bounds);
+            bounds.refused = None;
+            if bounds.tables == tables && bounds.schema_version == schema_version && !bounds.known.is_empty() {
+                return Ok(());
+            }
         }
-        *bounds = Bounds {
+        let fresh = Bounds {
+            schema_version,
+            shadows: ties::shadows(&self.connection, &tables)?,
+            key_columns: ties::key_columns(&self.connection, &tables)?,
+            known: ties::names(&self.connection)?,
             tables,
-            readable,
-            refused: None,
+            ..Bounds::default()
         };
+        // What was compiled within other bounds must not be run within these.
+        self.connection.flush_prepared_statement_cache();
+        self.checked.borrow_mut().clear();
+        *lock(&self.bounds) = fresh;
         Ok(())
     }
 
@@ -83,6 +105,53 @@ impl Fenced {
         let done = work(&self.connection);
         self.closed.store(false, Ordering::Relaxed);
         done
+    }
+
+    /// Compiles `sql`, with the triggers and foreign keys that go with it; gives what it touches.
+    pub(super) fn touched(&self, sql: &str) -> rusqlite::Result<Arc<Touched>> {
+        self.compile_once(sql, || self.prepare_and_note(sql))
+    }
+
+    /// Compiles what `sql` itself says, without triggers and foreign keys: what it reads must be named, and texts in
+    /// double quotes are columns. Gives what it touches.
+    pub(super) fn touched_alone(&self, sql: &str) -> rusqlite::Result<Arc<Touched>> {
+        let switches = [
+            DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,
+            DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
+            DbConfig::SQLITE_DBCONFIG_DQS_DML,
+        ];
+        self.compile_once(&format!("alone: {sql}"), || {
+            let before = switches.map(|switch| self.connection.db_config(switch));
+            for switch in switches {
+                self.connection.set_db_config(switch, false)?;
+            }
+            lock(&self.bounds).alone = true;
+            let touched = self.prepare_and_note(sql);
+            lock(&self.bounds).alone = false;
+            for (switch, was) in switches.into_iter().zip(before) {
+                self.connection.set_db_config(switch, was?)?;
+            }
+            touched
+        })
+    }
+
+    fn compile_once(
+        &self,
+        key: &str,
+        compile: impl FnOnce() -> rusqlite::Result<Touched>,
+    ) -> rusqlite::Result<Arc<Touched>> {
+        if let Some(known) = self.checked.borrow().get(key) {
+            return Ok(Arc::clone(known));
+        }
+        let touched = Arc::new(compile()?);
+        self.checked.borrow_mut().insert(key.to_owned(), Arc::clone(&touched));
+        Ok(touched)
+    }
+
+    fn prepare_and_note(&self, sql: &str) -> rusqlite::Result<Touched> {
+        lock(&self.bounds).touched = Touched::default();
+        self.inside(|connection| connection.prepare(sql).map(drop))?;
+        Ok(std::mem::take(&mut lock(&self.bounds).touched))
     }
 
     /// What an error means, where the fence had a part in it.
@@ -114,59 +183,6 @@ impl Deref for Fenced {
 
     fn deref(&self) -> &Connection {
         &self.connection
-    }
-}
-
-/// The tables that foreign keys tie to `tables`: SQLite reads them when it looks after the keys.
-fn related(connection: &Connection, tables: &[String]) -> rusqlite::Result<Vec<String>> {
-    let mut ties = connection.prepare_cached(
-        "SELECT lower(child.name), lower(tie.\"table\") FROM sqlite_schema AS child, pragma_foreign_key_list(child.name) AS tie
-         WHERE child.type = 'table'",
-    )?;
-    let ties: Vec<(String, String)> = ties
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let other = |(child, parent): (String, String)| {
-        if tables.contains(&child) {
-            Some(parent)
-        } else {
-            tables.contains(&parent).then_some(child)
-        }
-    };
-    Ok(ties.into_iter().filter_map(other).collect())
-}
-
-/// Why an action is not allowed, where it is not.
-fn refusal(context: &AuthContext<'_>, bounds: &Bounds) -> Option<String> {
-    let is_named = |table: &str| bounds.tables.contains(&table.to_lowercase());
-    let writes = |verb: &str, table: &str| {
-        let by = match context.accessor {
-            Some(trigger) => format!(", by the trigger `{trigger}`"),
-            None => String::new(),
-        };
-        (!is_named(table)).then(|| format!("it {verb} `{table}`{by}, which is not named in `tables`"))
-    };
-    match context.action {
-        // What triggers and views read is the application's own doing.
-        AuthAction::Read { .. } if context.accessor.is_some() => None,
-        AuthAction::Read { table_name, .. } => {
-            let may_read = bounds.readable.contains(&table_name.to_lowercase()) || PURE.contains(&table_name);
-            (!may_read).then(|| format!("it reads `{table_name}`, which is not named in `tables`"))
-        }
-        AuthAction::Delete { table_name } => writes("deletes from", table_name),
-        AuthAction::Insert { table_name } => writes("inserts into", table_name),
-        AuthAction::Update { table_name, .. } => writes("updates", table_name),
-        AuthAction::Select => None,
-        AuthAction::Function { function_name } => {
-            (function_name == "load_extension").then(|| "it loads an extension".to_owned())
-        }
-        AuthAction::Recursive => Some("it is recursive, and so may never end".to_owned()),
-        AuthAction::Attach { .. } | AuthAction::Detach { .. } => Some("it attaches or detaches a database".to_owned()),
-        AuthAction::Pragma { pragma_name, .. } => Some(format!("it sets or reads PRAGMA {pragma_name}")),
-        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
-            Some("it begins or ends a transaction, which is the service's own doing".to_owned())
-        }
-        _ => Some("it changes the schema".to_owned()),
     }
 }
 

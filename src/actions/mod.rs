@@ -4,18 +4,29 @@
 
 mod aftercare;
 mod alert;
+mod batch_delete;
+mod bounds;
 mod cleanup;
+mod comparison;
 mod compile;
+mod examination;
 mod fence;
 mod forecast;
-mod gentle;
+mod functions;
+mod impact;
+mod moment;
+mod outcome;
 mod overdue_backups;
 mod record;
 mod retention;
-mod shape;
+mod row_key;
+mod session;
 mod shared;
 mod sql;
 mod statement;
+mod ties;
+mod tokens;
+mod write_back;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,13 +38,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::notifications::{Courier, Delivered, Targets};
-use crate::store::sqlite::{Stop, Unusable, describe, is_busy};
+use crate::store::sqlite::Stop;
 use crate::values::{JobId, TargetId, TimeZone};
 
 pub use alert::Alert;
 pub use cleanup::Cleanup;
 pub use fence::Fenced;
 pub use forecast::Forecast;
+pub use outcome::{Failure, Flaw, Report, Weight};
 pub use overdue_backups::OverdueBackups;
 pub use sql::Sql;
 
@@ -101,7 +113,19 @@ impl Action {
     /// # Errors
     /// Why that cannot be told.
     pub fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
-        self.kind().forecast(bench)
+        self.kind()
+            .forecast(bench)
+            .map_err(|failure| forecast::why_not(failure, bench))
+    }
+
+    /// What the rows of its database have against a run now, which only reading them tells.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
+        self.kind()
+            .doubts(bench)
+            .map_err(|failure| forecast::why_not(failure, bench))
     }
 }
 
@@ -117,7 +141,13 @@ trait Kind {
     }
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure>;
     fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure>;
+    fn doubts(&self, _bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
+        Ok(Vec::new())
+    }
 }
+
+/// How long [`Action::forecast`] and [`Action::doubts`] may take.
+pub const LONGEST_DRY_RUN: Duration = forecast::LONGEST;
 
 /// Everything a run may touch: a kind reads no clock, no variable and no other file.
 #[derive(Debug)]
@@ -183,112 +213,5 @@ impl Progress {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What a run that ended well has to say.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    /// One sentence.
-    pub message: String,
-    /// Figures, for kinds that give some.
-    pub statistics: Option<serde_json::Value>,
-    /// What could not be done though the rest was, for `/health`.
-    pub troubles: Vec<String>,
-}
-
-/// Why a run did not end well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// One sentence.
-    pub message: String,
-    /// Whether another attempt may do better: a database that was busy, a network that was away.
-    pub may_pass: bool,
-    /// What was done before, and stays so.
-    pub done: Option<String>,
-}
-
-impl Failure {
-    /// A failure that would come again.
-    #[must_use]
-    pub fn lasting(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            may_pass: false,
-            done: None,
-        }
-    }
-
-    /// The same failure of a run that had done something before; nothing of that goes unsaid.
-    fn after(self, rows: u64, verb: &str) -> Self {
-        if rows == 0 {
-            return self;
-        }
-        let done = format!("{rows} rows were {verb} before; another run goes on from there");
-        Self {
-            message: format!("{}; {done}", self.message),
-            done: Some(done),
-            ..self
-        }
-    }
-}
-
-impl From<Unusable> for Failure {
-    fn from(unusable: Unusable) -> Self {
-        Self {
-            may_pass: unusable.is_busy(),
-            message: unusable.to_string(),
-            done: None,
-        }
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self {
-            may_pass: is_busy(&error),
-            message: format!("the database {}", describe(&error)),
-            done: None,
-        }
-    }
-}
-
-/// What is wrong with the declaration of an action.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
-    /// The key at fault, below the kind's own table; dots part the keys of tables in it.
-    pub key: String,
-    /// What is wrong and what would do.
-    pub message: String,
-    /// How much it matters.
-    pub weight: Weight,
-}
-
-/// How much a flaw matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
-    /// The action can never work.
-    Broken,
-    /// The action does not fit the database as it is now.
-    Mismatch,
-    /// The action works, but not as one might think.
-    Notable,
-}
-
-impl Flaw {
-    fn broken(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::weighing(Weight::Broken, key, message)
-    }
-
-    fn notable(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::weighing(Weight::Notable, key, message)
-    }
-
-    fn weighing(weight: Weight, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            message: message.into(),
-            weight,
-        }
     }
 }

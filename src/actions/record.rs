@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
 use rusqlite::types::Value as Column;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Failure;
-use super::statement::Parameters;
+use super::fence::Fenced;
+use super::session::Parameters;
 use crate::values::TableName;
 
 /// The keys of `record`: one row, its columns' values given as they are, a text `":name"` standing for that
@@ -58,10 +58,13 @@ impl Record {
     ///
     /// # Errors
     /// When the database refuses it.
-    pub(super) fn write(&self, connection: &Connection, parameters: &Parameters) -> Result<(), Failure> {
+    pub(super) fn write(&self, connection: &Fenced, parameters: &Parameters) -> Result<(), Failure> {
         let columns = self.values.values().map(|value| to_column(fill(value, parameters)));
-        connection.execute(&self.statement(), rusqlite::params_from_iter(columns))?;
-        Ok(())
+        let columns = rusqlite::params_from_iter(columns);
+        connection
+            .inside(|connection| connection.execute(&self.statement(), columns))
+            .map(drop)
+            .map_err(|error| connection.explain(error))
     }
 }
 

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fence::Fenced;
-use super::gentle::take_over_write_back;
-use super::{Failure, Workbench};
+use super::{Failure, Workbench, write_back};
 use crate::store::sqlite::{open_read, open_write};
 
 /// The databases that runs work on now.
@@ -59,7 +58,7 @@ impl<'a> Visit<'a> {
             Access::Write => open_write(self.0)?,
         };
         if origin.access == Access::Write {
-            take_over_write_back(&connection)?;
+            write_back::take_over(&connection)?;
         }
         Ok(Fenced::around(connection)?)
     }

@@ -3,10 +3,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::compile::{WRITING, compile};
 use super::fence::Fenced;
 use super::forecast::{self, Forecast};
 use super::record::Record;
 use super::retention::Window;
+use super::shared::Access;
 use super::statement::{Declared, LOCK_BUDGET, names};
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::values::{CutoffFormat, Duration, TableName, Template};
@@ -29,7 +31,6 @@ pub struct Sql {
 
 impl Sql {
     fn declared(&self) -> Declared<'_> {
-        let Ok(default_message) = "{rows} rows changed".parse();
         Declared {
             key: "statement",
             sql: self.statement.clone(),
@@ -40,7 +41,8 @@ impl Sql {
                 range: self.retention_range,
                 format: self.cutoff_format,
             },
-            message: self.message.clone().unwrap_or(default_message),
+            message: self.message.as_ref(),
+            default_message: (String::new(), " changed".to_owned()),
             record: self.record.as_ref(),
             lock_budget: self.lock_budget.map_or(LOCK_BUDGET, Duration::to_std),
         }
@@ -57,7 +59,17 @@ impl Kind for Sql {
             let why = "the list is empty; name every table the statement may touch";
             return vec![Flaw::broken("tables", why)];
         }
-        self.declared().flaws(database)
+        let declared = self.declared();
+        let mut flaws = declared.flaws_around();
+        flaws.extend(compile(
+            declared.key,
+            &declared.sql,
+            &declared.tables,
+            WRITING,
+            database,
+        ));
+        flaws.extend(declared.flaw_of_record(database));
+        flaws
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
@@ -65,6 +77,23 @@ impl Kind for Sql {
     }
 
     fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
-        forecast::of_statement(&self.declared(), bench)
+        let declared = self.declared();
+        declared.in_session(bench, Access::Read, |session| {
+            session.parameters.insert("batch", forecast::ALL);
+            let refusal = declared.misfit(session)?;
+            forecast::of_statement(&declared, session, refusal)
+        })
+    }
+
+    fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
+        let declared = self.declared();
+        declared.in_session(bench, Access::Read, |session| {
+            session.parameters.insert("batch", forecast::ALL);
+            Ok(declared
+                .misfit(session)?
+                .map(|why| Flaw::notable(declared.key, why))
+                .into_iter()
+                .collect())
+        })
     }
 }

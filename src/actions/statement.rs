@@ -1,22 +1,21 @@
 //! One declared SQL statement: checked when it is loaded, run inside a fence, in transactions of its own.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Statement, ToSql};
+use rusqlite::Connection;
 
-use super::compile::{WRITING, compile, parameters_of, unknown};
+use super::batch_delete::Pace;
+use super::comparison::comparisons;
+use super::compile::{WRITING, compile, unknown};
 use super::fence::Fenced;
-use super::gentle::{Pace, write_back};
 use super::record::Record;
 use super::retention::Window;
+use super::session::{Parameters, Session, Taken};
 use super::shared::{Access, on_database};
+use super::tokens::parameters_of;
+use super::write_back::write_back;
 use super::{Failure, Flaw, Report, Workbench};
-use crate::values::{Parameter, TableName, Template, iso};
-
-/// The values of a run, by the names that a statement (`:name`), a message (`{name}`) and a record (`":name"`) share.
-pub(super) type Parameters = BTreeMap<&'static str, Parameter>;
+use crate::values::{Parameter, TableName, Template, iso, plural};
 
 /// How long the write lock is held at a time, unless it is declared.
 pub(super) const LOCK_BUDGET: Duration = Duration::from_millis(25);
@@ -30,31 +29,50 @@ pub(super) struct Declared<'a> {
     /// The tables it may touch.
     pub tables: Vec<&'a str>,
     pub window: Window<'a>,
-    pub message: Template,
+    pub message: Option<&'a Template>,
+    /// What stands around the number of rows where there is no message.
+    pub default_message: (String, String),
     pub record: Option<&'a Record>,
     pub lock_budget: Duration,
 }
 
-/// A connection on which a declared statement is run.
-pub(super) struct Session<'a> {
-    pub connection: &'a Fenced,
-    pub parameters: Parameters,
-}
-
 impl Declared<'_> {
-    /// What is wrong with the statement, its message and its record.
-    pub(super) fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
+    /// What is wrong with the parameters, the retention and the message.
+    pub(super) fn flaws_around(&self) -> Vec<Flaw> {
         let mut flaws = self.unknown_parameters();
-        let mut names = self.known_parameters();
-        names.push("rows");
-        flaws.extend(unknown("message", self.message.fields(), &names));
-        if let Some(record) = self.record {
-            flaws.extend(unknown("record", record.parameters(), &names));
-            let table = [record.table()];
-            flaws.extend(compile("record", &record.statement(), &table, WRITING, database));
-        }
-        flaws.extend(compile(self.key, &self.sql, &self.tables, WRITING, database));
+        let names = self.names_of_the_end();
+        flaws.extend(unknown(
+            "message",
+            self.message.into_iter().flat_map(Template::fields),
+            &names,
+        ));
+        let of_record = self.record.map_or_else(Vec::new, Record::parameters);
+        flaws.extend(unknown("record", of_record, &names));
         flaws
+    }
+
+    /// What is wrong with the row that is written afterwards.
+    pub(super) fn flaw_of_record(&self, database: Option<&Fenced>) -> Option<Flaw> {
+        let record = self.record?;
+        let tables = self.tables_of_record(record);
+        compile("record", &record.statement(), &tables, WRITING, database)
+    }
+
+    /// What the record may touch: its own table, and what the job names, for triggers.
+    fn tables_of_record<'b>(&'b self, record: &'b Record) -> Vec<&'b str> {
+        [self.tables.as_slice(), &[record.table()]].concat()
+    }
+
+    fn names_of_the_end(&self) -> Vec<&'static str> {
+        [self.known_parameters(), vec!["rows"]].concat()
+    }
+
+    /// A value for each parameter there is, for compiling what is not run.
+    pub(super) fn sample(&self) -> Parameters {
+        self.known_parameters()
+            .into_iter()
+            .map(|name| (name, Parameter::Integer(0)))
+            .collect()
     }
 
     /// What is wrong with the retention, and every parameter of the statement that has no value.
@@ -76,17 +94,27 @@ impl Declared<'_> {
     pub(super) fn in_session<T>(
         &self,
         bench: &Workbench<'_>,
+        access: Access,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        on_database(bench, Access::Write, &self.tables, |connection| {
+        on_database(bench, access, &self.tables, |connection| {
             let parameters = self.parameters(connection, bench)?;
-            work(&mut Session { connection, parameters })
+            work(&mut Session {
+                connection,
+                parameters,
+                stop: bench.stop,
+            })
         })
     }
 
     /// Runs the statement, once or, where it names `:batch`, in rounds until one changes nothing.
     pub(super) fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
-        self.in_session(bench, |session| {
+        self.in_session(bench, Access::Write, |session| {
+            let explain = |error| session.connection.explain(error);
+            session.connection.touched_alone(&self.sql).map_err(explain)?;
+            if let Some(why) = self.misfit(session)? {
+                return Err(Failure::lasting(format!("{why}; nothing was changed")));
+            }
             let mut rows = 0;
             self.run_in_rounds(session, bench, &mut rows)
                 .map_err(|failure| failure.after(rows, "changed"))?;
@@ -100,19 +128,38 @@ impl Declared<'_> {
         loop {
             let batch = i64::try_from(pace.rows()).unwrap_or(1);
             session.parameters.insert("batch", Parameter::Integer(batch));
-            let (changed, held) = session.locked(|| session.execute(&self.sql, &[]))?;
+            let Taken::Done(changed, held) = session.locked(None, || Ok((session.execute(&self.sql, &[])?, true)))?
+            else {
+                return Ok(());
+            };
             let pause = pace.learn(held);
             *rows += changed;
             bench.progress.set(*rows);
-            write_back(session.connection);
+            write_back(session.connection, bench.stop);
             if !in_rounds || changed == 0 {
                 return Ok(());
             }
             std::thread::sleep(pause);
             if bench.stop.asked().is_some() {
-                return Err(Failure::lasting("it was ended before it was done"));
+                return Err(Failure::lasting("interrupted before completion"));
             }
         }
+    }
+
+    /// Why the statement cannot mean what it says, where a point in time in it cannot be compared with what a table
+    /// holds.
+    pub(super) fn misfit(&self, session: &Session<'_>) -> Result<Option<String>, Failure> {
+        let (fenced, parameters) = (session.connection, &session.parameters);
+        for comparison in comparisons(&self.sql) {
+            for table in &self.tables {
+                let held = comparison.held(fenced, table, parameters);
+                let held = held.map_err(|error| fenced.explain(error))?;
+                if let Some(misfit) = held.and_then(|held| comparison.misfit(&held)) {
+                    return Ok(Some(misfit));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Writes the record, and says what was done.
@@ -120,14 +167,17 @@ impl Declared<'_> {
         let count = Parameter::Integer(i64::try_from(rows).unwrap_or(i64::MAX));
         session.parameters.insert("rows", count);
         if let Some(record) = self.record {
+            session.connection.admit(&self.tables_of_record(record))?;
             record
                 .write(session.connection, &session.parameters)
                 .map_err(|failure| failure.after(rows, "changed"))?;
         }
         let parameters = &session.parameters;
-        let message = self
-            .message
-            .render(|name| parameters.get(name).map(ToString::to_string));
+        let (before, after) = &self.default_message;
+        let message = self.message.map_or_else(
+            || format!("{before}{}{after}", plural(rows, "row")),
+            |message| message.render(|name| parameters.get(name).map(ToString::to_string)),
+        );
         Ok(Report {
             message,
             statistics: Some(serde_json::json!({ "rows": rows })),
@@ -145,58 +195,6 @@ impl Declared<'_> {
         .into();
         parameters.extend(self.window.parameters(connection, bench.now)?);
         Ok(parameters)
-    }
-}
-
-impl Session<'_> {
-    /// Runs declared SQL inside the fence, with the given parameters beside those of the run; gives how many rows it
-    /// changed.
-    pub(super) fn execute(&self, sql: &str, more: &[(&str, &Value)]) -> rusqlite::Result<u64> {
-        let mut statement = self.connection.inside(|connection| connection.prepare_cached(sql))?;
-        bind(&mut statement, &self.parameters)?;
-        for (name, value) in more {
-            if let Some(index) = statement.parameter_index(name)? {
-                statement.raw_bind_parameter(index, value)?;
-            }
-        }
-        let changed = self.connection.inside(|_| statement.raw_execute())?;
-        Ok(u64::try_from(changed).unwrap_or(0))
-    }
-
-    /// Does `work` under the write lock, all or nothing; gives how many rows it changed, and how long the lock was held.
-    pub(super) fn locked(&self, work: impl FnOnce() -> rusqlite::Result<u64>) -> Result<(u64, Duration), Failure> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        let began = Instant::now();
-        match work() {
-            Ok(changed) => {
-                self.connection.execute_batch("COMMIT")?;
-                Ok((changed, began.elapsed()))
-            }
-            Err(error) => {
-                let _ = self.connection.execute_batch("ROLLBACK");
-                Err(self.connection.explain(error))
-            }
-        }
-    }
-}
-
-pub(super) fn bind(statement: &mut Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
-    for index in 1..=statement.parameter_count() {
-        let name = statement.parameter_name(index).and_then(|name| name.strip_prefix(':'));
-        if let Some(value) = name.and_then(|name| parameters.get(name)) {
-            statement.raw_bind_parameter(index, value)?;
-        }
-    }
-    Ok(())
-}
-
-impl ToSql for Parameter {
-    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        match self {
-            Self::Text(text) => text.to_sql(),
-            Self::Integer(number) => number.to_sql(),
-            Self::Real(number) => number.to_sql(),
-        }
     }
 }
 

@@ -34,7 +34,9 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
         }
         Format::Text => found.iter().for_each(|(job, forecast)| print(job, forecast)),
     }
-    if found.iter().any(|(_, forecast)| forecast.is_err()) {
+    let would_fail =
+        |forecast: &Result<Forecast, Failure>| forecast.as_ref().map_or(true, |found| found.refusal.is_some());
+    if found.iter().any(|(_, forecast)| would_fail(forecast)) {
         return Err(Exit::new(FAILED, ""));
     }
     Ok(())

@@ -8,6 +8,8 @@ use serde_json::json;
 use super::output::say;
 use super::{BAD_INPUT, Exit, Format};
 use crate::config::{self, File, Problem, Problems, Sources};
+use crate::engine::Clock;
+use crate::values::plural;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -25,7 +27,7 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
     if let Some(file) = options.file {
         sources.file = File::Path(file);
     }
-    let (jobs, problems) = match config::load(&sources) {
+    let (jobs, problems) = match config::examine(&sources, Clock::System.now()) {
         Ok(loaded) => (loaded.plan.jobs.len(), loaded.problems),
         Err(problems) => (0, problems.0),
     };
@@ -40,11 +42,17 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
                 say!("{}", Problems(problems.clone()).to_string().trim_end());
             }
             match errors {
-                0 => say!("{}: good, {jobs} jobs, {} warnings", sources.file, problems.len()),
-                _ => say!(
-                    "{}: {errors} errors, {} warnings",
+                0 => say!(
+                    "{}: good, {}, {}",
                     sources.file,
-                    problems.len() - errors
+                    count(jobs, "job"),
+                    count(problems.len(), "warning")
+                ),
+                _ => say!(
+                    "{}: {}, {}",
+                    sources.file,
+                    count(errors, "error"),
+                    count(problems.len() - errors, "warning")
                 ),
             }
         }
@@ -55,6 +63,10 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
     } else {
         Err(Exit::new(BAD_INPUT, ""))
     }
+}
+
+fn count(of: usize, what: &str) -> String {
+    plural(of as u64, what)
 }
 
 fn to_json(problem: &Problem) -> serde_json::Value {

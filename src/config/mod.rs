@@ -7,6 +7,7 @@
 mod blame;
 mod declaration;
 mod diff;
+mod examination;
 mod excerpt;
 mod herds;
 mod jobs;
@@ -22,7 +23,6 @@ mod reading;
 mod resolve;
 mod schema;
 pub mod sources;
-mod suggest;
 mod targets;
 mod text;
 
@@ -66,19 +66,21 @@ pub struct Rows(Vec<Layer>);
 /// # Errors
 /// Every problem of the declaration, the variables and the command line, with those that were only noted.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    Layers::read(sources)?.load(sources)
+}
+
+/// Reads every source as [`load`] does, and looks at the rows of the databases as well: what a run at `now` would
+/// meet there is a warning, and so is what could not be checked.
+///
+/// # Errors
+/// As [`load`].
+pub fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded, Problems> {
     let mut layers = Layers::read(sources)?;
-    let (plan, problems) = layers.settle(sources);
-    match plan {
-        Some(plan) if !problems.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
-            plan,
-            problems,
-            source: sources.file.resolve().to_string(),
-            files: layers.files(),
-            overrides: layers.overrides,
-            rows: layers.rows,
-        }),
-        _ => Err(Problems(problems)),
-    }
+    let mut loaded = layers.load(sources)?;
+    let found = examination::examine(&Merged::new(&layers.all), &loaded.plan, &loaded.problems, now);
+    loaded.problems.extend(found);
+    loaded.problems.sort();
+    Ok(loaded)
 }
 
 /// Where the state is kept, as far as the sources can be read.
@@ -104,6 +106,21 @@ struct Layers {
 }
 
 impl Layers {
+    fn load(&mut self, sources: &Sources) -> Result<Loaded, Problems> {
+        let (plan, problems) = self.settle(sources);
+        match plan {
+            Some(plan) if !problems.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
+                plan,
+                problems,
+                source: sources.file.resolve().to_string(),
+                files: self.files(),
+                overrides: self.overrides.clone(),
+                rows: self.rows.clone(),
+            }),
+            _ => Err(Problems(problems)),
+        }
+    }
+
     fn read(sources: &Sources) -> Result<Self, Problems> {
         let files = sources::file::read(&sources.file).map_err(|mut problems| {
             problems.extend(sources.environment.problems_alone());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::policy::Policy;
-use crate::actions::{Action, Failure, Forecast, Progress, Workbench};
+use crate::actions::{Action, Failure, Flaw, Forecast, LONGEST_DRY_RUN, Progress, Workbench};
 use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
 use crate::store::sqlite::Stop;
@@ -185,13 +185,28 @@ impl Plan {
     /// # Errors
     /// Why that cannot be told.
     pub fn forecast(&self, job: &Job, now: Timestamp) -> Result<Forecast, Failure> {
+        self.dry(job, now, |bench| job.action.forecast(bench))
+    }
+
+    /// What the rows of a job's database have against a run at `now`.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub(super) fn doubts(&self, job: &Job, now: Timestamp) -> Result<Vec<Flaw>, Failure> {
+        self.dry(job, now, |bench| job.action.doubts(bench))
+    }
+
+    fn dry<T>(&self, job: &Job, now: Timestamp, work: impl FnOnce(&Workbench<'_>) -> T) -> T {
         let occasion = Occasion {
             now,
             scheduled_at: now,
             by_hand: true,
         };
-        job.action
-            .forecast(&self.workbench(job, &occasion, &Signals::default()))
+        let signals = Signals {
+            stop: Stop::after(LONGEST_DRY_RUN),
+            ..Signals::default()
+        };
+        work(&self.workbench(job, &occasion, &signals))
     }
 
     /// The file of the default database.

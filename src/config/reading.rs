@@ -10,7 +10,7 @@ use crate::actions::Action;
 use super::layer::{Source, insert, remove};
 use super::merged::Merged;
 use super::problem::{Problem, Severity};
-use super::suggest::with_suggestion;
+use crate::values::with_suggestion;
 
 /// Reads `value`, which stands at `path`, as `T`. A value that is no good is noted, taken out, and the reading
 /// tried again, so that all of them are found. Gives what is left, where that can still be read.

@@ -14,7 +14,7 @@ use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{describe, read, unknown_key};
 use super::sources::Environment;
-use super::suggest::with_suggestion;
+use crate::values::with_suggestion;
 use crate::values::{DatabaseId, Duration, GroupId, Secret, TimeZone};
 
 /// How long a run waits for another writer, unless it is declared.

@@ -11,10 +11,10 @@ use super::merged::path;
 use super::problem::Severity;
 use super::resolve::Resolver;
 use super::sources::Environment;
-use super::suggest::with_suggestion;
 use crate::notifications::alert::Alerts;
 use crate::notifications::{Target, Targets};
 use crate::values::TargetId;
+use crate::values::with_suggestion;
 
 impl Resolver<'_> {
     pub(super) fn targets(&mut self, environment: &Environment) -> Targets {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -64,7 +64,28 @@ pub fn describe(error: &rusqlite::Error) -> String {
         Some(ErrorCode::CannotOpen) => "cannot be opened: check the permissions of the file and its folder".to_owned(),
         Some(ErrorCode::DatabaseBusy) => LOCKED.to_owned(),
         Some(ErrorCode::DiskFull) => "cannot grow: the disk is full".to_owned(),
-        _ => error.to_string(),
+        Some(ErrorCode::SystemIoFailure) => {
+            format!("cannot be read or written ({error}); is its disk full or failing?")
+        }
+        _ => reported(error),
+    }
+}
+
+/// What SQLite reports, as the rest of a sentence that begins with the database.
+fn reported(error: &rusqlite::Error) -> String {
+    let message = match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) | rusqlite::Error::SqlInputError { msg: message, .. } => {
+            message.clone()
+        }
+        other => other.to_string(),
+    };
+    let name = |start: &str| message.strip_prefix(start).map(str::to_owned);
+    if let Some(table) = name("no such table: ") {
+        format!("has no table `{}`", table.trim_start_matches("main."))
+    } else if let Some(column) = name("no such column: ") {
+        format!("has no column `{column}`")
+    } else {
+        format!("reports: {message}")
     }
 }
 
@@ -115,10 +136,55 @@ pub enum StopReason {
 }
 
 /// Asks work on another thread to end; work looks at it, or has SQLite do so.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicU8>);
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    reason: AtomicU8,
+    /// When the work is to end in any case.
+    deadline: Option<Instant>,
+    made: Instant,
+    /// Microseconds after `made` at which the statement under way is to end, though not the work.
+    late_after: AtomicU64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self::at(None)
+    }
+}
 
 impl Stop {
+    /// Asks for the end by itself when `length` is over.
+    #[must_use]
+    pub fn after(length: Duration) -> Self {
+        Self::at(Instant::now().checked_add(length))
+    }
+
+    fn at(deadline: Option<Instant>) -> Self {
+        Self(Arc::new(Asked {
+            reason: AtomicU8::new(0),
+            deadline,
+            made: Instant::now(),
+            late_after: AtomicU64::new(u64::MAX),
+        }))
+    }
+
+    /// Has the statement under way end at `end`, though not the work it is part of; never, with none.
+    pub fn hurry(&self, end: Option<Instant>) {
+        let after = end.map(|end| end.saturating_duration_since(self.0.made).as_micros());
+        let after = after.and_then(|after| u64::try_from(after).ok()).unwrap_or(u64::MAX);
+        self.0.late_after.store(after, Ordering::Relaxed);
+    }
+
+    /// Whether the statement under way is to end.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        let after = self.0.late_after.load(Ordering::Relaxed);
+        after != u64::MAX && self.0.made.elapsed().as_micros() >= u128::from(after)
+    }
+
     /// Asks for the end. The first reason given stays.
     pub fn ask(&self, reason: StopReason) {
         let code = match reason {
@@ -126,13 +192,17 @@ impl Stop {
             StopReason::Interrupted => 2,
             StopReason::Replaced => 3,
         };
-        let _ = self.0.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self
+            .0
+            .reason
+            .compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// The reason, once the end was asked for.
     #[must_use]
     pub fn asked(&self) -> Option<StopReason> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.reason.load(Ordering::Relaxed) {
+            0 if self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline) => Some(StopReason::TimedOut),
             0 => None,
             1 => Some(StopReason::TimedOut),
             2 => Some(StopReason::Interrupted),
@@ -146,12 +216,20 @@ impl Stop {
     /// # Errors
     /// When SQLite cannot take the handlers.
     pub fn govern(&self, connection: &mut Connection, patience: Duration) -> rusqlite::Result<()> {
-        const STEPS_BETWEEN_LOOKS: i32 = 1000;
+        // Each step may be a call of a function that takes a while.
+        const STEPS_BETWEEN_LOOKS: i32 = 100;
+        const FIRST_WAITS: Duration = Duration::from_micros(500);
         const WAIT: Duration = Duration::from_millis(5);
         let (stop, waiting) = (self.clone(), self.clone());
-        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || stop.asked().is_some()))?;
+        connection.progress_handler(
+            STEPS_BETWEEN_LOOKS,
+            Some(move || stop.asked().is_some() || stop.is_late()),
+        )?;
         connection.busy_handler(Some(move |waits: i32| {
-            std::thread::sleep(WAIT);
+            if waiting.is_late() {
+                return false;
+            }
+            std::thread::sleep(if waits < 10 { FIRST_WAITS } else { WAIT });
             waiting.asked().is_none() && WAIT.saturating_mul(waits.unsigned_abs()) < patience
         }))
     }

@@ -19,6 +19,17 @@ pub enum CutoffFormat {
     UnixMs,
 }
 
+impl std::fmt::Display for CutoffFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite => "sqlite",
+            Self::Rfc3339 => "rfc3339",
+            Self::Unix => "unix",
+            Self::UnixMs => "unix_ms",
+        })
+    }
+}
+
 impl CutoffFormat {
     /// The instant as a value of such a column.
     #[must_use]

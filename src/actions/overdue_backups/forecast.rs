@@ -53,7 +53,11 @@ pub(super) fn of(kind: &OverdueBackups, bench: &Workbench<'_>) -> Result<Forecas
         "backups": rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>(),
         "notes": notes,
     });
-    Ok(Forecast { lines, json })
+    Ok(Forecast {
+        lines,
+        json,
+        refusal: None,
+    })
 }
 
 /// What was looked at once for all backups.

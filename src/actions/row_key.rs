@@ -4,19 +4,19 @@ use rusqlite::{Connection, OptionalExtension};
 
 /// How the rows of a table are told apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum RowKey {
     /// By their rowid, under a name that no column has.
     Rowid(&'static str),
     /// By the columns of the primary key.
-    Key(Vec<String>),
-    /// Only all at once: a virtual table.
-    Whole,
+    Columns(Vec<String>),
+    /// Not at all, as of a virtual table.
+    None,
     /// It is a view, which has no rows of its own.
     View,
 }
 
-impl Shape {
-    /// The shape of `table`; `None` where there is no such table.
+impl RowKey {
+    /// The key of `table`; `None` where there is no such table.
     pub(super) fn of(connection: &Connection, table: &str) -> rusqlite::Result<Option<Self>> {
         let found: Option<(String, bool)> = connection
             .prepare_cached(
@@ -27,33 +27,41 @@ impl Shape {
         Ok(match found {
             None => None,
             Some((kind, _)) if kind == "view" => Some(Self::View),
-            Some((kind, _)) if kind != "table" => Some(Self::Whole),
-            Some((_, true)) => Some(Self::Key(columns(connection, table, "pk > 0 ORDER BY pk")?)),
+            Some((kind, _)) if kind != "table" => Some(Self::None),
+            Some((_, true)) => Some(Self::Columns(columns(connection, table, "pk > 0 ORDER BY pk")?)),
             Some((_, false)) => {
                 let taken = columns(connection, table, "true")?;
                 let is_free = |name: &&&str| !taken.iter().any(|column| column.eq_ignore_ascii_case(name));
                 let free = ["rowid", "_rowid_", "oid"].iter().find(is_free);
-                Some(free.map_or(Self::Whole, |name| Self::Rowid(name)))
+                Some(free.map_or(Self::None, |name| Self::Rowid(name)))
             }
         })
+    }
+
+    /// Whether there is a key.
+    pub(super) fn tells_rows_apart(&self) -> bool {
+        matches!(self, Self::Rowid(_) | Self::Columns(_))
     }
 
     /// The columns that tell rows apart, quoted.
     pub(super) fn columns(&self) -> Vec<String> {
         match self {
             Self::Rowid(name) => vec![(*name).to_owned()],
-            Self::Key(columns) => columns
-                .iter()
-                .map(|column| format!("\"{}\"", column.replace('"', "\"\"")))
-                .collect(),
-            Self::Whole | Self::View => Vec::new(),
+            Self::Columns(columns) => columns.iter().map(|column| quoted(column)).collect(),
+            Self::None | Self::View => Vec::new(),
         }
     }
 }
 
+/// A name as it may stand in a statement.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 fn columns(connection: &Connection, table: &str, which: &str) -> rusqlite::Result<Vec<String>> {
+    // Hidden and generated columns are names as well.
     connection
-        .prepare_cached(&format!("SELECT name FROM pragma_table_info(?1) WHERE {which}"))?
+        .prepare_cached(&format!("SELECT name FROM pragma_table_xinfo(?1) WHERE {which}"))?
         .query_map([table], |row| row.get(0))?
         .collect()
 }

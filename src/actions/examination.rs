@@ -1,0 +1,140 @@
+//! What a cleanup would delete now, and why it must not where it must not: the same for validate, plan and the run.
+
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use super::comparison::{Comparison, Held, comparisons};
+use super::forecast::percentage;
+use super::session::Session;
+
+/// The share of a table that may go, unless it is declared.
+const MOST: f64 = 0.9;
+/// A table that loses fewer rows may be emptied, if someone still writes it.
+const SMALL: i64 = 1000;
+/// A table that loses fewer rows may be emptied in any case.
+const TINY: i64 = 100;
+
+/// How much may go at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub max_rows: Option<u64>,
+    pub max_share: Option<f64>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub(super) struct Examination<'a> {
+    table: &'a str,
+    /// How many rows are selected.
+    pub rows: i64,
+    /// How long it took to find them.
+    pub search: Duration,
+    /// What the table holds on one side of each comparison with a point in time.
+    pub ends: Vec<(Comparison<'a>, Held)>,
+    refusals: Vec<String>,
+}
+
+impl<'a> Examination<'a> {
+    /// Looks at the rows of `table` that `condition` selects.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub(super) fn of(
+        session: &Session<'_>,
+        table: &'a str,
+        condition: &'a str,
+        limits: Limits,
+    ) -> Result<Self, Failure> {
+        let began = Instant::now();
+        let rows = count(
+            session,
+            &format!("SELECT count(*) FROM \"{table}\" WHERE ({condition}\n)"),
+        )?;
+        let mut found = Self {
+            table,
+            rows,
+            search: began.elapsed(),
+            ends: Vec::new(),
+            refusals: Vec::new(),
+        };
+        found.compare(session, condition)?;
+        found.hold_against(session, limits)?;
+        Ok(found)
+    }
+
+    /// Why a run must not begin, where it must not.
+    pub(super) fn refusal(&self) -> Option<String> {
+        (!self.refusals.is_empty()).then(|| format!("{}; nothing was deleted", self.refusals.join("; ")))
+    }
+
+    /// Each reason alone.
+    pub(super) fn refusals(&self) -> &[String] {
+        &self.refusals
+    }
+
+    /// How many rows the table has.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    pub(super) fn total(&self, session: &Session<'_>) -> Result<i64, Failure> {
+        count(session, &format!("SELECT count(*) FROM \"{}\"", self.table))
+    }
+
+    fn compare(&mut self, session: &Session<'_>, condition: &'a str) -> Result<(), Failure> {
+        let (fenced, parameters) = (session.connection, &session.parameters);
+        let explain = |error| fenced.explain(error);
+        for comparison in comparisons(condition) {
+            let Some(held) = comparison.held(fenced, self.table, parameters).map_err(explain)? else {
+                continue;
+            };
+            let misfit = match comparison.misfit(&held) {
+                None if self.rows > 0 => comparison
+                    .held_by(fenced, self.table, condition, parameters)
+                    .map_err(explain)?
+                    .and_then(|rows| comparison.misfit_of_rows(&rows)),
+                misfit => misfit,
+            };
+            self.refusals.extend(misfit);
+            self.ends.push((comparison, held));
+        }
+        Ok(())
+    }
+
+    /// Refuses far more than anyone can have meant: a clock that is wrong, a unit mistyped.
+    fn hold_against(&mut self, session: &Session<'_>, limits: Limits) -> Result<(), Failure> {
+        let (rows, table) = (self.rows, self.table);
+        if let Some(most) = limits
+            .max_rows
+            .filter(|most| u64::try_from(rows).is_ok_and(|rows| rows > *most))
+        {
+            let why = format!("{rows} rows of {table} would go, more than max_rows, {most}");
+            self.refusals.push(why);
+        }
+        let long_unwritten = self
+            .ends
+            .iter()
+            .find_map(|(comparison, held)| comparison.long_unwritten(held));
+        if rows < TINY || (rows < SMALL && long_unwritten.is_none()) {
+            return Ok(());
+        }
+        let total = self.total(session)?;
+        let (percent, most) = (percentage(rows, total), limits.max_share.unwrap_or(MOST));
+        if percent > most * 100.0 {
+            let why =
+                format!("{rows} of {total} rows of {table} would go, {percent:.1} %, more than max_share, {most}");
+            self.refusals.push(match long_unwritten {
+                Some(since) if rows < SMALL => {
+                    let days = since.as_hours() / 24;
+                    format!("{why}; even the newest row is {days} days past its time: is the clock right?")
+                }
+                _ => why,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn count(session: &Session<'_>, sql: &str) -> Result<i64, Failure> {
+    let counted = session.read(sql, &[], |row| row.get(0))?;
+    Ok(counted.first().copied().unwrap_or(0))
+}

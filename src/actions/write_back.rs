@@ -1,0 +1,69 @@
+//! Keeps the write-ahead log of a database small while rows are deleted: our own connection writes it back itself,
+//! outside of the lock, instead of as part of a commit.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::store::sqlite::Stop;
+
+/// Frames of the log after which it is written back: below the thousand at which an application's own commit would.
+const FRAMES: i64 = 700;
+/// So few frames may be left to be written within the lock, so that the log begins anew.
+const FEW: i64 = 20;
+/// How often what others wrote meanwhile is written back, too.
+const TRIES: u32 = 3;
+/// Frames at which a run waits for a reader that keeps the log from beginning anew: 24 MB of the usual pages.
+const MOST: i64 = 6000;
+/// How long it waits, before it goes on with its next batch.
+const PATIENCE: Duration = Duration::from_secs(10);
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// Has `connection` write the log back when it is told to, never as part of a commit.
+pub(super) fn take_over(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // With a write-ahead log, this loses no consistency, and no commit waits for the disk with the lock held.
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode == "wal" {
+        connection.pragma_update(None, "synchronous", "normal")?;
+    }
+    Ok(())
+}
+
+/// Writes the log back where it has grown, and has it begin anew; nobody waits for that but this run, and only where
+/// the log has grown large.
+pub(super) fn write_back(connection: &Connection, stop: &Stop) {
+    let began = Instant::now();
+    while frames_after(connection, stop) >= MOST && began.elapsed() < PATIENCE && stop.asked().is_none() {
+        std::thread::sleep(BETWEEN_TRIES);
+    }
+}
+
+/// Writes the log back where it has grown; gives how many frames it has then.
+fn frames_after(connection: &Connection, stop: &Stop) -> i64 {
+    let checkpoint = |mode: &str| {
+        connection
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+            })
+            .unwrap_or((1, 0, 0))
+    };
+    let (_, mut frames, mut done) = checkpoint("NOOP");
+    if frames < FRAMES {
+        return frames;
+    }
+    for _ in 0..TRIES {
+        (_, frames, done) = checkpoint("PASSIVE");
+        if frames - done <= FEW {
+            break;
+        }
+    }
+    if frames - done > FEW {
+        return frames;
+    }
+    // It holds the write lock, and so must not wait for a reader.
+    stop.hurry(Some(Instant::now()));
+    let (is_busy, ..) = checkpoint("RESTART");
+    stop.hurry(None);
+    if is_busy == 0 { 0 } else { frames }
+}

@@ -1,0 +1,25 @@
+//! Counts in words.
+
+/// `count` of what `one` names: "1 row", "2 rows".
+#[must_use]
+pub fn plural(count: impl Into<i128>, one: &str) -> String {
+    let count = count.into();
+    match (count, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{count} {stem}ies"),
+        _ => format!("{count} {one}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(plural(1, "row"), "1 row");
+        assert_eq!(plural(0_u64, "row"), "0 rows");
+        assert_eq!(plural(2, "entry"), "2 entries");
+        assert_eq!(plural(2, "day"), "2 days");
+    }
+}
