@@ -90,10 +90,8 @@ fn a_kill_during_a_cleanup_loses_nothing_and_is_told_at_the_next_start() {
     let place = place("1h");
     let service = place.start();
     service.post("/trigger/slow?wait=false");
-    eventually("the cleanup to hold the lock", || {
-        let other = place.database();
-        other.busy_timeout(std::time::Duration::ZERO).unwrap();
-        other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err().then_some(())
+    eventually("the run to be under way", || {
+        (service.get("/api/schedules").1["jobs"][0]["running"] == true).then_some(())
     });
     service.kill();
     is_whole(&place);

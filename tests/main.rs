@@ -13,6 +13,7 @@ mod architecture;
 mod attacks;
 mod clients;
 mod configuration;
+mod connections;
 mod control;
 mod crashes;
 mod databases;

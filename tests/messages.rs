@@ -380,3 +380,96 @@ fn a_mail_server_that_refuses_the_recipient_or_hangs_up_is_told_and_tried_again(
         assert_eq!(stamps(&place), json!({}));
     }
 }
+
+#[test]
+fn a_backup_whose_stamp_was_dropped_is_told_again_each_time() {
+    let ntfy = Ntfy::start(200);
+    let place = place(ntfy.port, None);
+    let service = place.start();
+    assert_eq!((sent(&service), sent(&service)), (json!(1), json!(0)));
+    let first = stamps(&place);
+    for time in 2..5 {
+        place.set("overdue_notifications", "{}");
+        assert_eq!((sent(&service), sent(&service)), (json!(1), json!(0)), "time {time}");
+        assert_eq!(ntfy.received().len(), time);
+    }
+    // A database that is restored has an old stamp: with "every day", it is due again, and told once.
+    place.set("notification_frequency", "every_day");
+    let mut old = first;
+    old["s:Daily"]["lastNotificationSent"] = "2026-11-02T08:00:00.000Z".into();
+    for time in 5..7 {
+        place.set("overdue_notifications", &old.to_string());
+        assert_eq!((sent(&service), sent(&service)), (json!(1), json!(0)), "time {time}");
+        assert_eq!(ntfy.received().len(), time);
+    }
+}
+
+#[test]
+fn a_stamp_carries_the_time_of_the_check_however_long_the_delivery_took() {
+    let ntfy = Ntfy::start(500);
+    let place = place(ntfy.port, None);
+    place.set("notification_frequency", "every_day");
+    place.set(
+        "cron_service",
+        r#"{"tasks":{"overdue-backup-check":{"enabled":false}}}"#,
+    );
+    // Nobody is reached at the first check; the second finds the message waiting.
+    let service = place.service().at("2026-11-20 06:00:00").start();
+    assert_eq!(sent(&service), 0);
+    service.terminate();
+    ntfy.answer_with(200, "");
+    let mut told = Vec::new();
+    for day in 21..24 {
+        for hour in [6, 8, 10, 12] {
+            let service = place.service().at(&format!("2026-11-{day} {hour:02}:00:{day}")).start();
+            if sent(&service) == 1 {
+                told.push(hour);
+            }
+            let stamp = stamps(&place)["s:Daily"]["lastNotificationSent"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            assert!(stamp.starts_with(&format!("2026-11-{day}T06:00:")), "{stamp}");
+            service.terminate();
+        }
+    }
+    assert_eq!(told, [6, 6, 6]);
+}
+
+#[test]
+fn a_failure_that_could_not_be_told_is_told_before_the_recovery() {
+    let ntfy = Ntfy::start(500);
+    let place = Workplace::new();
+    place.write(
+        "jobs.toml",
+        &format!(
+            "[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.tidy]\nschedule = \"@yearly\"\nnotify = {{ on_failure = [\"phone\"], on_recovery = [\"phone\"] }}\ncleanup = {{ delete_from = \"things\", where = \"true\" }}\n",
+            ntfy.port
+        ),
+    );
+    let service = place.start();
+    service.post("/trigger/tidy");
+    eventually("the first attempt", || (!ntfy.received().is_empty()).then_some(()));
+    place.database().execute_batch("CREATE TABLE things (id)").unwrap();
+    service.post("/trigger/tidy");
+    assert_eq!(service.health()["outbox"]["pending"], 2);
+    ntfy.answer_with(200, "");
+    place
+        .state()
+        .execute("UPDATE outbox SET next_attempt_at = 0", [])
+        .unwrap();
+    eventually("both to be told", || {
+        (service.health()["outbox"]["pending"] == 0).then_some(())
+    });
+    let titles: Vec<String> = ntfy
+        .in_order()
+        .iter()
+        .map(|request| request["path"].as_str().unwrap().to_owned())
+        .collect();
+    let (first, rest) = titles.split_first().unwrap();
+    let last: Vec<&String> = rest.iter().rev().take(2).collect();
+    assert!(
+        first.contains("tidy+failed") && last[1].contains("tidy+failed") && last[0].contains("works+again"),
+        "{titles:?}"
+    );
+}

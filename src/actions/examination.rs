@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::Failure;
-use super::comparison::{Comparison, Held, comparisons};
+use super::comparison::{Comparison, comparisons};
 use super::forecast::percentage;
+use super::misfit::Held;
 use super::session::Session;
 
 /// The share of a table that may go, unless it is declared.

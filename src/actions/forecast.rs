@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::comparison::in_words;
 use super::examination::Examination;
 use super::fence::Fenced;
+use super::misfit::in_words;
 use super::session::{Parameters, Session, bind};
 use super::statement::Declared;
 use super::{Failure, Workbench};

@@ -14,6 +14,7 @@ mod fence;
 mod forecast;
 mod functions;
 mod impact;
+mod misfit;
 mod moment;
 mod outcome;
 mod overdue_backups;

@@ -36,7 +36,6 @@ impl Engine {
         // A newer letter of one subject takes the place of one that could not be sent yet.
         let subject = match news.event {
             _ if news.is_signal => format!("job {} signal", job.id),
-            // The recovery tells of the failure too.
             Event::Failed | Event::Recovered => format!("job {}", job.id),
             _ => format!("job {} run {run}", job.id),
         };

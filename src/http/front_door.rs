@@ -25,6 +25,12 @@ const DESCRIPTORS_PER_SEAT: u64 = 8;
 const OTHER_DESCRIPTORS: u64 = 32;
 /// How long a client may take to send its request, and to take each part of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection is kept for another request.
+const KEPT: Duration = Duration::from_secs(5);
+/// What clients are told of that: a little less, so that none sends a request to a connection that is being closed.
+const KEPT_FOR_CLIENTS: u64 = 4;
+/// How many requests a connection may bring.
+const MOST_REQUESTS: u32 = 100;
 /// How long the last answers may take when the service ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How often a lasting trouble is told.
@@ -99,10 +105,10 @@ impl FrontDoor {
     /// When it cannot be set up, for one because no folder for its socket can be made.
     pub fn new(listeners: Listeners, context: Context) -> io::Result<Self> {
         let places = places();
-        let seats = Arc::new(Semaphore::new(places as usize));
         let door = Arc::new(Door {
             inner: Inner::start(context)?,
-            seats,
+            seats: Arc::new(Semaphore::new(places as usize)),
+            kept: Arc::new(Semaphore::new(places as usize)),
         });
         Ok(Self {
             listeners,
@@ -143,7 +149,10 @@ fn places() -> u32 {
 
 struct Door {
     inner: Inner,
+    /// One for each request under way.
     seats: Arc<Semaphore>,
+    /// One for each connection that may bring another.
+    kept: Arc<Semaphore>,
 }
 
 async fn accept(listener: TcpListener, door: Arc<Door>) {
@@ -170,50 +179,83 @@ fn turn_away(client: &TcpStream) {
     let _ = client.try_write(&refusal((503, "too many requests at once; try again in a moment")));
 }
 
-async fn attend(mut client: TcpStream, door: Arc<Door>, _seat: OwnedSemaphorePermit) {
-    let request = match tokio::time::timeout(PATIENCE, receive(&mut client)).await {
-        Ok(Ok(Some(request))) => request,
-        Ok(Ok(None)) => return, // The client went away.
-        Ok(Err(refused)) => return refuse(&mut client, refused).await,
-        Err(_) => return refuse(&mut client, (408, "the request did not come in time")).await,
-    };
-    if let Err(error) = relay(&mut client, &door.inner, &request).await {
-        tracing::debug!("an answer could not be given: {error}");
+/// Answers the requests of a connection, one after the other.
+async fn attend(mut client: TcpStream, door: Arc<Door>, seat: OwnedSemaphorePermit) {
+    let mut read = Vec::with_capacity(1024);
+    let mut seat = Some(seat);
+    for number in 1..=MOST_REQUESTS {
+        let received = tokio::time::timeout(PATIENCE, receive(&mut client, &mut read)).await;
+        let request = match received {
+            Ok(Ok(Some(request))) => request,
+            Ok(Ok(None)) => return, // The client went away.
+            Ok(Err(refused)) => return refuse(&mut client, refused).await,
+            Err(_) => return refuse(&mut client, (408, "the request did not come in time")).await,
+        };
+        let wants_more = request.keeps_alive && number < MOST_REQUESTS;
+        let kept = wants_more
+            .then(|| Arc::clone(&door.kept).try_acquire_owned().ok())
+            .flatten();
+        match relay(&mut client, &door.inner, &request.bytes, kept.is_some()).await {
+            Err(error) => return tracing::debug!("an answer could not be given: {error}"),
+            Ok(()) if kept.is_none() => return drop(client.shutdown().await),
+            Ok(()) => {}
+        }
+        // While nothing comes, another may have the seat.
+        drop(seat.take());
+        if read.is_empty() && !matches!(tokio::time::timeout(KEPT, client.readable()).await, Ok(Ok(()))) {
+            return;
+        }
+        seat = Arc::clone(&door.seats).try_acquire_owned().ok();
+        if seat.is_none() {
+            return turn_away(&client);
+        }
     }
 }
 
-/// Reads one whole request; `None` when the client goes away before that.
-async fn receive(client: &mut TcpStream) -> Result<Option<Vec<u8>>, Refused> {
-    let mut read = Vec::with_capacity(1024);
+/// A whole request.
+struct Received {
+    bytes: Vec<u8>,
+    keeps_alive: bool,
+}
+
+/// Reads one whole request; `None` when the client goes away before that. `read` has what came before, and keeps what
+/// comes after it.
+async fn receive(client: &mut TcpStream, read: &mut Vec<u8>) -> Result<Option<Received>, Refused> {
+    let head = loop {
+        if let Some(head) = head::parse(read)? {
+            break head;
+        }
+        // One byte more than the longest head, so that a longer one is noticed.
+        let room = (LONGEST_HEAD + 1).saturating_sub(read.len()) as u64;
+        match (&mut *client).take(room).read_buf(read).await {
+            Ok(0) | Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+    };
     let Head {
         length,
         body,
         mut forwarded,
-    } = loop {
-        // One byte more than the longest head, so that a longer one is noticed.
-        let room = (LONGEST_HEAD + 1 - read.len()) as u64;
-        match (&mut *client).take(room).read_buf(&mut read).await {
-            Ok(0) | Err(_) => return Ok(None),
-            Ok(_) => {}
+        keeps_alive,
+    } = head;
+    let mut rest = read.split_off(length);
+    if rest.len() < body {
+        let start = rest.len();
+        rest.resize(body, 0);
+        if client.read_exact(&mut rest[start..]).await.is_err() {
+            return Ok(None);
         }
-        if let Some(head) = head::parse(&read)? {
-            break head;
-        }
-    };
-    let mut whole = read.split_off(length);
-    whole.truncate(body);
-    let missing = body - whole.len();
-    let start = whole.len();
-    whole.resize(body, 0);
-    if missing > 0 && client.read_exact(&mut whole[start..]).await.is_err() {
-        return Ok(None);
     }
-    forwarded.extend_from_slice(&whole);
-    Ok(Some(forwarded))
+    *read = rest.split_off(body);
+    forwarded.extend_from_slice(&rest);
+    Ok(Some(Received {
+        bytes: forwarded,
+        keeps_alive,
+    }))
 }
 
-/// Hands the request to the inner server and its answer to the client.
-async fn relay(client: &mut TcpStream, inner: &Inner, request: &[u8]) -> io::Result<()> {
+/// Hands the request to the inner server and its answer to the client, who is told whether the connection is kept.
+async fn relay(client: &mut TcpStream, inner: &Inner, request: &[u8], is_kept: bool) -> io::Result<()> {
     let mut server = match inner.connect().await {
         Ok(server) => server,
         Err(error) => {
@@ -222,14 +264,29 @@ async fn relay(client: &mut TcpStream, inner: &Inner, request: &[u8]) -> io::Res
         }
     };
     server.write_all(request).await?;
-    let mut part = [0; 4096];
-    loop {
+    let mut part = Vec::with_capacity(4096);
+    // The end of the first line, where our own header goes.
+    let line = loop {
         // A run that is waited for may take as long as its own timeout: only the client is hurried.
-        let length = server.read(&mut part).await?;
-        if length == 0 {
-            return client.shutdown().await;
+        if server.read_buf(&mut part).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        tokio::time::timeout(PATIENCE, client.write_all(&part[..length])).await??;
+        if let Some(line) = part.windows(2).position(|bytes| bytes == b"\r\n") {
+            break line + 2;
+        }
+    };
+    let header = if is_kept {
+        format!("Connection: keep-alive\r\nKeep-Alive: timeout={KEPT_FOR_CLIENTS}\r\n")
+    } else {
+        "Connection: close\r\n".to_owned()
+    };
+    part.splice(line..line, header.into_bytes());
+    loop {
+        tokio::time::timeout(PATIENCE, client.write_all(&part)).await??;
+        part.clear();
+        if server.read_buf(&mut part).await? == 0 {
+            return Ok(());
+        }
     }
 }
 
@@ -246,6 +303,20 @@ fn refusal((status, why): Refused) -> Vec<u8> {
     let body = serde_json::json!({ "error": why }).to_string();
     let length = body.len();
     let retry = if status == 503 { "Retry-After: 1\r\n" } else { "" };
-    format!("HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\n{retry}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    let reason = reason_of(status);
+    format!("HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n{retry}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
         .into_bytes()
+}
+
+/// The words that belong to a status.
+fn reason_of(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        _ => "Service Unavailable",
+    }
 }

@@ -27,6 +27,8 @@ pub(super) struct Head {
     pub body: usize,
     /// The same head as the inner server is to get it.
     pub forwarded: Vec<u8>,
+    /// Whether the client wants to send further requests by the same connection.
+    pub keeps_alive: bool,
 }
 
 /// Why a request is refused: a status and a sentence.
@@ -52,6 +54,11 @@ pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
         return Err((400, "the target must be a path"));
     }
     let body = check_headers(request.headers)?;
+    // Only for those who ask: many a small client reads until the end of the connection.
+    let asks = |header: &httparse::Header<'_>| {
+        header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"keep-alive")
+    };
+    let keeps_alive = request.version == Some(1) && request.headers.iter().any(asks);
     let mut forwarded = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
     for header in request.headers.iter().filter(|header| !is_one_of(header.name, DROPPED)) {
         forwarded.extend_from_slice(header.name.as_bytes());
@@ -64,13 +71,14 @@ pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
         length,
         body,
         forwarded,
+        keeps_alive,
     }))
 }
 
 /// Refuses headers that are no good; gives the length of the body.
 fn check_headers(headers: &[httparse::Header<'_>]) -> Result<usize, Refused> {
     let mut body = None;
-    let mut hosts = 0;
+    let (mut hosts, mut origins) = (0, 0);
     for header in headers {
         if !header
             .value
@@ -92,9 +100,13 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<usize, Refused> {
             }
         }
         hosts += usize::from(header.name.eq_ignore_ascii_case("host"));
+        origins += usize::from(header.name.eq_ignore_ascii_case("origin"));
     }
     if hosts > 1 {
         return Err((400, "Host is given twice"));
+    }
+    if origins > 1 {
+        return Err((400, "Origin is given twice"));
     }
     match body.unwrap_or(0) {
         length if length > LONGEST_BODY as u64 => Err((413, "the body is too large")),
@@ -129,6 +141,15 @@ mod tests {
             "POST /trigger/a?wait=false HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
         );
         assert_eq!(parse(&read[..20]), Ok(None));
+        for (rest, keeps_alive) in [
+            ("HTTP/1.1\r\nConnection: Keep-Alive\r\n\r\n", true),
+            ("HTTP/1.1\r\nConnection: close\r\n\r\n", false),
+            ("HTTP/1.1\r\n\r\n", false),
+            ("HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false),
+        ] {
+            let head = parse(format!("GET / {rest}").as_bytes()).unwrap().unwrap();
+            assert_eq!(head.keeps_alive, keeps_alive, "{rest}");
+        }
     }
 
     #[test]
@@ -144,6 +165,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
             ("GET / HTTP/1.1\r\nExpect: 100-continue\r\n\r\n", 417),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nOrigin: a\r\nOrigin: b\r\n\r\n", 400),
             ("GET http://x/ HTTP/1.1\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nA: \u{e9}\r\n\r\n", 400),
             ("GET / HTTP/2.0\r\n\r\n", 400),

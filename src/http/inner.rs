@@ -115,7 +115,10 @@ fn answer(request: tiny_http::Request, context: &Context) {
         )
     });
     let (body, content_type) = answer.content();
-    let mut response = Response::from_data(body).with_status_code(answer.status);
+    // Always with its length, so that the client knows where it ends though the connection is kept.
+    let mut response = Response::from_data(body)
+        .with_status_code(answer.status)
+        .with_chunked_threshold(usize::MAX);
     for (name, value) in [
         ("Content-Type", content_type),
         ("Cache-Control", "no-store"),

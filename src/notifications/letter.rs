@@ -94,6 +94,9 @@ pub enum About {
         server_name: String,
         /// The backup job's name.
         backup_name: String,
+        /// The time of the check that found it, which is what the delivery is noted with.
+        #[serde(default)]
+        checked_at: Option<Timestamp>,
     },
     /// A job of the declaration.
     Job(JobId),
@@ -129,7 +132,7 @@ impl Address {
 
 impl Envelope {
     /// The letter the outbox keeps; `cause` is the same for every attempt, and a letter about the same `subject` with
-    /// another cause takes its place.
+    /// another cause takes its place, but for one that tells of a recovery.
     #[must_use]
     pub fn seal(&self, subject: &str, cause: &str) -> Option<Letter> {
         Some(Letter {
@@ -137,6 +140,8 @@ impl Envelope {
             cause: cause.to_owned(),
             channel: serde_json::to_string(&self.address).ok()?,
             envelope: serde_json::to_string(self).ok()?,
+            // What works again had failed, which nobody may have heard of yet.
+            supersedes: self.event != Event::Recovered,
         })
     }
 }

@@ -64,7 +64,10 @@ impl Opened {
         let note = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let key = format!("{}:{}", backup.server_id, backup.name);
-            stamps::set(&transaction, &key, backup.server_name, at)?;
+            // The time of the check, as the application has it: with that of the delivery, what is told each day would
+            // be told a little later each day.
+            let stamp = backup.checked_at.unwrap_or(at);
+            stamps::set(&transaction, &key, backup.server_name, stamp)?;
             let action = if self.is_mail() {
                 "email_sent"
             } else {
@@ -104,11 +107,13 @@ impl Opened {
                 server_id,
                 server_name,
                 backup_name,
+                checked_at,
             } => Some(OfBackup {
                 database,
                 server_id,
                 server_name,
                 name: backup_name,
+                checked_at: *checked_at,
             }),
             About::Job(_) | About::Nothing => None,
         }
@@ -147,4 +152,5 @@ struct OfBackup<'a> {
     server_id: &'a str,
     server_name: &'a str,
     name: &'a str,
+    checked_at: Option<Timestamp>,
 }

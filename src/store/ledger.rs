@@ -252,6 +252,7 @@ mod tests {
             cause: "c".to_owned(),
             channel: "ops".to_owned(),
             envelope: "{}".to_owned(),
+            supersedes: true,
         };
         let telling = Telling {
             job: run.job.clone(),

@@ -9,7 +9,8 @@
 //! 5. it is marked noted here.
 //!
 //! A crash after 1 or 2 sends at the next attempt, after 3 or 4 notes at the next check. The cause holds the stamp
-//! that was there before, so that until step 4 the same cause comes up again and finds its rows in place. Only a
+//! that was there before and the last letter that is noted, so that until step 5 the same cause comes up again and
+//! finds its rows in place, and a stamp that the application drops or sets back afterwards is another cause. Only a
 //! crash between sending and 3 can send twice, and then under the same id.
 
 use std::collections::BTreeSet;
@@ -31,7 +32,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// A message for one channel, before it is put into the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// What it is about; a newer letter about it takes the place of one that still waits.
+    /// What it is about.
     pub subject: String,
     /// Why it is sent, the same for every attempt.
     pub cause: String,
@@ -39,6 +40,8 @@ pub struct Letter {
     pub channel: String,
     /// Everything that is needed to send it, as JSON.
     pub envelope: String,
+    /// Whether it takes the place of one about the same subject that still waits; else it is sent after that.
+    pub supersedes: bool,
 }
 
 /// A row of the outbox.
@@ -76,8 +79,8 @@ impl Outbox {
         Ok(Self { connection })
     }
 
-    /// Posts the letters, all or none. One that is there already is not posted again; one that waits with an older
-    /// cause for the same subject and channel is replaced.
+    /// Posts the letters, all or none. One that is there already is not posted again, but brought up to date while it
+    /// waits; one that waits with an older cause for the same subject and channel is replaced.
     ///
     /// # Errors
     /// When the state cannot be written.
@@ -87,6 +90,16 @@ impl Outbox {
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         put(&transaction, letters, now)?;
         transaction.commit()
+    }
+
+    /// The newest letter about `subject` whose delivery is noted where the application looks for it.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn last_noted(&self, subject: &str) -> rusqlite::Result<Option<i64>> {
+        self.connection
+            .prepare_cached("SELECT max(id) FROM outbox WHERE subject = ?1 AND status = 'delivered' AND noted = 1")?
+            .query_row([subject], |row| row.get(0))
     }
 
     /// To how many channels letters are due at `now`.
@@ -112,7 +125,10 @@ impl Outbox {
             .prepare_cached(
                 "UPDATE outbox SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = (
                      SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1
-                     AND channel NOT IN (SELECT value FROM json_each(?3)) ORDER BY next_attempt_at, id LIMIT 1)
+                     AND channel NOT IN (SELECT value FROM json_each(?3))
+                     AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.status = 'pending'
+                         AND older.subject = outbox.subject AND older.channel = outbox.channel AND older.id < outbox.id)
+                     ORDER BY next_attempt_at, id LIMIT 1)
                  RETURNING id, subject, cause, channel, envelope, attempts, created_at, finished_at",
             )?
             .query_row(
@@ -209,15 +225,18 @@ impl Outbox {
 /// Puts the letters into the outbox, within a transaction of the caller.
 pub(super) fn put(connection: &Connection, letters: &[Letter], now: Timestamp) -> rusqlite::Result<()> {
     for letter in letters {
-        connection
-            .prepare_cached(
-                "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
-            )?
-            .execute(params![letter.subject, letter.cause, letter.channel])?;
+        if letter.supersedes {
+            connection
+                .prepare_cached(
+                    "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
+                )?
+                .execute(params![letter.subject, letter.cause, letter.channel])?;
+        }
         connection
             .prepare_cached(
                 "INSERT INTO outbox (subject, cause, channel, envelope, created_at, next_attempt_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+                 ON CONFLICT (subject, cause, channel) DO UPDATE SET envelope = excluded.envelope WHERE status = 'pending'",
             )?
             .execute(params![
                 letter.subject,
@@ -238,6 +257,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Posted> {
             cause: row.get(2)?,
             channel: row.get(3)?,
             envelope: row.get(4)?,
+            supersedes: true,
         },
         attempts: row.get(5)?,
         created_at: instant(row.get(6)?),
@@ -256,6 +276,7 @@ mod tests {
             cause: cause.to_owned(),
             channel: channel.to_owned(),
             envelope: "{}".to_owned(),
+            supersedes: true,
         }
     }
 

@@ -7,6 +7,8 @@ mod forecast;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{Failure, Fenced, Flaw, Forecast, Kind, Report, Workbench};
 use crate::duplistatus::due::{Circumstances, Due};
 use crate::duplistatus::overdue;
@@ -17,6 +19,9 @@ use crate::store::sqlite::{Unusable, open_write};
 use crate::values::TargetId;
 
 pub use declaration::OverdueBackups;
+
+/// A check that begins so much later than it was due counts as begun then.
+const ON_TIME: SignedDuration = SignedDuration::from_mins(1);
 
 impl Kind for OverdueBackups {
     fn name(&self) -> &'static str {
@@ -77,7 +82,12 @@ fn send(due: &[Due], bench: &Workbench<'_>, began: Instant) -> Result<usize, Fai
     let subjects: BTreeSet<String> = due.iter().map(|due| due.finding.backup.key()).collect();
     let mut outbox = Outbox::open(bench.state)?;
     let state = |error: rusqlite::Error| Failure::from(Unusable::from_sqlite(bench.state, &error));
-    let letters: Vec<Letter> = due.iter().flat_map(|due| letters(due, bench)).collect();
+    let mut letters: Vec<Letter> = Vec::new();
+    for due in due {
+        let told_before = outbox.last_noted(&due.finding.backup.key()).map_err(state)?;
+        let cause = told_before.map_or_else(|| due.cause.clone(), |letter| format!("{} after {letter}", due.cause));
+        letters.extend(letters_of(due, &cause, bench));
+    }
     outbox.post(&letters, bench.now).map_err(state)?;
     if bench.by_hand {
         outbox.hasten(&subjects, bench.now).map_err(state)?;
@@ -86,8 +96,16 @@ fn send(due: &[Due], bench: &Workbench<'_>, began: Instant) -> Result<usize, Fai
     Ok(subjects.intersection(&delivered.subjects).count())
 }
 
+/// The time of a check: when it was due, unless it began much later. What is told each day is then told by the same
+/// check each day, though one begins a moment earlier than the other.
+fn checked_at(bench: &Workbench<'_>) -> Timestamp {
+    let late = bench.now.duration_since(bench.scheduled_at);
+    let is_on_time = (SignedDuration::ZERO..=ON_TIME).contains(&late);
+    if is_on_time { bench.scheduled_at } else { bench.now }
+}
+
 /// One letter for each channel and target.
-fn letters(due: &Due, bench: &Workbench<'_>) -> Vec<Letter> {
+fn letters_of(due: &Due, cause: &str, bench: &Workbench<'_>) -> Vec<Letter> {
     let backup = &due.finding.backup;
     let of_application = |channel: &crate::duplistatus::channels::Channel| Address::Application {
         database: bench.database.to_owned(),
@@ -107,10 +125,11 @@ fn letters(due: &Due, bench: &Workbench<'_>) -> Vec<Letter> {
                     server_id: backup.server_id.clone(),
                     server_name: backup.server_name.clone(),
                     backup_name: backup.name.clone(),
+                    checked_at: Some(checked_at(bench)),
                 },
                 message: due.message.clone(),
             };
-            envelope.seal(&backup.key(), &due.cause)
+            envelope.seal(&backup.key(), cause)
         })
         .collect()
 }
