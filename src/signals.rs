@@ -1,6 +1,7 @@
 //! Signals: SIGTERM and SIGINT end the service, a second one at once; SIGHUP reloads.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -9,6 +10,9 @@ use crate::engine::{Command, Inbox};
 
 /// The exit code of a process that was told to end at once: 128 and the number of SIGINT.
 const ENDED_AT_ONCE: i32 = 130;
+
+/// Signals within so short a time are one: a terminal tells a script and its child, and the script its child again.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Turns signals into commands until the engine is gone.
 ///
@@ -19,7 +23,7 @@ pub fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
-        let mut ending = false;
+        let mut ending: Option<Instant> = None;
         loop {
             let command = tokio::select! {
                 _ = terminate.recv() => Command::Shutdown,
@@ -27,11 +31,14 @@ pub fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
                 _ = hang_up.recv() => Command::Reload { cause: Cause::Signal, reply: None },
             };
             if matches!(command, Command::Shutdown) {
-                if ending {
+                if ending.is_some_and(|since| since.elapsed() < ONE_SIGNAL) {
+                    continue;
+                }
+                if ending.is_some() {
                     tracing::warn!("ended at once; runs under way are recorded as interrupted at the next start");
                     std::process::exit(ENDED_AT_ONCE);
                 }
-                ending = true;
+                ending = Some(Instant::now());
             }
             if engine.send(command).await.is_err() {
                 return;

@@ -1,5 +1,5 @@
-//! Watches the declaration and sends the engine a reload when its content changes. The only place that knows
-//! `notify`.
+//! Watches the declaration and sends the engine a reload when its content changes, and the rows that override it. The
+//! only place that knows `notify`.
 //!
 //! Folders are watched, not files: editors, `sed -i` and Kubernetes put a new file in the old one's place.
 //! What counts is the content, so that reading the file or touching it reloads nothing, and it is looked at now
@@ -7,16 +7,20 @@
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::config::File;
 use crate::config::sources::file::{watched, watched_folders};
+use crate::config::{File, Plan};
+use crate::duplistatus::settings::{self, Overrides};
 use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
+use crate::store::sqlite::open_read;
 
 /// How long a burst of changes must have been over.
 const QUIET: Duration = Duration::from_millis(250);
@@ -24,6 +28,8 @@ const QUIET: Duration = Duration::from_millis(250);
 const LONGEST_BURST: Duration = Duration::from_secs(2);
 /// How often the content is looked at where nothing is told.
 const LOOK: Duration = Duration::from_secs(15);
+/// How often the database's files are looked at.
+const LOOK_AT_DATABASE: Duration = Duration::from_secs(10);
 
 /// A declaration that is watched. Made before it is first read, so that no change falls in between.
 #[derive(Debug)]
@@ -127,4 +133,49 @@ fn fingerprint(file: &File) -> Option<u64> {
         (path, content).hash(&mut hasher);
     }
     Some(hasher.finish())
+}
+
+/// Tells the engine what stands in the rows that override the declaration whenever the database may have changed, for
+/// as long as the service runs. Nothing is read while its files stay as they are.
+pub async fn watch_rows(plans: watch::Receiver<Arc<Plan>>, engine: Inbox) {
+    let mut seen = None;
+    loop {
+        tokio::time::sleep(LOOK_AT_DATABASE).await;
+        let Some(database) = plans.borrow().default_database_path() else {
+            continue;
+        };
+        let known = seen.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let looks = looks_of(&database);
+            let texts = (known.as_ref() != Some(&looks)).then(|| rows_of(&database)).flatten();
+            (looks, texts)
+        });
+        let Ok((looks, texts)) = looked.await else { continue };
+        // What could not be read is read at the next look.
+        if let Some(texts) = texts {
+            seen = Some(looks);
+            if engine.send(Command::Rows { texts }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What differs when the database has changed: of its file and its write-ahead log.
+type Looks = (PathBuf, [Option<(u64, u64, SystemTime)>; 2]);
+
+fn looks_of(database: &Path) -> Looks {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    let look = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.ino(), found.len(), found.modified().ok()?))
+    };
+    (database.to_owned(), [look(database), look(Path::new(&log))])
+}
+
+fn rows_of(database: &Path) -> Option<Overrides> {
+    let connection = open_read(database).ok()?;
+    connection.busy_timeout(Duration::from_secs(1)).ok()?;
+    settings::overrides(&connection).ok()
 }

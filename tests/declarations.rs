@@ -89,8 +89,8 @@ fn problems_between_keys_and_sections_are_found() {
             "defaults.database: no database `x` is declared; there are duplistatus",
         ),
         (
-            "[databases.a]\npath = \"a\"\n[databases.b]\npath = \"b\"\n",
-            "databases: there are 2 databases; `defaults.database` must name",
+            &format!("[databases.a]\npath = \"a\"\n[databases.b]\npath = \"b\"\n{ONE_JOB}"),
+            "jobs.tidy: it names no database, and there are several: a, b; `database` here or `defaults.database`",
         ),
         (
             &ONE_JOB.replace("[jobs.tidy]", "[jobs.tidy]\ndatabase = \"y\""),

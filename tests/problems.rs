@@ -77,11 +77,7 @@ fn problems_of_rows_name_row_and_key() {
             "{\"jobs\":null}",
             "`jobs` is null, which says nothing; set aside",
         ),
-        (
-            "cron_service",
-            "{\"port\":0}",
-            "`port` is 0, at which nobody finds the service; set aside",
-        ),
+        ("cron_service", "{\"port\":0}", "`port` must not be 0; set aside"),
         (
             "cron_service",
             "{\"port\":\"x\"}",

@@ -25,6 +25,9 @@ use crate::values::{CutoffFormat, Duration, TableName, TargetId, Template, iso, 
 /// More findings than this are one finding: something else is wrong.
 const MOST: usize = 1000;
 
+/// The findings of a query have no more text than this.
+const MOST_BYTES: usize = 4_000_000;
+
 /// The keys of `[jobs.<id>.alert]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -88,14 +91,22 @@ impl Alert {
             .map_err(explain)?;
         bind(&mut statement, parameters, &[])?;
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         let mut rows = statement.raw_query();
         while let Some(row) = connection.inside(|_| rows.next()).map_err(explain)? {
             let values = columns.iter().enumerate().map(|(index, column)| {
                 let value = row.get_ref(index).map(in_words).unwrap_or_default();
                 (column.clone(), value)
             });
-            found.push(values.collect());
+            let row: Row = values.collect();
+            bytes += row.values().map(String::len).sum::<usize>();
+            if bytes > MOST_BYTES {
+                let megabytes = MOST_BYTES / 1_000_000;
+                return Err(Failure::lasting(format!(
+                    "what the query found is more than {megabytes} MB"
+                )));
+            }
+            found.push(row);
             if found.len() > MOST {
                 return Err(Failure::lasting(format!(
                     "the query found more than {MOST} rows; each would be a message"
@@ -143,7 +154,7 @@ impl Alert {
             about: About::Job(bench.job.clone()),
             message: message.clone(),
         };
-        addresses(&self.notify, bench.targets, bench.database)
+        addresses(&self.notify, bench.targets, Some(bench.database))
             .into_iter()
             .filter_map(|address| envelope(address).seal(&subject, &cause))
             .collect()
@@ -246,9 +257,6 @@ impl Kind for Alert {
 
     fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
         let declared = self.declared();
-        declared.in_session(bench, Access::Read, |session| {
-            let misfit = declared.misfit(session)?;
-            Ok(misfit.map(|why| Flaw::notable(declared.key, why)).into_iter().collect())
-        })
+        declared.in_session(bench, Access::Read, |session| declared.doubts(session))
     }
 }

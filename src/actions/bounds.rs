@@ -31,6 +31,25 @@ pub(super) struct Bounds {
     pub touched: Touched,
 }
 
+/// Something that is written, its names in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Rows of a table go.
+    Rows(String),
+    /// Rows come to a table, perhaps in the place of others.
+    New(String),
+    /// A column of a table changes.
+    Column(String, String),
+}
+
+impl Written {
+    pub(super) fn table(&self) -> &str {
+        match self {
+            Self::Rows(table) | Self::New(table) | Self::Column(table, _) => table,
+        }
+    }
+}
+
 /// What a statement touches, as SQLite reports it while compiling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Touched {
@@ -38,8 +57,8 @@ pub(super) struct Touched {
     pub selects: usize,
     /// Columns read, by table and name in lower case; no name where only rows count.
     pub columns: BTreeSet<(String, String)>,
-    /// Tables written, in lower case, once for each statement, trigger step and cascade that writes.
-    pub writes: Vec<String>,
+    /// What is written, once for each statement, trigger step and cascade that writes.
+    pub writes: Vec<Written>,
     /// Functions called.
     pub functions: BTreeSet<String>,
 }
@@ -53,13 +72,19 @@ impl Touched {
                 column_name,
             } => {
                 self.columns
-                    .insert((table_name.to_lowercase(), column_name.to_lowercase()));
+                    .insert((table_name.to_ascii_lowercase(), column_name.to_ascii_lowercase()));
             }
-            AuthAction::Delete { table_name }
-            | AuthAction::Insert { table_name }
-            | AuthAction::Update { table_name, .. } => self.writes.push(table_name.to_lowercase()),
+            AuthAction::Delete { table_name } => self.writes.push(Written::Rows(table_name.to_ascii_lowercase())),
+            AuthAction::Insert { table_name } => self.writes.push(Written::New(table_name.to_ascii_lowercase())),
+            AuthAction::Update {
+                table_name,
+                column_name,
+            } => {
+                let (table, column) = (table_name.to_ascii_lowercase(), column_name.to_ascii_lowercase());
+                self.writes.push(Written::Column(table, column));
+            }
             AuthAction::Function { function_name } => {
-                self.functions.insert(function_name.to_lowercase());
+                self.functions.insert(function_name.to_ascii_lowercase());
             }
             _ => {}
         }
@@ -69,12 +94,12 @@ impl Touched {
 impl Bounds {
     /// Whether `table` is named, or belongs to one that is.
     fn is_named(&self, table: &str) -> bool {
-        let table = table.to_lowercase();
-        self.tables.contains(&table) || self.shadows.contains(&table) || table == KEYS
+        let table = table.to_ascii_lowercase();
+        self.tables.contains(&table) || self.shadows.contains(&table)
     }
 
     fn may_read(&self, table: &str, column: &str) -> bool {
-        let (table, column) = (table.to_lowercase(), column.to_lowercase());
+        let (table, column) = (table.to_ascii_lowercase(), column.to_ascii_lowercase());
         if self.is_named(&table) || PURE.contains(&table.as_str()) {
             return true;
         }
@@ -97,7 +122,15 @@ impl Bounds {
                 through()
             ))
         };
+        let is_ours = |table: &str| context.database_name == Some("temp") && table == KEYS;
         match context.action {
+            AuthAction::Read { table_name, .. }
+            | AuthAction::Insert { table_name }
+            | AuthAction::Delete { table_name }
+                if is_ours(table_name) =>
+            {
+                None
+            }
             AuthAction::Read {
                 table_name,
                 column_name,

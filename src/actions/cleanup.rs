@@ -4,12 +4,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::aftercare::Aftercare;
-use super::batch_delete::{Deletion, Pace};
+use super::batch_delete::{Deletion, Target};
 use super::compile::{READING, WRITING, compile, missing_table};
 use super::examination::{Examination, Limits};
 use super::fence::Fenced;
 use super::forecast::{self, Forecast};
 use super::impact::{Way, impact, plain, search};
+use super::pace::Pace;
 use super::record::Record;
 use super::retention::Window;
 use super::row_key::RowKey;
@@ -100,9 +101,11 @@ impl Cleanup {
         let mut deletion = Deletion {
             session,
             bench,
-            table,
-            condition: &self.r#where,
-            key: &key,
+            target: Target {
+                table,
+                condition: &self.r#where,
+                key: &key,
+            },
             impact: &impact,
             by_index: access.by_index,
             most: self.max_rows,
@@ -147,7 +150,14 @@ impl Cleanup {
         if let Some(flaw) = flaw {
             return vec![flaw];
         }
-        match impact(database, table, &self.r#where, &key) {
+        let target = Target {
+            table,
+            condition: &self.r#where,
+            key: &key,
+        };
+        let of_batches = target.statements().iter().find_map(|sql| database.touched(sql).err());
+        let reach = impact(database, table, &self.r#where, &key);
+        match of_batches.map_or(reach, Err) {
             Ok(_) => self.flaw_of_search(database).into_iter().collect(),
             Err(error) => vec![Flaw::broken("where", database.explain(error).message)],
         }
@@ -200,17 +210,18 @@ impl Kind for Cleanup {
     fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
         self.declared().in_session(bench, Access::Read, |session| {
             let found = self.examine(session)?;
-            Ok(found
+            let refusals = found
                 .refusals()
                 .iter()
-                .map(|why| Flaw::notable("where", format!("a run would fail now: {why}")))
-                .collect())
+                .map(|why| format!("a run would fail now: {why}"));
+            let doubts = refusals.chain(found.unchecked().iter().cloned());
+            Ok(doubts.map(|why| Flaw::notable("where", why)).collect())
         })
     }
 
     fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         let declared = self.declared();
-        declared.in_session(bench, Access::Write, |session| {
+        let done = declared.in_session(bench, Access::Write, |session| {
             let found = self.examine(session)?;
             if let Some(why) = found.refusal() {
                 return Err(Failure::lasting(why));
@@ -228,7 +239,8 @@ impl Kind for Cleanup {
                 report.message = format!("{}; {said}", report.message);
             }
             Ok(report)
-        })
+        });
+        done.inspect_err(|failure| declared.record_failure(bench, failure))
     }
 
     fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {

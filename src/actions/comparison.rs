@@ -1,5 +1,6 @@
 //! The comparisons of a statement with a point in time, found in its text.
 
+use super::scope;
 use super::tokens::{Kind, Token, tokens};
 
 /// Parameters that are points in time.
@@ -61,24 +62,34 @@ pub(super) struct Comparison<'a> {
     pub time: &'a str,
     /// Whether it selects what is older than that.
     pub selects_older: bool,
+    /// The tables whose rows may be meant, nearest first.
+    pub tables: Vec<&'a str>,
 }
 
-/// The comparisons with points in time in `sql`.
-pub(super) fn comparisons(sql: &str) -> Vec<Comparison<'_>> {
+/// The comparisons with points in time in `sql`, which is a statement, or a condition on rows of `table`.
+pub(super) fn comparisons<'a>(sql: &'a str, table: Option<&'a str>) -> Vec<Comparison<'a>> {
     let tokens = tokens(sql);
     let mut found = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
+        let mut add = |sides, is_less| {
+            let scopes = || scope::around(&tokens, index, table);
+            found.extend(comparison(sides, is_less).map(|found: Comparison<'a>| Comparison {
+                tables: scope::tables_of(found.held, &scopes()),
+                ..found
+            }));
+        };
         let is_order = ["<", "<=", ">", ">="].iter().any(|order| token.is(order));
         if is_order {
             let sides = (before(sql, &tokens, index), after(sql, &tokens, index + 1));
-            found.extend(comparison(sides, token.text.starts_with('<')));
+            add(sides, token.text.starts_with('<'));
         } else if token.is("between") {
-            let held = before(sql, &tokens, index);
+            let is_negated = index > 0 && tokens[index - 1].is("not");
+            let held = before(sql, &tokens, index - usize::from(is_negated));
             let least = after(sql, &tokens, index + 1);
             let and = tokens[index..].iter().position(|token| token.is("and"));
             let most = and.and_then(|and| after(sql, &tokens, index + and + 1));
-            found.extend(comparison((held.clone(), least), false));
-            found.extend(comparison((held, most), true));
+            add((held.clone(), least), is_negated);
+            add((held, most), !is_negated);
         }
     }
     found
@@ -94,11 +105,13 @@ fn comparison<'a>(sides: (Option<Operand<'a>>, Option<Operand<'a>>), is_less: bo
             held: left.0,
             time: right.0,
             selects_older: is_less,
+            tables: Vec::new(),
         }),
         (true, false) if holds(&right.1) => Some(Comparison {
             held: right.0,
             time: left.0,
             selects_older: !is_less,
+            tables: Vec::new(),
         }),
         _ => None,
     }
@@ -189,17 +202,51 @@ mod tests {
                 "rowid IN (SELECT rowid FROM m WHERE ts < :cutoff LIMIT :batch)",
                 vec![("ts", ":cutoff", true)],
             ),
+            (
+                "at NOT BETWEEN :cutoff AND :now",
+                vec![("at", ":cutoff", true), ("at", ":now", false)],
+            ),
             ("1 < :cutoff", vec![]),
             ("at < 5 AND b = :cutoff", vec![]),
             ("at < 'x :cutoff' -- at < :cutoff", vec![]),
             ("unixepoch() - at > 5", vec![]),
         ] {
-            let found = comparisons(sql);
+            let found = comparisons(sql, Some("t"));
             let found: Vec<_> = found
                 .iter()
                 .map(|found| (found.held, found.time, found.selects_older))
                 .collect();
             assert_eq!(found, expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_a_column_is_the_nearest_that_is_meant() {
+        for (sql, table, tables) in [
+            ("at < :cutoff", Some("t"), vec!["t"]),
+            ("t.at < :cutoff", Some("t"), vec!["t"]),
+            ("id IN (SELECT id FROM u WHERE at < :cutoff)", Some("t"), vec!["u", "t"]),
+            (
+                "EXISTS (SELECT 1 FROM u AS x JOIN v y ON true WHERE x.at < :cutoff)",
+                Some("t"),
+                vec!["u"],
+            ),
+            ("EXISTS (SELECT 1 FROM u, v WHERE t.at < :cutoff)", Some("t"), vec!["t"]),
+            (
+                "DELETE FROM a WHERE at < :cutoff AND id NOT IN (SELECT id FROM b)",
+                None,
+                vec!["a"],
+            ),
+            ("UPDATE a SET n = 1 WHERE (at < :cutoff)", None, vec!["a"]),
+            (
+                "WITH c AS (SELECT id FROM \"u\" WHERE at < :cutoff) DELETE FROM a",
+                None,
+                vec!["u", "a"],
+            ),
+        ] {
+            let found = comparisons(sql, table);
+            assert_eq!(found.len(), 1, "{sql}");
+            assert_eq!(found[0].tables, tables, "{sql}");
         }
     }
 }

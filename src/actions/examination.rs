@@ -7,6 +7,7 @@ use super::comparison::{Comparison, comparisons};
 use super::forecast::percentage;
 use super::misfit::Held;
 use super::session::Session;
+use super::tokens::parameters_of;
 
 /// The share of a table that may go, unless it is declared.
 const MOST: f64 = 0.9;
@@ -33,6 +34,21 @@ pub(super) struct Examination<'a> {
     /// What the table holds on one side of each comparison with a point in time.
     pub ends: Vec<(Comparison<'a>, Held)>,
     refusals: Vec<String>,
+    unchecked: Vec<String>,
+}
+
+/// What could not be checked where the text has a cutoff that nothing is compared with in a way that is understood.
+pub(super) fn unchecked_cutoff(sql: &str, found: &[Comparison<'_>]) -> Vec<String> {
+    let is_used = parameters_of(sql).contains(&"cutoff");
+    let is_compared = found.iter().any(|comparison| comparison.time.contains(":cutoff"));
+    let why = "what `:cutoff` is compared with could not be told, and so its format not be checked";
+    (is_used && !is_compared).then(|| why.to_owned()).into_iter().collect()
+}
+
+/// What to say of a comparison of which no table has what it speaks of.
+pub(super) fn not_checked(comparison: &Comparison<'_>) -> String {
+    let Comparison { held, time, .. } = comparison;
+    format!("whether `{held}` is written in the format of `{time}` could not be checked")
 }
 
 impl<'a> Examination<'a> {
@@ -57,6 +73,7 @@ impl<'a> Examination<'a> {
             search: began.elapsed(),
             ends: Vec::new(),
             refusals: Vec::new(),
+            unchecked: Vec::new(),
         };
         found.compare(session, condition)?;
         found.hold_against(session, limits)?;
@@ -73,6 +90,11 @@ impl<'a> Examination<'a> {
         &self.refusals
     }
 
+    /// What could not be checked.
+    pub(super) fn unchecked(&self) -> &[String] {
+        &self.unchecked
+    }
+
     /// How many rows the table has.
     ///
     /// # Errors
@@ -84,19 +106,27 @@ impl<'a> Examination<'a> {
     fn compare(&mut self, session: &Session<'_>, condition: &'a str) -> Result<(), Failure> {
         let (fenced, parameters) = (session.connection, &session.parameters);
         let explain = |error| fenced.explain(error);
-        for comparison in comparisons(condition) {
-            let Some(held) = comparison.held(fenced, self.table, parameters).map_err(explain)? else {
+        let found = comparisons(condition, Some(self.table));
+        self.unchecked = unchecked_cutoff(condition, &found);
+        for comparison in found {
+            let Some(held) = comparison.held(fenced, parameters).map_err(explain)? else {
+                self.unchecked.push(not_checked(&comparison));
                 continue;
             };
+            let is_own = held.table == self.table;
             let misfit = match comparison.misfit(&held) {
-                None if self.rows > 0 => comparison
-                    .held_by(fenced, self.table, condition, parameters)
-                    .map_err(explain)?
-                    .and_then(|rows| comparison.misfit_of_rows(&rows)),
+                None if self.rows > 0 && is_own => {
+                    let rows = comparison
+                        .held_by(fenced, &held, condition, parameters)
+                        .map_err(explain)?;
+                    comparison.misfit_of_rows(&rows)
+                }
                 misfit => misfit,
             };
             self.refusals.extend(misfit);
-            self.ends.push((comparison, held));
+            if is_own {
+                self.ends.push((comparison, held));
+            }
         }
         Ok(())
     }

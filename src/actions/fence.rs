@@ -20,6 +20,8 @@ use super::{Failure, functions, ties};
 pub(super) const LONGEST_VALUE: usize = 1_000_000;
 /// The longest pattern of LIKE and GLOB, in bytes: they compare it at every place of a text.
 const LONGEST_PATTERN: i32 = 250;
+/// How much memory SQLite may take in all, in bytes.
+const MOST_MEMORY: i64 = 256 * 1024 * 1024;
 /// The longest statement, in bytes.
 const LONGEST_STATEMENT: i32 = 100_000;
 /// A connection with a fence around it. It is open, for statements of our own, but while declared ones are in it.
@@ -47,6 +49,8 @@ impl Fenced {
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_STATEMENT)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LONGEST_PATTERN)?;
         functions::put_in_place(&connection)?;
+        // Of the process: what one statement takes beyond it is refused, instead of the service being ended.
+        connection.pragma_update(None, "hard_heap_limit", MOST_MEMORY)?;
         let mut fenced = Self {
             connection,
             closed: Arc::default(),
@@ -73,7 +77,7 @@ impl Fenced {
 
     /// Lets declared SQL touch `tables`, and no others, from now on.
     pub(super) fn admit(&self, tables: &[&str]) -> rusqlite::Result<()> {
-        let tables: BTreeSet<String> = tables.iter().map(|table| table.to_lowercase()).collect();
+        let tables: BTreeSet<String> = tables.iter().map(|table| table.to_ascii_lowercase()).collect();
         let schema_version = self
             .connection
             .pragma_query_value(None, "schema_version", |row| row.get(0))?;
@@ -160,6 +164,11 @@ impl Fenced {
             Some(why) => Failure::lasting(format!("the SQL was refused: {why}")),
             None => error.into(),
         }
+    }
+
+    /// Forgets a refusal that was met while looking around.
+    pub(super) fn forget_refusal(&self) {
+        lock(&self.bounds).refused = None;
     }
 
     /// Why something was refused, where it was.

@@ -32,8 +32,14 @@ pub(super) fn of_deletion(
         .map_err(|error| session.connection.explain(error))?;
     let (rows, total) = (found.rows, found.total(session)?);
     let percent = if total == 0 { 0.0 } else { percentage(rows, total) };
-    // Finding them, and about 10 µs for each row that goes, half of the time being left to others.
-    let seconds = found.search.as_secs_f64() + 15e-6 * precise(rows);
+    // Finding them, and 5 to 25 µs for each row that goes: in the order of the table, or scattered over it.
+    let [least, most] = [5e-6, 25e-6].map(|each| found.search.as_secs_f64() + each * precise(rows));
+    let seconds = f64::midpoint(least, most);
+    let time = if most < 2.0 {
+        "within 2 s".to_owned()
+    } else {
+        format!("in about {least:.0} to {most:.0} s")
+    };
     let cutoff = session.parameters.get("cutoff").map(ToString::to_string);
     let ends = found.ends.first().map(|(comparison, held)| {
         let text = |value| (!matches!(value, &rusqlite::types::Value::Null)).then(|| in_words(value));
@@ -41,7 +47,7 @@ pub(super) fn of_deletion(
     });
     let refusal = found.refusal();
     let mut lines = vec![match &refusal {
-        None => format!("{rows} of {total} rows of {table} would go ({percent:.1} %), in about {seconds:.1} s"),
+        None => format!("{rows} of {total} rows of {table} would go ({percent:.1} %), {time}"),
         Some(_) => format!("{rows} of {total} rows of {table} are selected ({percent:.1} %), but none would go"),
     }];
     lines.extend(refusal.iter().map(|why| format!("the run would fail: {why}")));

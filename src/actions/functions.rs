@@ -51,10 +51,24 @@ fn text(context: &Context<'_>, index: usize) -> Result<Option<Vec<u8>>> {
         ValueRef::Null => Ok(None),
         ValueRef::Integer(number) => Ok(Some(number.to_string().into_bytes())),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(bytes.to_vec())),
-        ValueRef::Real(_) => Err(Error::UserFunctionError(
-            "instr, replace and trim take no number with a fraction here; cast it to text".into(),
-        )),
+        ValueRef::Real(number) => in_digits(number).map(Some),
     }
+}
+
+/// A number with a fraction as SQLite writes it.
+fn in_digits(number: f64) -> Result<Vec<u8>> {
+    thread_local! {
+        static SQLITE: Result<Connection> = Connection::open_in_memory();
+    }
+    SQLITE.with(|connection| {
+        let connection = connection
+            .as_ref()
+            .map_err(|error| Error::UserFunctionError(error.to_string().into()))?;
+        let text: String = connection
+            .prepare_cached("SELECT CAST(?1 AS TEXT)")?
+            .query_row([number], |row| row.get(0))?;
+        Ok(text.into_bytes())
+    })
 }
 
 fn begins_character(bytes: &[u8], at: usize) -> bool {
@@ -140,7 +154,8 @@ mod tests {
     proptest! {
         #[test]
         fn they_give_what_sqlite_gives(
-            whole in "[aébΩ\u{1F600} ]{0,12}", part in "[aébΩ ]{0,3}", with in "[xé]{0,2}", kind in 0_u8..4, number in any::<i64>()
+            whole in "[aébΩ\u{1F600} ]{0,12}", part in "[aébΩ ]{0,3}", with in "[xé]{0,2}", kind in 0_u8..4, number in any::<i64>(),
+            fraction in -1e9..1e9,
         ) {
             let native = Connection::open_in_memory().unwrap();
             let ours = Connection::open_in_memory().unwrap();
@@ -148,6 +163,7 @@ mod tests {
             let of = |text: &str| match kind {
                 0 => Value::Blob(text.as_bytes().to_vec()),
                 1 if text.len() == 3 => Value::Integer(number),
+                1 if text.len() == 2 => Value::Real(fraction),
                 2 if text.is_empty() => Value::Null,
                 _ => Value::Text(text.to_owned()),
             };

@@ -2,7 +2,8 @@
 //! column's compares as smaller or larger than all of it, and so would select every row.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::types::Value;
+use rusqlite::OptionalExtension;
+use rusqlite::types::{Value, ValueRef};
 
 use super::comparison::Comparison;
 use super::fence::Fenced;
@@ -13,40 +14,77 @@ use super::tokens::tokens;
 /// A column whose newest value is older than what it is compared with by more than this has not been written for
 /// long, or the clock is wrong.
 const LONG_UNWRITTEN: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// What is looked at besides the ends: what they hold may stand for "never" or "not yet".
+const SAMPLE: usize = 100;
+/// The same of rows that are to go.
+const SAMPLE_OF_ROWS: usize = 1000;
+
 /// What a table holds on one side of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Held {
+    pub table: String,
     /// The smallest value but NULL.
     pub oldest: Value,
     /// The largest.
     pub newest: Value,
     /// What it is compared with.
     pub time: Value,
+    /// Some of the values, none of them NULL.
+    some: Vec<Value>,
+    /// Whether SQLite takes numbers and their texts for the same in this comparison.
+    converts: bool,
 }
 
 impl Comparison<'_> {
-    /// What `table` holds; `None` where it does not have what the comparison speaks of.
-    pub(super) fn held(&self, fenced: &Fenced, table: &str, parameters: &Parameters) -> rusqlite::Result<Option<Held>> {
-        let held = without_table(self.held);
-        // Two searches, for an index serves one end at a time.
-        let sql = format!(
-            "SELECT (SELECT min({held}) FROM \"{table}\"), (SELECT max({held}) FROM \"{table}\"), ({})",
-            self.time
-        );
-        ends(fenced, &sql, parameters)
+    /// What the first of the tables in question holds that has what the comparison speaks of; `None` where none has.
+    pub(super) fn held(&self, fenced: &Fenced, parameters: &Parameters) -> rusqlite::Result<Option<Held>> {
+        for table in &self.tables {
+            let (held, time) = (without_table(self.held), self.time);
+            // Two searches, for an index serves one end at a time.
+            let ends = format!(
+                "SELECT (SELECT min({held}) FROM \"{table}\"), (SELECT max({held}) FROM \"{table}\"),
+                 (SELECT {time} FROM \"{table}\" LIMIT 1)"
+            );
+            let Some(ends) = values(fenced, &ends, parameters, 3)? else {
+                continue;
+            };
+            let sample = format!("SELECT {held} FROM \"{table}\" WHERE ({held}) IS NOT NULL LIMIT {SAMPLE}");
+            let some = values(fenced, &sample, parameters, 1)?.unwrap_or_default();
+            if let [oldest, newest, time] = ends.as_slice() {
+                return Ok(Some(Held {
+                    table: (*table).to_owned(),
+                    oldest: oldest.clone(),
+                    newest: newest.clone(),
+                    time: time.clone(),
+                    some,
+                    converts: converts(fenced, table, held)?,
+                }));
+            }
+        }
+        Ok(None)
     }
 
-    /// The oldest and the newest of what `table` holds in the rows that `condition` selects.
+    /// What is held, in the place of `held`, by the rows of `table` that `condition` selects.
     pub(super) fn held_by(
         &self,
         fenced: &Fenced,
-        table: &str,
+        held: &Held,
         condition: &str,
         parameters: &Parameters,
-    ) -> rusqlite::Result<Option<Held>> {
-        let Self { held, time, .. } = self;
-        let sql = format!("SELECT min({held}), max({held}), ({time}) FROM \"{table}\" WHERE ({condition}\n)");
-        ends(fenced, &sql, parameters)
+    ) -> rusqlite::Result<Held> {
+        let (column, table) = (self.held, &held.table);
+        let ends = format!("SELECT min({column}), max({column}) FROM \"{table}\" WHERE ({condition}\n)");
+        let sample = format!(
+            "SELECT {column} FROM \"{table}\" WHERE ({condition}\n) AND ({column}) IS NOT NULL LIMIT {SAMPLE_OF_ROWS}"
+        );
+        let ends = values(fenced, &ends, parameters, 2)?.unwrap_or_default();
+        let mut ends = ends.into_iter();
+        Ok(Held {
+            oldest: ends.next().unwrap_or(Value::Null),
+            newest: ends.next().unwrap_or(Value::Null),
+            some: values(fenced, &sample, parameters, 1)?.unwrap_or_default(),
+            ..held.clone()
+        })
     }
 
     /// Whether it compares with a parameter that `cutoff_format` writes.
@@ -56,19 +94,15 @@ impl Comparison<'_> {
 
     /// Why the comparison says nothing, where no value of the column can be compared with the time.
     pub(super) fn misfit(&self, held: &Held) -> Option<String> {
-        let time = Look::of(&held.time).filter(|look| look.is_time())?;
-        let fits = [&held.oldest, &held.newest].map(|value| Look::of(value).map(|look| look.fit(time)));
-        let enough = if self.is_of_cutoff() { Fit::Yes } else { Fit::Nearly };
-        let best = fits.into_iter().flatten().max()?;
+        // What is written by a parameter is written to the second.
+        let enough = if self.time.contains(':') { Fit::Yes } else { Fit::Nearly };
+        let best = held.fits().map(|(fit, _)| fit).max()?;
         (best < enough).then(|| self.in_words(held, &held.newest))
     }
 
     /// Why rows that are to go cannot be meant, where what one of them holds cannot be compared with the time.
     pub(super) fn misfit_of_rows(&self, rows: &Held) -> Option<String> {
-        let time = Look::of(&rows.time).filter(|look| look.is_time())?;
-        let odd = [&rows.oldest, &rows.newest]
-            .into_iter()
-            .find(|value| Look::of(value).is_some_and(|look| look.fit(time) == Fit::No))?;
+        let (_, odd) = rows.fits().find(|(fit, _)| *fit == Fit::No)?;
         Some(self.in_words(rows, odd))
     }
 
@@ -95,22 +129,50 @@ impl Comparison<'_> {
     }
 }
 
-fn ends(fenced: &Fenced, sql: &str, parameters: &Parameters) -> rusqlite::Result<Option<Held>> {
-    let prepared = fenced.inside(|connection| connection.prepare(sql));
-    let Ok(mut statement) = prepared else {
-        // Of another table, or not of one alone.
+impl Held {
+    /// How each value fits the time; nothing where that is none for sure.
+    fn fits(&self) -> impl Iterator<Item = (Fit, &Value)> {
+        let time = Look::of(&self.time).filter(|look| look.is_time());
+        let values = [&self.oldest, &self.newest].into_iter().chain(&self.some);
+        values.filter_map(move |value| Some((Look::of(value)?.fit(time?, self.converts), value)))
+    }
+}
+
+/// The values of a query with `columns` columns, row after row; `None` where it does not compile: then it is of another
+/// table, or not of one alone.
+fn values(fenced: &Fenced, sql: &str, parameters: &Parameters, columns: usize) -> rusqlite::Result<Option<Vec<Value>>> {
+    let Ok(mut statement) = fenced.inside(|connection| connection.prepare(sql)) else {
+        fenced.forget_refusal();
         return Ok(None);
     };
     bind(&mut statement, parameters, &[])?;
+    let mut found = Vec::new();
     let mut rows = statement.raw_query();
-    let Some(row) = fenced.inside(|_| rows.next())? else {
-        return Ok(None);
+    while let Some(row) = fenced.inside(|_| rows.next())? {
+        for column in 0..columns {
+            found.push(match row.get_ref(column)? {
+                // A text need not be UTF-8.
+                ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+                other => other.try_into().unwrap_or(Value::Null),
+            });
+        }
+    }
+    Ok(Some(found))
+}
+
+/// Whether `held` is a column with a type, or is cast to one: then SQLite takes numbers and their texts for the same.
+fn converts(fenced: &Fenced, table: &str, held: &str) -> rusqlite::Result<bool> {
+    let tokens = tokens(held);
+    let column = match tokens.as_slice() {
+        [column] => column.text.trim_matches(['"', '`', '[', ']']),
+        _ => return Ok(tokens.first().is_some_and(|token| token.is("cast"))),
     };
-    Ok(Some(Held {
-        oldest: row.get(0)?,
-        newest: row.get(1)?,
-        time: row.get(2)?,
-    }))
+    let declared: Option<String> = fenced
+        .prepare("SELECT upper(type) FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE")?
+        .query_row([table, column], |row| row.get(0))
+        .optional()?;
+    // The rowid is none of the columns.
+    Ok(declared.is_none_or(|declared| !declared.is_empty() && !declared.contains("BLOB")))
 }
 
 /// An operand `alias.column` as it is called in the table itself.

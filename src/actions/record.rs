@@ -19,22 +19,29 @@ use crate::values::TableName;
 pub(super) struct Record {
     insert_into: TableName,
     values: BTreeMap<TableName, Value>,
+    /// What stands in the place of some values when the run failed for good; without it, no row is written then.
+    on_failure: Option<BTreeMap<TableName, Value>>,
 }
 
+/// The columns of a row with their values.
+type Columns = BTreeMap<TableName, Value>;
+
 impl Record {
-    /// The names of the parameters its values stand for.
+    /// The names of the parameters that the values stand for.
     pub(super) fn parameters(&self) -> Vec<&str> {
-        fn gather<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
-            match value {
-                Value::String(text) => into.extend(text.strip_prefix(':')),
-                Value::Array(list) => list.iter().for_each(|value| gather(value, into)),
-                Value::Object(table) => table.values().for_each(|value| gather(value, into)),
-                _ => {}
-            }
-        }
-        let mut names = Vec::new();
-        self.values.values().for_each(|value| gather(value, &mut names));
-        names
+        names_in(self.values.values())
+    }
+
+    /// The same of what stands for a failure.
+    pub(super) fn parameters_of_failure(&self) -> Vec<&str> {
+        names_in(self.on_failure.iter().flat_map(Columns::values))
+    }
+
+    /// The row of a run that failed; `None` where none is to be written.
+    fn of_failure(&self) -> Option<Columns> {
+        let mut columns = self.values.clone();
+        columns.extend(self.on_failure.clone()?);
+        Some(columns)
     }
 
     /// The table it is written into.
@@ -42,30 +49,62 @@ impl Record {
         self.insert_into.as_str()
     }
 
-    /// The statement that writes the row.
-    pub(super) fn statement(&self) -> String {
-        let columns: Vec<String> = self.values.keys().map(|column| format!("\"{column}\"")).collect();
-        let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
+    /// The statements that write the rows.
+    pub(super) fn statements(&self) -> Vec<String> {
+        let rows = [Some(self.values.clone()), self.of_failure()];
+        rows.iter().flatten().map(|columns| self.statement(columns)).collect()
+    }
+
+    fn statement(&self, columns: &Columns) -> String {
+        let names: Vec<String> = columns.keys().map(|column| format!("\"{column}\"")).collect();
+        let places: Vec<String> = (1..=names.len()).map(|place| format!("?{place}")).collect();
         format!(
             "INSERT INTO \"{}\" ({}) VALUES ({})",
             self.insert_into,
-            columns.join(", "),
+            names.join(", "),
             places.join(", ")
         )
     }
 
-    /// Writes the row.
+    /// Writes the row of a run that ended well.
     ///
     /// # Errors
     /// When the database refuses it.
     pub(super) fn write(&self, connection: &Fenced, parameters: &Parameters) -> Result<(), Failure> {
-        let columns = self.values.values().map(|value| to_column(fill(value, parameters)));
-        let columns = rusqlite::params_from_iter(columns);
+        self.insert(&self.values, connection, parameters)
+    }
+
+    /// Writes the row of a run that failed, where one is to be written.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub(super) fn write_failure(&self, connection: &Fenced, parameters: &Parameters) -> Result<(), Failure> {
+        self.of_failure()
+            .map_or(Ok(()), |columns| self.insert(&columns, connection, parameters))
+    }
+
+    fn insert(&self, columns: &Columns, connection: &Fenced, parameters: &Parameters) -> Result<(), Failure> {
+        let values = columns.values().map(|value| to_column(fill(value, parameters)));
+        let values = rusqlite::params_from_iter(values);
         connection
-            .inside(|connection| connection.execute(&self.statement(), columns))
+            .inside(|connection| connection.execute(&self.statement(columns), values))
             .map(drop)
             .map_err(|error| connection.explain(error))
     }
+}
+
+fn names_in<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<&'a str> {
+    fn gather<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+        match value {
+            Value::String(text) => into.extend(text.strip_prefix(':')),
+            Value::Array(list) => list.iter().for_each(|value| gather(value, into)),
+            Value::Object(table) => table.values().for_each(|value| gather(value, into)),
+            _ => {}
+        }
+    }
+    let mut names = Vec::new();
+    values.for_each(|value| gather(value, &mut names));
+    names
 }
 
 /// `value` with every `":name"` in it replaced by that parameter's value.

@@ -89,11 +89,7 @@ impl Kind for Sql {
         let declared = self.declared();
         declared.in_session(bench, Access::Read, |session| {
             session.parameters.insert("batch", forecast::ALL);
-            Ok(declared
-                .misfit(session)?
-                .map(|why| Flaw::notable(declared.key, why))
-                .into_iter()
-                .collect())
+            declared.doubts(session)
         })
     }
 }

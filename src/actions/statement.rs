@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::batch_delete::Pace;
 use super::comparison::comparisons;
 use super::compile::{WRITING, compile, unknown};
+use super::examination::{not_checked, unchecked_cutoff};
 use super::fence::Fenced;
+use super::pace::Pace;
 use super::record::Record;
 use super::retention::Window;
 use super::session::{Parameters, Session, Taken};
@@ -48,6 +49,12 @@ impl Declared<'_> {
         ));
         let of_record = self.record.map_or_else(Vec::new, Record::parameters);
         flaws.extend(unknown("record", of_record, &names));
+        let of_failure = self.record.map_or_else(Vec::new, Record::parameters_of_failure);
+        flaws.extend(unknown(
+            "record.on_failure",
+            of_failure,
+            &["now", "scheduled_at", "job", "error"],
+        ));
         flaws
     }
 
@@ -55,7 +62,38 @@ impl Declared<'_> {
     pub(super) fn flaw_of_record(&self, database: Option<&Fenced>) -> Option<Flaw> {
         let record = self.record?;
         let tables = self.tables_of_record(record);
-        compile("record", &record.statement(), &tables, WRITING, database)
+        let statements = record.statements();
+        statements
+            .iter()
+            .find_map(|sql| compile("record", sql, &tables, WRITING, database))
+    }
+
+    /// Writes the row that tells of a failure that would come again, where one is declared.
+    pub(super) fn record_failure(&self, bench: &Workbench<'_>, failure: &Failure) {
+        let Some(record) = self
+            .record
+            .filter(|_| !failure.may_pass && bench.stop.asked().is_none())
+        else {
+            return;
+        };
+        let written = on_database(bench, Access::Write, &self.tables_of_record(record), |connection| {
+            let mut parameters = Self::circumstances(bench);
+            parameters.insert("error", Parameter::Text(failure.message.clone()));
+            record.write_failure(connection, &parameters)
+        });
+        if let Err(why) = written {
+            tracing::warn!(job = %bench.job, "the failure could not be recorded: {}", why.message);
+        }
+    }
+
+    /// What every run knows.
+    fn circumstances(bench: &Workbench<'_>) -> Parameters {
+        [
+            ("now", Parameter::Text(iso(bench.now))),
+            ("scheduled_at", Parameter::Text(iso(bench.scheduled_at))),
+            ("job", Parameter::Text(bench.job.to_string())),
+        ]
+        .into()
     }
 
     /// What the record may touch: its own table, and what the job names, for triggers.
@@ -109,7 +147,7 @@ impl Declared<'_> {
 
     /// Runs the statement, once or, where it names `:batch`, in rounds until one changes nothing.
     pub(super) fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
-        self.in_session(bench, Access::Write, |session| {
+        let done = self.in_session(bench, Access::Write, |session| {
             let explain = |error| session.connection.explain(error);
             session.connection.touched_alone(&self.sql).map_err(explain)?;
             if let Some(why) = self.misfit(session)? {
@@ -119,7 +157,8 @@ impl Declared<'_> {
             self.run_in_rounds(session, bench, &mut rows)
                 .map_err(|failure| failure.after(rows, "changed"))?;
             self.finish(session, rows)
-        })
+        });
+        done.inspect_err(|failure| self.record_failure(bench, failure))
     }
 
     fn run_in_rounds(&self, session: &mut Session<'_>, bench: &Workbench<'_>, rows: &mut u64) -> Result<(), Failure> {
@@ -135,7 +174,7 @@ impl Declared<'_> {
             let pause = pace.learn(held);
             *rows += changed;
             bench.progress.set(*rows);
-            write_back(session.connection, bench.stop);
+            write_back(session.connection, bench.stop)?;
             if !in_rounds || changed == 0 {
                 return Ok(());
             }
@@ -150,16 +189,29 @@ impl Declared<'_> {
     /// holds.
     pub(super) fn misfit(&self, session: &Session<'_>) -> Result<Option<String>, Failure> {
         let (fenced, parameters) = (session.connection, &session.parameters);
-        for comparison in comparisons(&self.sql) {
-            for table in &self.tables {
-                let held = comparison.held(fenced, table, parameters);
-                let held = held.map_err(|error| fenced.explain(error))?;
-                if let Some(misfit) = held.and_then(|held| comparison.misfit(&held)) {
-                    return Ok(Some(misfit));
-                }
+        for comparison in comparisons(&self.sql, None) {
+            let held = comparison
+                .held(fenced, parameters)
+                .map_err(|error| fenced.explain(error))?;
+            if let Some(misfit) = held.and_then(|held| comparison.misfit(&held)) {
+                return Ok(Some(misfit));
             }
         }
         Ok(None)
+    }
+
+    /// What a run would meet, and what could not be checked.
+    pub(super) fn doubts(&self, session: &Session<'_>) -> Result<Vec<Flaw>, Failure> {
+        let found = comparisons(&self.sql, None);
+        let mut doubts = unchecked_cutoff(&self.sql, &found);
+        for comparison in &found {
+            let held = comparison.held(session.connection, &session.parameters);
+            match held.map_err(|error| session.connection.explain(error))? {
+                None => doubts.push(not_checked(comparison)),
+                Some(held) => doubts.extend(comparison.misfit(&held)),
+            }
+        }
+        Ok(doubts.into_iter().map(|why| Flaw::notable(self.key, why)).collect())
     }
 
     /// Writes the record, and says what was done.
@@ -187,12 +239,7 @@ impl Declared<'_> {
 
     /// The values of a run's parameters.
     pub(super) fn parameters(&self, connection: &Connection, bench: &Workbench<'_>) -> Result<Parameters, Failure> {
-        let mut parameters: Parameters = [
-            ("now", Parameter::Text(iso(bench.now))),
-            ("scheduled_at", Parameter::Text(iso(bench.scheduled_at))),
-            ("job", Parameter::Text(bench.job.to_string())),
-        ]
-        .into();
+        let mut parameters = Self::circumstances(bench);
         parameters.extend(self.window.parameters(connection, bench.now)?);
         Ok(parameters)
     }

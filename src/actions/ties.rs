@@ -10,8 +10,8 @@ use rusqlite::Connection;
 pub(super) struct ForeignKey {
     pub child: String,
     pub parent: String,
-    /// Whether children go with their parents, and nothing else becomes of them.
-    pub cascades: bool,
+    /// Whether children go with their parents, or forget them.
+    pub follows: bool,
 }
 
 /// The names of all tables, views and kinds of virtual tables, in lower case.
@@ -86,7 +86,7 @@ fn primary_key(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Str
 pub(super) fn foreign_keys(connection: &Connection) -> rusqlite::Result<Vec<ForeignKey>> {
     connection
         .prepare(
-            "SELECT lower(child.name), lower(tie.\"table\"), tie.on_delete = 'CASCADE'
+            "SELECT lower(child.name), lower(tie.\"table\"), tie.on_delete IN ('CASCADE', 'SET NULL')
              FROM sqlite_schema AS child, pragma_foreign_key_list(child.name) AS tie
              WHERE child.type = 'table' AND tie.seq = 0",
         )?
@@ -94,7 +94,7 @@ pub(super) fn foreign_keys(connection: &Connection) -> rusqlite::Result<Vec<Fore
             Ok(ForeignKey {
                 child: row.get(0)?,
                 parent: row.get(1)?,
-                cascades: row.get(2)?,
+                follows: row.get(2)?,
             })
         })?
         .collect()

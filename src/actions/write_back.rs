@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::Failure;
 use crate::store::sqlite::Stop;
 
-/// Frames of the log after which it is written back: below the thousand at which an application's own commit would.
-const FRAMES: i64 = 700;
+/// Bytes of the log after which it is written back: less than the thousand usual pages at which an application's own
+/// commit would.
+const GROWN: i64 = 700 * 4096;
 /// So few frames may be left to be written within the lock, so that the log begins anew.
 const FEW: i64 = 20;
 /// How often what others wrote meanwhile is written back, too.
 const TRIES: u32 = 3;
-/// Frames at which a run waits for a reader that keeps the log from beginning anew: 24 MB of the usual pages.
-const MOST: i64 = 6000;
-/// How long it waits, before it goes on with its next batch.
+/// Bytes at which a run waits for a reader that keeps the log from beginning anew.
+const MOST: i64 = 16 * 1024 * 1024;
+/// How long it waits for that.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
@@ -32,15 +34,32 @@ pub(super) fn take_over(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Writes the log back where it has grown, and has it begin anew; nobody waits for that but this run, and only where
 /// the log has grown large.
-pub(super) fn write_back(connection: &Connection, stop: &Stop) {
+///
+/// # Errors
+/// When someone reads an old state of the database for so long that the log cannot begin anew.
+pub(super) fn write_back(connection: &Connection, stop: &Stop) -> Result<(), Failure> {
+    let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let began = Instant::now();
-    while frames_after(connection, stop) >= MOST && began.elapsed() < PATIENCE && stop.asked().is_none() {
+    loop {
+        let bytes = frames_after(connection, stop, GROWN / page) * page;
+        if bytes < MOST || stop.asked().is_some() {
+            return Ok(());
+        }
+        if began.elapsed() >= PATIENCE {
+            let megabytes = bytes / 1_000_000;
+            return Err(Failure {
+                may_pass: true,
+                ..Failure::lasting(format!(
+                    "the write-ahead log has {megabytes} MB and cannot be written back, because someone has been reading the database since before"
+                ))
+            });
+        }
         std::thread::sleep(BETWEEN_TRIES);
     }
 }
 
-/// Writes the log back where it has grown; gives how many frames it has then.
-fn frames_after(connection: &Connection, stop: &Stop) -> i64 {
+/// Writes the log back where it has more than `grown` frames; gives how many it has then.
+fn frames_after(connection: &Connection, stop: &Stop, grown: i64) -> i64 {
     let checkpoint = |mode: &str| {
         connection
             .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
@@ -49,7 +68,7 @@ fn frames_after(connection: &Connection, stop: &Stop) -> i64 {
             .unwrap_or((1, 0, 0))
     };
     let (_, mut frames, mut done) = checkpoint("NOOP");
-    if frames < FRAMES {
+    if frames < grown {
         return frames;
     }
     for _ in 0..TRIES {

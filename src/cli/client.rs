@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::output::say;
-use super::{Exit, FAILED, UNREACHABLE};
-use crate::config::{self, Server, Sources};
+use super::{BAD_INPUT, Exit, FAILED, UNREACHABLE};
+use crate::config::{self, File, Server, Setting, Sources};
 use crate::values::JobId;
 
 #[derive(Args, Debug)]
@@ -129,6 +129,16 @@ pub(super) fn why(sources: &Sources, job: &JobOption) -> Result<(), Exit> {
     Ok(())
 }
 
+/// What the running service has in force.
+pub(super) fn settings(sources: &Sources) -> Result<Vec<Setting>, Exit> {
+    let (status, body) = call(sources, "GET", "/api/config")?;
+    if status != 200 {
+        return Err(Exit::new(FAILED, body["error"].as_str().unwrap_or_default()));
+    }
+    serde_json::from_value(body["settings"].clone())
+        .map_err(|error| Exit::new(FAILED, format!("the answer of the service cannot be read: {error}")))
+}
+
 /// Prints the health of the service; a failing one is a failure.
 pub(super) fn health(sources: &Sources) -> Result<(), Exit> {
     let (status, body) = call(sources, "GET", "/health")?;
@@ -144,6 +154,11 @@ fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exi
     const CONNECT: Duration = Duration::from_secs(5);
     // Everything but a run is answered at once by a service that is well.
     let patience = (!path.starts_with("/trigger/")).then_some(Duration::from_secs(15));
+    if let File::Path(path) = &sources.file {
+        // What is named must be there: another declaration may name another service.
+        std::fs::metadata(path)
+            .map_err(|error| Exit::new(BAD_INPUT, format!("{} cannot be read: {error}", path.display())))?;
+    }
     let server = config::server(sources).ok_or_else(|| {
         Exit::new(
             UNREACHABLE,
@@ -180,6 +195,14 @@ fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exi
             format!("what answers at {address} is not duplistatus-cron"),
         )
     })?;
+    if answer.status() == 401 {
+        let why = if server.token.is_some() {
+            "refuses the token; CRON_TOKEN or server.token_file must hold the service's own"
+        } else {
+            "asks for a token; set CRON_TOKEN"
+        };
+        return Err(Exit::new(FAILED, format!("the service at {address} {why}")));
+    }
     Ok((answer.status().as_u16(), body))
 }
 

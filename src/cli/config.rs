@@ -3,15 +3,18 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::Exit;
 use super::output::say;
-use crate::config::{self, Setting, Severity, Sources};
+use super::{Exit, client};
+use crate::config::{self, Problems, Setting, Severity, Sources};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// Show where each value came from, and what it won over
     #[arg(long)]
     origins: bool,
+    /// Show what the running service has in force
+    #[arg(long)]
+    running: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: Shape,
@@ -27,7 +30,11 @@ enum Shape {
 }
 
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
-    let (settings, problems) = config::settings(sources)?;
+    let (settings, problems) = if options.running {
+        (client::settings(sources)?, Problems(Vec::new()))
+    } else {
+        config::settings(sources)?
+    };
     match (options.format, options.origins) {
         (Shape::Json, true) => say!("{}", Value::from(settings.iter().map(with_origin).collect::<Vec<_>>())),
         (Shape::Json, false) => say!("{}", as_tables(&settings)),

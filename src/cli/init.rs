@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::say;
-use super::{Exit, FAILED};
+use super::{Exit, FAILED, NoService};
 use crate::config::sources::SHIPPED;
 
 #[derive(Args, Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Options {
     /// Where to write it
     #[arg(default_value = "jobs.toml")]
     file: PathBuf,
+    #[command(flatten)]
+    _service: NoService,
 }
 
 pub(super) fn main(options: &Options) -> Result<(), Exit> {
@@ -27,7 +29,7 @@ pub(super) fn main(options: &Options) -> Result<(), Exit> {
     match written {
         Ok(()) => {
             say!(
-                "{shown} is written: every key with its default, and the jobs of duplistatus. `duplistatus-cron validate {shown}` checks it"
+                "{shown} is written: the jobs of duplistatus, and every key there is. `duplistatus-cron validate {shown}` checks it"
             );
             Ok(())
         }

@@ -25,20 +25,22 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use jiff::Timestamp;
+
 use crate::config::{Environment, File, Job, Plan, Problems, Rows, Sources};
 use crate::values::JobId;
 
 /// Something went wrong that is not the declaration's fault.
 const FAILED: u8 = 1;
-/// The command line or the declaration is no good.
+/// Invalid configuration or arguments.
 const BAD_INPUT: u8 = 2;
 /// The service cannot be reached.
 const UNREACHABLE: u8 = 3;
 
-/// The port that `--dev` and `--local` stand in for the declared one with.
+/// The port used by `--dev` and `--local`.
 const DEV_PORT: u16 = 8667;
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 the declaration or the command line is no good; \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 invalid configuration or arguments; \
                           3 the service cannot be reached; 130 ended at once by a second signal.";
 
 /// Runs declared jobs: schedules, SQL cleanups and retention windows from jobs.toml, steered over HTTP.
@@ -88,7 +90,7 @@ enum Command {
     /// Show the effective configuration, and where each value came from
     Config(config::Options),
     /// Print the JSON Schema of jobs.toml, for editors
-    Schema,
+    Schema(NoService),
     /// Override values in the database, checked before they are written
     Overrides(overrides::Options),
     /// Write a declaration to start from; never overwrites
@@ -142,7 +144,7 @@ pub fn main() -> ExitCode {
         Some(Command::Validate(options)) => validate::main(sources, options),
         Some(Command::Config(options)) => config::main(&sources, &options),
         Some(Command::Overrides(options)) => overrides::main(sources, &options),
-        Some(Command::Schema) => {
+        Some(Command::Schema(_)) => {
             output::say!("{:#}", crate::config::schema());
             Ok(())
         }
@@ -211,6 +213,31 @@ fn jobs_of<'a>(plan: &'a Plan, id: Option<&str>) -> Result<Vec<&'a Job>, Exit> {
     }
 }
 
+/// An instant, or the day whose beginning in UTC is meant.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let day = || {
+        text.parse::<jiff::civil::Date>()
+            .ok()?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+    };
+    text.parse()
+        .ok()
+        .or_else(|| Some(day()?.timestamp()))
+        .ok_or_else(|| "an instant such as 2026-03-28T00:00:00Z, or a day such as 2026-03-28, is expected".to_owned())
+}
+
+/// Options of the service that a command has no use for, and so does not show.
+#[derive(Args, Debug)]
+struct NoService {
+    #[arg(long, hide = true)]
+    port: Option<u16>,
+    #[arg(long, hide = true)]
+    dev: bool,
+    #[arg(long, hide = true)]
+    local: bool,
+}
+
 impl Common {
     fn sources(&self, environment: Environment) -> Sources {
         let named = self.config.clone().or_else(|| environment.config());
@@ -220,6 +247,7 @@ impl Common {
             port: self.port,
             candidate: None,
             remembered: Rows::default(),
+            is_in_force: false,
             default_port: (self.dev || self.local).then_some(DEV_PORT),
         }
     }

@@ -18,8 +18,8 @@ pub(super) struct Options {
     /// How many times
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 5)]
     count: usize,
-    /// The times after this instant, such as 2026-03-28T00:00:00Z [default: now]
-    #[arg(long, value_name = "TIME")]
+    /// The times after this instant, such as 2026-03-28T00:00:00Z, or this day in UTC [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::instant)]
     from: Option<Timestamp>,
     /// How to print them
     #[arg(long, value_enum, default_value_t)]

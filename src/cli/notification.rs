@@ -39,9 +39,9 @@ pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Res
             format!("no target `{id}` is declared; there are {declared}"),
         ));
     };
-    log::set_up(common, true);
+    log::set_up(common, &sources.environment, true);
     let mut failed = Vec::new();
-    for address in letter::addresses([id], &plan.targets, &plan.default_database_path()) {
+    for address in letter::addresses([id], &plan.targets, plan.default_database_path().as_deref()) {
         let name = address.name().to_owned();
         match notifications::test(target, address, Clock::System.now()) {
             Ok(said) => say!("{name}: {said}"),

@@ -36,7 +36,10 @@ enum Command {
 
 pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> {
     let before = config::load(&sources)?;
-    let database = before.plan.default_database_path();
+    let Some(database) = before.plan.default_database_path() else {
+        let message = "there are several databases; `defaults.database` must name the one that has the overrides";
+        return Err(Exit::new(BAD_INPUT, message));
+    };
     let failed = |error: rusqlite::Error| Exit::new(FAILED, Unusable::from_sqlite(&database, &error));
     let mut connection = open_write(&database).map_err(|unusable| Exit::new(FAILED, unusable))?;
     connection
@@ -59,6 +62,9 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
     };
     let path = match &options.command {
         Command::List => {
+            if row.is_empty() {
+                say!("nothing is overridden");
+            }
             list(&row, &mut Vec::new());
             return Ok(());
         }

@@ -49,10 +49,17 @@ fn to_json(forecast: &Result<Forecast, Failure>) -> Value {
     }
 }
 
+/// What rows hold, without anything that a terminal would obey.
+fn printable(line: &str) -> String {
+    line.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 fn print(job: &Job, forecast: &Result<Forecast, Failure>) {
     say!("{}:", job.id);
     match forecast {
-        Ok(forecast) => forecast.lines.iter().for_each(|line| say!("  {line}")),
+        Ok(forecast) => forecast.lines.iter().for_each(|line| say!("  {}", printable(line))),
         Err(Failure { message: why, .. }) => say!("  cannot be told: {why}"),
     }
 }

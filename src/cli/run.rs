@@ -1,6 +1,7 @@
 //! `run`: puts the parts together and lets them work until the service is told to end.
 
 use std::fs::{File as LockFile, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use crate::notifications::Courier;
 use crate::signals;
 use crate::store::last_good;
 use crate::store::sqlite::{Stop, StopReason};
-use crate::watch::Watch;
+use crate::watch::{Watch, watch_rows};
 
 /// Threads for runs and for reading sources; each has SQLite's page cache and little more.
 const BLOCKING_THREADS: usize = 64;
@@ -27,7 +28,7 @@ const LAST_DELIVERY: Duration = Duration::from_secs(12);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) -> Result<(), Exit> {
-    log::set_up(common, options.demo);
+    log::set_up(common, &sources.environment, options.demo);
     let demo = if options.demo {
         Some(demo::Demo::set_up()?)
     } else {
@@ -80,6 +81,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     if let Some(watch) = watch {
         tokio::spawn(watch.run(inbox.clone()));
     }
+    tokio::spawn(watch_rows(plans.clone(), inbox.clone()));
     let context = Context {
         engine: inbox.clone(),
         plans: plans.clone(),
@@ -154,6 +156,13 @@ fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
         Err(problems) if options.keep_last_good => load_last_good(sources, problems)?,
         Err(problems) => return Err(problems.into()),
     };
+    let overrides = loaded.rows.in_words();
+    if !overrides.is_empty() {
+        tracing::info!(
+            "rows of the database override the declaration: {}",
+            overrides.join(", ")
+        );
+    }
     for problem in &loaded.problems {
         if problem.severity.is_error() {
             tracing::error!("{problem}");
@@ -196,21 +205,25 @@ fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded, Exit>
     Ok(loaded)
 }
 
-/// Keeps two services from sharing one state: the second would take the first one's runs for interrupted.
+/// Keeps two services from sharing one state: the second would take the first one's runs for interrupted. What is
+/// locked is the state's own file, so that there is nothing beside it that someone may delete; SQLite locks it in
+/// another way, which does not meet this one.
 fn lock(state: &Path) -> Result<Option<LockFile>, Exit> {
-    let mut path = state.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    let made = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| LockFile::create(&path));
+    let made = state.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        LockFile::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(state)
+    });
     let file = match made {
         Ok(file) => file,
         Err(error) => {
             tracing::warn!(
                 "{}: {error}; nothing keeps a second service from using the same state",
-                path.display()
+                state.display()
             );
             return Ok(None);
         }

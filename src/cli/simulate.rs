@@ -16,8 +16,8 @@ use crate::values::{Duration, JobId, iso};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// When the service starts, such as 2026-03-28T00:00:00Z [default: now]
-    #[arg(long, value_name = "TIME")]
+    /// When the service starts, such as 2026-03-28T00:00:00Z, or on this day in UTC [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::instant)]
     from: Option<Timestamp>,
     /// For how long
     #[arg(long = "for", value_name = "DURATION", default_value = "7d")]

@@ -104,6 +104,14 @@ impl Notify {
     };
 }
 
+/// `retry` of a job; each key is inherited by itself.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OwnRetry {
+    pub max_attempts: Option<u32>,
+    pub backoff: Option<Duration>,
+}
+
 /// `[jobs.<id>]`, but for the kind.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -123,7 +131,7 @@ pub(super) struct Job {
     pub concurrency_policy: Option<Concurrency>,
     pub max_running: Option<u32>,
     pub group: Option<GroupId>,
-    pub retry: Option<Retry>,
+    pub retry: Option<OwnRetry>,
     pub max_age: Option<Duration>,
     pub on_interrupt: Option<OnInterrupt>,
 }

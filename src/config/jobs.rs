@@ -11,7 +11,7 @@ use super::declaration;
 use super::kinds::below;
 use super::merged::path;
 use super::plan::{Database, Job};
-use super::policy::Policy;
+use super::policy::{Policy, Retry};
 use super::problem::Severity;
 use super::reading::read;
 use super::resolve::{Resolver, undeclared_database};
@@ -99,7 +99,16 @@ impl Resolver<'_> {
             concurrency: own.concurrency_policy.unwrap_or(defaults.concurrency_policy),
             max_running: own.max_running.unwrap_or(defaults.max_running),
             group: own.group.clone(),
-            retry: own.retry.unwrap_or(defaults.retry),
+            retry: Retry {
+                max_attempts: own
+                    .retry
+                    .and_then(|retry| retry.max_attempts)
+                    .unwrap_or(defaults.retry.max_attempts),
+                backoff: own
+                    .retry
+                    .and_then(|retry| retry.backoff)
+                    .unwrap_or(defaults.retry.backoff),
+            },
             max_age: own.max_age.or(defaults.max_age),
             on_interrupt: own.on_interrupt.unwrap_or(defaults.on_interrupt),
         };
@@ -107,14 +116,24 @@ impl Resolver<'_> {
         if let Some(most) = own.max_running {
             self.at_least_one(&[at[0], at[1], "max_running"], most);
         }
-        if let Some(retry) = own.retry {
-            self.at_least_one(&[at[0], at[1], "retry", "max_attempts"], retry.max_attempts);
+        if let Some(attempts) = own.retry.and_then(|retry| retry.max_attempts) {
+            self.at_least_one(&[at[0], at[1], "retry", "max_attempts"], attempts);
         }
         policy
     }
 
     fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<Database> {
-        let id = named.or(context.default_database.as_ref())?;
+        let Some(id) = named.or(context.default_database.as_ref()) else {
+            if context.defaults.database.is_none() && context.databases.len() > 1 {
+                let declared: Vec<&str> = context.databases.keys().map(DatabaseId::as_str).collect();
+                let why = format!(
+                    "it names no database, and there are several: {}; `database` here or `defaults.database` must name one",
+                    declared.join(", ")
+                );
+                self.problems.push(self.merged.problem_of_key(at, why));
+            }
+            return None;
+        };
         let database = context.databases.get(id);
         if database.is_none() && !self.is_declared_badly(id, &context.databases) {
             let message = undeclared_database(id, &context.databases);

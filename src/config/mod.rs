@@ -35,6 +35,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
 pub use sources::{Environment, File, Sources};
 
+use crate::duplistatus::settings::Overrides;
 pub use layer::Source;
 use layer::{Layer, Stack};
 use merged::Merged;
@@ -59,7 +60,30 @@ pub struct Loaded {
 
 /// The overrides of the application's database, as they were read.
 #[derive(Clone, Debug, Default)]
-pub struct Rows(Vec<Layer>);
+pub struct Rows {
+    layers: Vec<Layer>,
+    /// What stands in the rows, for noticing that it changes.
+    pub texts: Overrides,
+}
+
+impl Rows {
+    /// Each value they override, with the row it stands in.
+    #[must_use]
+    pub fn in_words(&self) -> Vec<String> {
+        let of_layer = |layer: &Layer| {
+            let mut found = Vec::new();
+            origins::leaves(&layer.values, &mut Vec::new(), &mut |path| {
+                let value = layer
+                    .get(path)
+                    .map(|value| origins::to_json(value, path))
+                    .unwrap_or_default();
+                found.push(format!("{} = {value} ({})", path.join("."), layer.source));
+            });
+            found
+        };
+        self.layers.iter().flat_map(of_layer).collect()
+    }
+}
 
 /// Reads every source and makes the plan.
 ///
@@ -107,7 +131,8 @@ struct Layers {
 
 impl Layers {
     fn load(&mut self, sources: &Sources) -> Result<Loaded, Problems> {
-        let (plan, problems) = self.settle(sources);
+        let (plan, mut problems) = self.settle(sources);
+        problems.extend(self.port_without_effect());
         match plan {
             Some(plan) if !problems.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
                 plan,
@@ -127,6 +152,31 @@ impl Layers {
             Problems(problems)
         })?;
         Self::over(files, sources)
+    }
+
+    /// A port that the declaration names in vain, as the row in the application's database wins.
+    fn port_without_effect(&self) -> Option<Problem> {
+        let path = merged::path(&["server", "port"]);
+        let of = |wanted: fn(&Source) -> bool| {
+            self.all
+                .iter()
+                .find(|layer| wanted(&layer.source) && layer.get(&path).is_some())
+        };
+        let file = of(|source| matches!(source, Source::File(_)))?;
+        let row = of(|source| matches!(source, Source::Row(_)))?;
+        let shipped = File::Shipped.to_string();
+        let is_shipped = matches!(&file.source, Source::File(name) if *name == shipped);
+        let others = of(|source| matches!(source, Source::Environment | Source::CommandLine | Source::Mode));
+        let [declared, effective] = [file, row].map(|layer| layer.get(&path).map(origins::plain));
+        if is_shipped || others.is_some() || declared == effective {
+            return None;
+        }
+        let why = format!(
+            "it has no effect: {} says {}; set CRON_PORT, or change the port there",
+            row.source,
+            effective.unwrap_or_default()
+        );
+        Some(file.problem(&path, false, Severity::Warning, why))
     }
 
     /// The names and texts of the files that were read.
@@ -172,16 +222,23 @@ impl Layers {
         }
         // Variables win over rows but are read first: they may say which database the rows are in.
         all.push(environment);
-        let rows = sources::database::read(Stack(&all), sources.candidate.as_deref());
+        let rows = if sources.is_in_force {
+            sources::database::Rows::unasked()
+        } else {
+            sources::database::read(Stack(&all), sources.candidate.as_deref())
+        };
         let environment = all.pop();
         noted.extend(rows.noted);
         // A database that cannot be read for a while must not put jobs in force that it had switched off.
         let remembered = if rows.outcome.is_ok() {
-            Rows(rows.layers)
+            Rows {
+                layers: rows.layers,
+                texts: rows.texts,
+            }
         } else {
             sources.remembered.clone()
         };
-        all.extend(remembered.0.iter().cloned());
+        all.extend(remembered.layers.iter().cloned());
         all.extend(sources.defaults_of_command_line());
         all.extend(environment);
         all.extend(sources.command_line());

@@ -13,7 +13,7 @@ use super::text::read_value;
 use super::{Layers, Problems, Sources};
 
 /// One effective value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Setting {
     /// Its path in the declaration.
     pub path: Vec<String>,
@@ -31,7 +31,8 @@ pub struct Setting {
 /// Where the declaration cannot be read.
 pub fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Problems> {
     let mut layers = Layers::read(sources)?;
-    let (_, problems) = layers.settle(sources);
+    let (_, mut problems) = layers.settle(sources);
+    problems.extend(layers.port_without_effect());
     read_as_meant(&mut layers.all, sources);
     let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
     for layer in &layers.all {
@@ -119,7 +120,7 @@ fn origin(layer: &Layer, path: &[String]) -> String {
     }
 }
 
-fn leaves(table: &Dict, path: &mut Vec<String>, visit: &mut impl FnMut(&[String])) {
+pub(super) fn leaves(table: &Dict, path: &mut Vec<String>, visit: &mut impl FnMut(&[String])) {
     for (key, value) in table {
         path.push(key.clone());
         match value {
@@ -131,7 +132,7 @@ fn leaves(table: &Dict, path: &mut Vec<String>, visit: &mut impl FnMut(&[String]
 }
 
 /// The value as JSON, hidden where it may be a secret.
-fn to_json(value: &Value, path: &[String]) -> Json {
+pub(super) fn to_json(value: &Value, path: &[String]) -> Json {
     if value.as_dict().is_none() && may_be_secret(path) {
         return "[secret]".into();
     }

@@ -22,8 +22,9 @@ pub struct Plan {
     pub state: State,
     /// The databases of its jobs.
     pub databases: BTreeMap<DatabaseId, Database>,
-    /// The database whose settings override the declaration, and which tells the application the port.
-    pub default_database: DatabaseId,
+    /// The database whose settings override the declaration, and which tells the application the port; none where
+    /// there are several and none is named.
+    pub default_database: Option<DatabaseId>,
     /// Where messages can go.
     pub targets: Targets,
     /// How many runs may be under way at once.
@@ -211,10 +212,8 @@ impl Plan {
 
     /// The file of the default database.
     #[must_use]
-    pub fn default_database_path(&self) -> PathBuf {
-        self.databases
-            .get(&self.default_database)
-            .map(|database| database.path.clone())
-            .unwrap_or_default()
+    pub fn default_database_path(&self) -> Option<PathBuf> {
+        let database = self.databases.get(self.default_database.as_ref()?)?;
+        Some(database.path.clone())
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
         return false;
     }
     match *section {
+        "include" => false,
         "notifications" => match path[1..] {
             [_, kind, key, ..] => !(Target::KINDS.contains(&kind) && Target::HARMLESS.contains(&key)),
             _ => true,
@@ -37,7 +38,7 @@ fn sounds_secret(keys: &[&str]) -> bool {
     keys.iter().any(is_telling)
 }
 
-/// A line that cannot be read, with stars for everything but its key and its punctuation.
+/// A line that cannot be read, with stars for everything but names of keys and punctuation.
 pub(super) fn blot_out(line: &str, is_inside_text: bool) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "_-. []".contains(c);
     let is_header = line.trim_start().starts_with('[') && line.chars().all(is_name);
@@ -45,15 +46,61 @@ pub(super) fn blot_out(line: &str, is_inside_text: bool) -> String {
     let shown = match line.find('=') {
         _ if is_inside_text => 0,
         None if is_header => line.len(),
+        // Patterns of files are no secrets.
+        Some(at) if line[..at].trim() == "include" => line.len(),
         Some(at) if line[..at].chars().all(bare) => at,
         _ => 0,
     };
-    let hide = |c: char| {
-        if c.is_whitespace() || "[]{}=,\"'#".contains(c) {
+    let keys = if shown > 0 { known_keys(line) } else { Vec::new() };
+    let hide = |(at, c): (usize, char)| {
+        let is_key = keys.iter().any(|key| key.contains(&at));
+        if at < shown || is_key || c.is_whitespace() || "[]{}=,\"'#".contains(c) {
             c
         } else {
             '*'
         }
     };
-    line[..shown].chars().chain(line[shown..].chars().map(hide)).collect()
+    line.char_indices().map(hide).collect()
+}
+
+/// Where names of keys of targets stand in a line: after a brace or a comma, and before an equals sign.
+fn known_keys(line: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    for (at, _) in line.match_indices(['{', ',']) {
+        let rest = &line[at + 1..];
+        let start = at + 1 + rest.len() - rest.trim_start().len();
+        let length = line[start..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(line.len() - start);
+        let (key, after) = line[start..].split_at(length);
+        let is_known =
+            Target::KINDS.contains(&key) || Target::HARMLESS.contains(&key) || Target::SECRETS.contains(&key);
+        if is_known && after.trim_start().starts_with('=') {
+            found.push(start..start + length);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_keys_and_patterns_are_shown_and_nothing_else() {
+        for (line, shown) in [
+            ("include = *\"jobs.d/*.toml\"*", "include = *\"jobs.d/*.toml\"*"),
+            (
+                "ntfy = { topic = *, token = abc== }",
+                "ntfy = { topic = *, token = ***== }",
+            ),
+            ("token = ab,cd=ef", "token = **,**=**"),
+            ("token = ab,topic=ef", "token = **,topic=**"),
+            ("x = \"s3cret", "x = \"******"),
+            ("[notifications.phone]", "[notifications.phone]"),
+        ] {
+            assert_eq!(blot_out(line, false), shown);
+        }
+        assert_eq!(blot_out("topic = 1", true), "***** = *");
+    }
 }

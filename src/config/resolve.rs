@@ -14,6 +14,7 @@ use super::plan::{Database, Plan, Server, State};
 use super::problem::{Problem, Severity};
 use super::reading::{describe, read, unknown_key};
 use super::sources::Environment;
+use crate::notifications::{Target, Targets};
 use crate::values::with_suggestion;
 use crate::values::{DatabaseId, Duration, GroupId, Secret, TimeZone};
 
@@ -68,6 +69,9 @@ impl Resolver<'_> {
             .and_then(|defaults| self.default_database(defaults, &databases));
         let defaults = defaults?;
         let targets = self.targets(environment);
+        if default_database.is_none() && defaults.database.is_none() && databases.len() > 1 {
+            self.refuse_what_needs_the_application(&targets);
+        }
         self.check_notify(&path(&["defaults"]), &defaults.notify, &targets);
         self.at_least_one(&["defaults", "max_running"], defaults.max_running);
         self.at_least_one(&["defaults", "retry", "max_attempts"], defaults.retry.max_attempts);
@@ -92,7 +96,7 @@ impl Resolver<'_> {
                 history: state.history,
             },
             databases,
-            default_database: default_database?,
+            default_database,
             targets,
             // One that is no zone is a problem of its own, so that the plan is not used.
             time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
@@ -236,15 +240,20 @@ impl Resolver<'_> {
             Some(id) if databases.contains_key(id) => return Some(id.clone()),
             Some(id) => self.fault(&["defaults", "database"], undeclared_database(id, databases)),
             None if databases.len() == 1 => return databases.keys().next().cloned(),
-            None => self.fault(
-                &["databases"],
-                format!(
-                    "there are {} databases; `defaults.database` must name the one meant by jobs that name none",
-                    databases.len()
-                ),
-            ),
+            // Each job that names none says so.
+            None => {}
         }
         None
+    }
+
+    /// Which database is the application's is not known where there are several.
+    fn refuse_what_needs_the_application(&mut self, targets: &Targets) {
+        for (id, target) in targets {
+            if let Target::Duplistatus(_) = target {
+                let why = "there are several databases; `defaults.database` must name the application's";
+                self.fault(&["notifications", id.as_str(), target.name()], why);
+            }
+        }
     }
 }
 

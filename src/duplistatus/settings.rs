@@ -22,6 +22,41 @@ pub fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String
         .map(Option::flatten)
 }
 
+/// Whether the application has settings at all: any other one may share its database with this service.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn exist(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'configurations' COLLATE NOCASE",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// The texts of the rows that override the declaration; none of an application without settings.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn overrides(connection: &Connection) -> rusqlite::Result<Overrides> {
+    if !exist(connection)? {
+        return Ok(Overrides::default());
+    }
+    Ok(Overrides {
+        cron_service: get(connection, CRON_SERVICE)?,
+        cron_overrides: get(connection, CRON_OVERRIDES)?,
+    })
+}
+
+/// The texts of the rows that override the declaration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Row [`CRON_SERVICE`].
+    pub cron_service: Option<String>,
+    /// Row [`CRON_OVERRIDES`].
+    pub cron_overrides: Option<String>,
+}
+
 /// Sets `key` to `value`; changes nothing where it is that already.
 ///
 /// # Errors
@@ -42,6 +77,9 @@ pub fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<
 /// # Errors
 /// When the table cannot be read or written.
 pub fn publish_port(connection: &Connection, port: u16) -> rusqlite::Result<bool> {
+    if !exist(connection)? {
+        return Ok(false);
+    }
     let text = get(connection, CRON_SERVICE)?;
     let row: Option<serde_json::Value> = text.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let is_told = |row: &serde_json::Value| row["port"].as_u64() == Some(u64::from(port));

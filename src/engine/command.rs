@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Diff, Problem};
+use crate::config::{Diff, Problem, Sources};
+use crate::duplistatus::settings::Overrides;
 use crate::store::outbox::Depth;
 use crate::store::{LastRun, RunId, Status};
 use crate::values::JobId;
@@ -47,6 +49,11 @@ pub enum Command {
         /// Told what changed, where someone waits for it.
         reply: Option<Reply<Reloaded>>,
     },
+    /// The rows of the application's database that override the declaration were looked at.
+    Rows {
+        /// What stands in them.
+        texts: Overrides,
+    },
     /// Tell how things are.
     Report {
         /// Told at once.
@@ -65,7 +72,7 @@ pub enum Cause {
     Signal,
     /// A file changed.
     File,
-    /// The database that could not be asked for its overrides is there now.
+    /// The rows of the application's database changed, or it can be asked for them now.
     Database,
 }
 
@@ -199,6 +206,8 @@ pub struct ConfigReport {
     pub problems: Vec<Problem>,
     /// The last reload, if there was one.
     pub last_reload: Option<LastReload>,
+    /// What it was made of, kept as it was read.
+    pub in_force: Arc<Sources>,
 }
 
 /// The last reload.

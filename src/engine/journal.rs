@@ -13,8 +13,8 @@ use crate::store::alerts::Failing;
 use crate::store::marks::Mark;
 use crate::store::outbox::{Depth, Letter};
 use crate::store::sqlite::Unusable;
-use crate::store::{Ended, NewRun, RunId, State, Status};
-use crate::values::{Duration, JobId};
+use crate::store::{Ended, MOST_CLEARED, NewRun, RunId, State, Status};
+use crate::values::{Duration, JobId, later};
 
 /// How often the state is tried; in between, what was found the last time counts.
 const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_secs(5);
@@ -139,16 +139,18 @@ impl Journal {
             self.finish(unwritten);
         }
         if now >= self.next_clearing {
-            self.next_clearing = now + BETWEEN_CLEARINGS;
+            self.next_clearing = later(now, BETWEEN_CLEARINGS);
             let kept = history.signed();
             let dropped = self.state.forget_runs(now.checked_sub(kept).unwrap_or(Timestamp::MIN));
-            let _ = self.note(dropped);
+            if self.note(dropped).is_ok_and(|dropped| dropped >= MOST_CLEARED) {
+                self.next_clearing = now; // There are more.
+            }
         }
     }
 
     /// Keeps everything for another hour: a clock that was just set, or is read for the first time, may be wrong.
     pub(super) fn put_off_clearing(&mut self, now: Timestamp) {
-        self.next_clearing = now + BEFORE_CLEARING;
+        self.next_clearing = later(now, BEFORE_CLEARING);
     }
 
     /// Takes down runs that begin, or that do not take place. The state must have been opened, or they would be

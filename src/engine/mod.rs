@@ -199,6 +199,7 @@ impl Engine {
             Command::Start { job, reply } => drop(reply.send(self.start(&job))),
             Command::Stop { job, reply } => drop(reply.send(self.stop(&job))),
             Command::Reload { cause, reply } => self.reloads.ask(cause, reply),
+            Command::Rows { texts } => self.reloads.look_at_rows(&texts),
             Command::Report { reply } => drop(reply.send(self.report())),
             Command::Shutdown => self.begin_to_end(),
         }
@@ -246,7 +247,7 @@ impl Engine {
 
     /// Reads the sources again where something was missing that may be there now.
     fn look_again(&mut self, now: Timestamp) {
-        if self.plan.default_database_path().is_file() {
+        if self.plan.default_database_path().is_some_and(|file| file.is_file()) {
             self.reloads.look_again(now);
         }
     }

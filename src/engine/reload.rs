@@ -1,5 +1,6 @@
 //! Reloads: every source is read on a blocking thread, one reload at a time, then the plan is swapped at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +9,7 @@ use tokio::task::JoinSet;
 use super::command::{Cause, ConfigReport, Reloaded, Reply};
 use super::{LONGEST_NAP, SOON};
 use crate::config::{self, File, Loaded, Problem, Problems, Severity, Source, Sources};
-use crate::duplistatus::settings;
+use crate::duplistatus::settings::{self, Overrides};
 use crate::store::last_good;
 use crate::store::sqlite::{Unusable, open_write};
 
@@ -38,6 +39,7 @@ impl Reloads {
             loaded_at: now,
             problems: loaded.problems.clone(),
             last_reload: None,
+            in_force: in_force(&sources, loaded),
         };
         Self {
             sources,
@@ -76,11 +78,18 @@ impl Reloads {
         self.port_is_told = fresh.port_is_told;
         self.sources.remembered = fresh.loaded.rows.clone();
         let source = fresh.loaded.source.clone();
+        // What was loaded for the start is noted without its files.
+        let in_force = if fresh.loaded.files.is_empty() {
+            Arc::clone(&self.report.in_force)
+        } else {
+            in_force(&self.sources, &fresh.loaded)
+        };
         self.report = ConfigReport {
             source,
             loaded_at: now,
             problems,
             last_reload: self.report.last_reload.take(),
+            in_force,
         };
     }
 
@@ -117,6 +126,13 @@ impl Reloads {
         }
     }
 
+    /// Asks for a reload where the rows are not what was read.
+    pub(super) fn look_at_rows(&mut self, texts: &Overrides) {
+        if self.loading.is_empty() && self.sources.remembered.texts != *texts {
+            self.ask(Cause::Database, None);
+        }
+    }
+
     pub(super) fn begin(&mut self) {
         if !self.asked.is_empty() && self.loading.is_empty() {
             self.under_way = std::mem::take(&mut self.asked);
@@ -140,6 +156,16 @@ impl Reloads {
             )]))
         }))
     }
+}
+
+/// The sources as they were read for `loaded`.
+fn in_force(sources: &Sources, loaded: &Loaded) -> Arc<Sources> {
+    Arc::new(Sources {
+        file: File::Kept(Arc::new(loaded.files.clone())),
+        remembered: loaded.rows.clone(),
+        is_in_force: true,
+        ..sources.clone()
+    })
 }
 
 /// Keeps the declaration that was loaded, for a start at which it is broken.
@@ -183,6 +209,12 @@ impl Fresh {
             };
         }
         let path = loaded.plan.default_database_path();
+        let Some(path) = path else {
+            return Self {
+                loaded,
+                port_is_told: true,
+            };
+        };
         let published = open_write(&path)
             .map_err(|unusable| unusable.to_string())
             .and_then(|connection| {

@@ -12,6 +12,7 @@ use crate::config::{Job, OnInterrupt};
 use crate::notifications::alert::Turn;
 use crate::store::marks::Mark;
 use crate::store::{self, Finish, RunId, Status, Trigger};
+use crate::values::JobId;
 
 impl Engine {
     /// Opens the state, once.
@@ -24,7 +25,15 @@ impl Engine {
         else {
             return Ok(());
         };
-        for job in self.journal.stopped().clone() {
+        let stopped = self.journal.stopped().clone();
+        if !stopped.is_empty() {
+            let names: Vec<&str> = stopped.iter().map(JobId::as_str).collect();
+            tracing::info!(
+                "stopped by an operator, until started or reloaded: {}",
+                names.join(", ")
+            );
+        }
+        for job in stopped {
             self.deactivate(&job);
         }
         self.failing = failing;

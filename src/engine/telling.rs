@@ -32,7 +32,11 @@ impl Engine {
     }
 
     fn letters(&self, job: &Job, run: RunId, news: &News) -> Vec<Letter> {
-        let addresses = addresses(&news.targets, &self.plan.targets, &self.plan.default_database_path());
+        let addresses = addresses(
+            &news.targets,
+            &self.plan.targets,
+            self.plan.default_database_path().as_deref(),
+        );
         // A newer letter of one subject takes the place of one that could not be sent yet.
         let subject = match news.event {
             _ if news.is_signal => format!("job {} signal", job.id),

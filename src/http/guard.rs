@@ -1,6 +1,6 @@
 //! Who may ask: no page that a user visits may act on the service, and where a token is set only its holder may.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Answer, Request};
 use crate::config::Server;
@@ -26,23 +26,32 @@ pub(super) fn refuse(request: &Request, server: &Server, open: bool) -> Option<A
 
 /// Without a token, only names that no foreign name server can point at us by a trick may be asked for.
 fn is_host_allowed(request: &Request, server: &Server) -> bool {
-    let Some(host) = request.header("Host").map(without_port) else {
+    let Some(host) = request.header("Host").and_then(without_port) else {
         return false;
     };
-    let is_loopback =
-        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let address = host.parse::<IpAddr>().ok();
+    let is_loopback = host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
+    // An address is no name, and one without a dot is known to the machine's own network alone.
+    let is_private = address.is_some() || (!host.is_empty() && !host.contains(['.', ':']));
+    let is_open = server.allow_anonymous && !server.is_local();
     let mut allowed = server.allowed_hosts.iter().chain([&server.host]);
-    is_loopback || allowed.any(|allowed| without_port(allowed).eq_ignore_ascii_case(host))
+    is_loopback
+        || (is_open && is_private)
+        || allowed.any(|allowed| without_port(allowed).is_some_and(|allowed| allowed.eq_ignore_ascii_case(host)))
 }
 
-fn without_port(host: &str) -> &str {
-    if let Some(bracketed) = host.strip_prefix('[') {
-        return bracketed.split(']').next().unwrap_or_default();
-    }
-    match host.split_once(':') {
-        Some((name, port)) if !port.contains(':') => name,
-        _ => host,
-    }
+/// The name or address of a Host; `None` where it is no `name`, `name:port` or the like.
+fn without_port(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(bracketed) => {
+            let (address, rest) = bracketed.split_once(']')?;
+            (address, rest.strip_prefix(':').or(rest.is_empty().then_some(""))?)
+        }
+        // An address of IPv6 may stand without brackets in the declaration.
+        None if host.parse::<Ipv6Addr>().is_ok() => (host, ""),
+        None => host.split_once(':').unwrap_or((host, "")),
+    };
+    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
 }
 
 /// Whether a browser sent the request from a page of another origin.
@@ -102,6 +111,11 @@ mod tests {
             ("localhost.evil.example", 403),
             ("127.0.0.1.evil.example:9667", 403),
             ("192.168.1.5:9667", 403),
+            ("[::1].evil.test", 403),
+            ("[::1]evil.test:80", 403),
+            ("127.0.0.1:evil.test", 403),
+            ("localhost:80.evil.test", 403),
+            ("[127.0.0.1", 403),
             ("", 403),
         ] {
             assert_eq!(status("GET", &[("Host", host)], None), expected, "{host}");
@@ -115,6 +129,31 @@ mod tests {
             ),
             200
         );
+    }
+
+    #[test]
+    fn without_a_token_by_will_names_of_the_own_network_are_answered() {
+        let server = Server {
+            host: "0.0.0.0".to_owned(),
+            allow_anonymous: true,
+            ..server(None)
+        };
+        for (host, expected) in [
+            ("cron:9667", true),
+            ("192.168.1.5:9667", true),
+            ("[fe80::1]:9667", true),
+            ("evil.example:9667", false),
+            ("evil.example.:9667", false),
+            ("", false),
+        ] {
+            let request = Request {
+                method: "GET".to_owned(),
+                path: "/".to_owned(),
+                query: Vec::new(),
+                headers: vec![("Host".to_owned(), host.to_owned())],
+            };
+            assert_eq!(refuse(&request, &server, false).is_none(), expected, "{host}");
+        }
     }
 
     #[test]

@@ -13,7 +13,10 @@ use crate::config::Severity;
 use crate::engine::Command;
 use crate::engine::command::{JobReport, Report};
 use crate::store::sqlite::open_read;
-use crate::values::iso;
+use crate::values::{iso, plural};
+
+/// How many problems of a refused reload are told.
+const MOST_PROBLEMS: usize = 5;
 
 /// `GET /health`: 200, or 503 when the service fails at what it is for.
 pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
@@ -96,11 +99,25 @@ fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
         .filter(|problem| problem.severity != Severity::Warning);
     reasons.extend(in_force.map(ToString::to_string));
     if let Some(last) = report.config.last_reload.as_ref().filter(|last| !last.applied) {
-        reasons.push(format!(
-            "the reload at {} was refused: {} problems",
-            iso(last.at),
-            last.problems.len()
-        ));
+        let errors: Vec<String> = last
+            .problems
+            .iter()
+            .filter(|problem| problem.severity.is_error())
+            .map(ToString::to_string)
+            .collect();
+        let shown = errors
+            .iter()
+            .take(MOST_PROBLEMS)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("; ");
+        let more = errors.len().saturating_sub(MOST_PROBLEMS);
+        let more = if more > 0 {
+            format!("; and {more} more")
+        } else {
+            String::new()
+        };
+        reasons.push(format!("the reload at {} was refused: {shown}{more}", iso(last.at)));
     }
     let failed = report
         .jobs
@@ -116,9 +133,10 @@ fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
     };
     reasons.extend(report.jobs.iter().flat_map(troubles));
     if report.outbox.dead > 0 {
+        let messages = plural(report.outbox.dead, "message");
         reasons.push(format!(
-            "{} messages could not be delivered and were given up",
-            report.outbox.dead
+            "{messages} could not be delivered and {} given up",
+            if report.outbox.dead == 1 { "was" } else { "were" }
         ));
     }
     if report.shutting_down {

@@ -2,27 +2,32 @@
 //! connections, as it does for good after an error, it is set up anew.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use rustix::fs::{Mode, OFlags};
 use tiny_http::{Header, Response, Server};
 use tokio::net::UnixStream;
 
 use super::{Answer, Context, Request, routes};
 
 /// The inner server, as the front door reaches it.
-pub(super) struct Inner(Arc<Mutex<Arc<Generation>>>);
+pub(super) struct Inner {
+    current: Arc<Mutex<Arc<Generation>>>,
+    ended: Arc<AtomicBool>,
+}
 
-/// One server, with the folder, closed to others, that holds its socket. Fields are dropped in this order: the
-/// server wakes its accepting thread through the socket.
+/// One server, and the way to its socket. The socket has a name only while it is made: no other program can find it,
+/// and nothing is left behind however the process ends.
 struct Generation {
     server: Server,
-    socket: PathBuf,
-    folder: TempDir,
+    /// What leads to the socket without its name.
+    handle: OwnedFd,
 }
 
 impl Inner {
@@ -31,12 +36,14 @@ impl Inner {
     /// # Errors
     /// When no socket can be made.
     pub(super) fn start(context: Context) -> io::Result<Self> {
-        let current = Arc::new(Mutex::new(Arc::new(Generation::new()?)));
-        let shared = Arc::clone(&current);
+        let folder = context.state.parent().map(Path::to_owned).unwrap_or_default();
+        let current = Arc::new(Mutex::new(Arc::new(Generation::new(&folder)?)));
+        let ended = Arc::new(AtomicBool::new(false));
+        let (shared, end) = (Arc::clone(&current), Arc::clone(&ended));
         thread::Builder::new()
             .name("http".to_owned())
-            .spawn(move || keep_serving(&shared, &context))?;
-        Ok(Self(current))
+            .spawn(move || keep_serving(&shared, &end, &context, &folder))?;
+        Ok(Self { current, ended })
     }
 
     /// A connection to the server. One that nobody takes has the server set up anew.
@@ -44,8 +51,9 @@ impl Inner {
     /// # Errors
     /// When there is no server now, or no descriptor is free.
     pub(super) async fn connect(&self) -> io::Result<UnixStream> {
-        let generation = Arc::clone(&lock(&self.0));
-        UnixStream::connect(&generation.socket).await.inspect_err(|error| {
+        let generation = Arc::clone(&lock(&self.current));
+        let socket = format!("/proc/self/fd/{}", generation.handle.as_raw_fd());
+        UnixStream::connect(socket).await.inspect_err(|error| {
             if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
                 // Its accepting thread or its socket is gone, perhaps without a word: this wakes the one that waits
                 // for requests.
@@ -56,20 +64,27 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// Removes the folder, for the process may end before the thread that serves does.
     fn drop(&mut self) {
-        let generation = Arc::clone(&lock(&self.0));
-        generation.server.unblock();
-        let _ = std::fs::remove_dir_all(generation.folder.path());
+        self.ended.store(true, Ordering::Relaxed);
+        lock(&self.current).server.unblock();
     }
 }
 
 impl Generation {
-    fn new() -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("duplistatus-cron-").tempdir()?;
-        let socket = folder.path().join("http");
-        let server = Server::from_listener(UnixListener::bind(&socket)?, None).map_err(io::Error::other)?;
-        Ok(Self { server, socket, folder })
+    /// Binds a socket in a folder for temporary files, or else in `folder`.
+    fn new(folder: &Path) -> io::Result<Self> {
+        let builder = || {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".duplistatus-cron-");
+            builder
+        };
+        // Closed to others, and gone at the end of this function.
+        let place = builder().tempdir().or_else(|_| builder().tempdir_in(folder))?;
+        let socket = place.path().join("http");
+        let listener = UnixListener::bind(&socket)?;
+        let handle = rustix::fs::open(&socket, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
+        Ok(Self { server, handle })
     }
 }
 
@@ -78,7 +93,7 @@ fn lock(current: &Mutex<Arc<Generation>>) -> MutexGuard<'_, Arc<Generation>> {
 }
 
 /// Takes requests as long as the front door is there, setting the server up anew whenever it gives none any more.
-fn keep_serving(current: &Arc<Mutex<Arc<Generation>>>, context: &Context) {
+fn keep_serving(current: &Mutex<Arc<Generation>>, ended: &AtomicBool, context: &Context, folder: &Path) {
     const PAUSE: Duration = Duration::from_millis(100);
     loop {
         let generation = Arc::clone(&lock(current));
@@ -91,13 +106,13 @@ fn keep_serving(current: &Arc<Mutex<Arc<Generation>>>, context: &Context) {
                 .spawn(move || answer(request, &context));
         }
         drop(generation);
-        if Arc::strong_count(current) == 1 {
+        if ended.load(Ordering::Relaxed) {
             return;
         }
         tracing::warn!("the inner HTTP server stopped; it is set up anew");
         let fresh = loop {
             thread::sleep(PAUSE);
-            if let Ok(fresh) = Generation::new() {
+            if let Ok(fresh) = Generation::new(folder) {
                 break fresh;
             }
         };

@@ -3,6 +3,7 @@
 //! client -> `front_door` (whole, well-formed, small requests only) -> `inner` (`tiny_http`, a thread a request)
 //! -> `guard` (who may ask) -> `routes` (one row an endpoint) -> engine.
 
+mod config;
 pub mod front_door;
 mod guard;
 mod head;

@@ -1,6 +1,6 @@
 //! The table of endpoints: one row each. `:job` in a path stands for one part, given to the handler.
 
-use super::{Answer, Context, Request, guard, health, metrics, page, schedules, tasks, why};
+use super::{Answer, Context, Request, config, guard, health, metrics, page, schedules, tasks, why};
 
 type Handler = fn(&Context, &Request, &str) -> Answer;
 
@@ -35,6 +35,7 @@ const ROUTES: &[Route] = &[
     route("POST", "/start/:job", tasks::start),
     route("POST", "/stop/:job", tasks::stop),
     route("POST", "/reload-config", tasks::reload),
+    route("GET", "/api/config", config::get),
     route("GET", "/api/schedules", schedules::list),
     route("GET", "/api/schedules/executions", schedules::executions),
     route("POST", "/api/schedules/run/:job", schedules::run),

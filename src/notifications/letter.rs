@@ -109,10 +109,10 @@ pub enum About {
 pub fn addresses<'a>(
     named: impl IntoIterator<Item = &'a TargetId>,
     targets: &Targets,
-    database: &Path,
+    database: Option<&Path>,
 ) -> Vec<Address> {
     let of_target = |id: &TargetId| match targets.get(id) {
-        Some(Target::Duplistatus(application)) => application.addresses(database),
+        Some(Target::Duplistatus(application)) => database.map_or_else(Vec::new, |file| application.addresses(file)),
         Some(Target::Email(email)) => email.addresses(id),
         _ => vec![Address::Target(id.clone())],
     };

@@ -50,6 +50,9 @@ pub struct History {
     pub runs: Vec<Run>,
 }
 
+/// How much of a message is given, in characters: a page may have a thousand.
+const LONGEST: u32 = 1000;
+
 const MATCHING: &str = "FROM runs WHERE (:job IS NULL OR job = :job) AND (:status IS NULL OR status = :status)
      AND (:trigger IS NULL OR \"trigger\" = :trigger)
      AND (:from IS NULL OR started_at >= :from) AND (:to IS NULL OR started_at < :to)";
@@ -74,7 +77,8 @@ impl History {
         )?;
         let runs = connection
             .prepare(&format!(
-                "SELECT id, job, \"trigger\", status, scheduled_at, started_at, finished_at, message, error, attempts, output
+                "SELECT id, job, \"trigger\", status, scheduled_at, started_at, finished_at,
+                 substr(message, 1, {LONGEST}), substr(error, 1, {LONGEST}), attempts, output
                  {MATCHING} ORDER BY id DESC LIMIT :limit OFFSET :offset"
             ))?
             .query_map(

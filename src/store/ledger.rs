@@ -82,6 +82,9 @@ fn close(connection: &Connection, ended: &Ended) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// How many runs are dropped at once: nobody is to wait for millions.
+pub const MOST_CLEARED: usize = 5000;
+
 impl State {
     /// Takes down runs that begin, or, with a reason, that do not take place: all or none. `None` for one whose
     /// scheduled time is in the ledger already: it must not run again.
@@ -167,7 +170,7 @@ impl State {
         self.with(alerts::read)
     }
 
-    /// Drops runs and messages that ended before `before`; gives how many runs.
+    /// Drops messages that ended before `before`, and at most [`MOST_CLEARED`] runs; gives how many.
     ///
     /// # Errors
     /// When the state cannot be written.
@@ -177,9 +180,10 @@ impl State {
             connection.execute("DELETE FROM outbox WHERE finished_at < ?1 AND noted = 1", [before])?;
             // The newest of each job stays: it tells a start what was run.
             connection.execute(
-                "DELETE FROM runs WHERE finished_at < ?1
-                 AND id NOT IN (SELECT max(id) FROM runs WHERE \"trigger\" <> 'manual' GROUP BY job)",
-                [before],
+                "DELETE FROM runs WHERE id IN (SELECT id FROM runs AS old WHERE finished_at < ?1
+                     AND (\"trigger\" = 'manual' OR EXISTS (SELECT 1 FROM runs AS newer WHERE newer.job = old.job
+                         AND newer.id > old.id AND newer.\"trigger\" <> 'manual')) LIMIT ?2)",
+                (before, i64::try_from(MOST_CLEARED).unwrap_or(i64::MAX)),
             )
         })
     }

@@ -16,6 +16,6 @@ pub mod sqlite;
 mod state;
 
 pub use history::{Filter, History};
-pub use ledger::{Ended, Telling};
+pub use ledger::{Ended, MOST_CLEARED, Telling};
 pub use run::{Finish, LastRun, NewRun, Run, RunId, Status, Trigger};
 pub use state::State;

@@ -24,6 +24,7 @@ pub use super::depth::Depth;
 use super::run::instant;
 use super::schema;
 use super::sqlite::{Unusable, describe};
+use crate::values::later;
 
 /// How long whoever claimed a row may take to send it.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
@@ -132,7 +133,7 @@ impl Outbox {
                  RETURNING id, subject, cause, channel, envelope, attempts, created_at, finished_at",
             )?
             .query_row(
-                params![now.as_millisecond(), (now + LEASE).as_millisecond(), except],
+                params![now.as_millisecond(), later(now, LEASE).as_millisecond(), except],
                 read_row,
             )
             .optional()

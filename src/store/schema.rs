@@ -1,9 +1,12 @@
 //! The file of the state database: made where it is missing, refused where it is not ours.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::sqlite::{Unusable, describe};
 
@@ -15,6 +18,8 @@ const STEPS: &[&str] = &[
     include_str!("findings.sql"),
     include_str!("last_good.sql"),
 ];
+/// Its owner may read and write it, and nobody else.
+const PRIVATE: u32 = 0o600;
 /// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
 pub(super) const BUSY: Duration = Duration::from_millis(500);
 
@@ -33,18 +38,41 @@ pub(super) fn open(path: &Path) -> Result<Connection, Unusable> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| unusable(format!("its folder cannot be made: {error}")))?;
     }
+    keep_private(path).map_err(|error| unusable(format!("cannot be made: {error}")))?;
     prepare(path)
         .map_err(|error| unusable(describe(&error)))?
         .map_err(unusable)
+}
+
+/// Makes the file, or makes it its owner's alone: SQLite gives the files beside it the same mode. One that belongs to
+/// another program is left as it is.
+fn keep_private(path: &Path) -> io::Result<()> {
+    let Ok(found) = std::fs::metadata(path) else {
+        return OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE)
+            .open(path)
+            .map(drop);
+    };
+    if found.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let is_ours = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|connection| connection.table_exists(None, "outbox"));
+    for end in ["", "-wal", "-shm"].iter().filter(|_| is_ours == Ok(true)) {
+        let mut file = path.as_os_str().to_owned();
+        file.push(end);
+        // One that is not there, or another user's, is left as it is.
+        let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(PRIVATE));
+    }
+    Ok(())
 }
 
 /// The opened database with its schema in place, or why it is not ours to use.
 fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "normal")?;
-    connection.pragma_update(None, "cache_size", -512)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if version == 0 && tables > 0 {
@@ -57,6 +85,10 @@ fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
             "was written by a newer version of this program (schema {version})"
         )));
     };
+    // Only now is it known to be ours.
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "cache_size", -512)?;
     if !missing.is_empty() {
         let (steps, version) = (missing.concat(), STEPS.len());
         connection.execute_batch(&format!(

@@ -7,3 +7,9 @@ use jiff::Timestamp;
 pub fn iso(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
+
+/// The instant `wait` after `at`; the last one there is, where that is later.
+#[must_use]
+pub fn later(at: Timestamp, wait: jiff::SignedDuration) -> Timestamp {
+    at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}

@@ -16,7 +16,7 @@ mod time_zone;
 
 pub use duration::{Duration, spread};
 pub use id::{DatabaseId, ExpectationId, GroupId, JobId, TargetId};
-pub use instant::iso;
+pub use instant::{iso, later};
 pub use parameter::{CutoffFormat, Parameter};
 pub use pattern::Pattern;
 pub use plural::plural;

@@ -36,7 +36,13 @@ impl FromStr for TimeZone {
     fn from_str(text: &str) -> Result<Self, String> {
         let zone = jiff::tz::TimeZone::get(text).map_err(|_| {
             let expected = "an IANA name is expected, such as \"Europe/Berlin\" or \"UTC\"";
-            match nearest(text) {
+            let shown: String = text.chars().take(LONGEST_NAME).collect();
+            let text = if shown.len() < text.len() {
+                format!("{shown}…")
+            } else {
+                shown
+            };
+            match nearest(&text) {
                 Some(near) => format!("`{text}` is not a time zone: {expected}; did you mean `{near}`?"),
                 None => format!("`{text}` is not a time zone: {expected}"),
             }
@@ -45,8 +51,14 @@ impl FromStr for TimeZone {
     }
 }
 
+/// No zone has a longer name, and comparing one takes long.
+const LONGEST_NAME: usize = 64;
+
 /// The zone whose name, or whose city, is nearest to `text`.
 fn nearest(text: &str) -> Option<String> {
+    if text.len() > LONGEST_NAME {
+        return None;
+    }
     let lower = text.to_lowercase().replace(' ', "_");
     let distance = |name: &str| {
         let name = name.to_lowercase();

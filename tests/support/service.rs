@@ -228,6 +228,11 @@ impl Service {
         assert!(sent.success());
     }
 
+    /// How it ended, if it did.
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the service to end", || self.child.try_wait().unwrap())
     }

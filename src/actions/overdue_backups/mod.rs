@@ -111,7 +111,7 @@ fn letters_of(due: &Due, cause: &str, bench: &Workbench<'_>) -> Vec<Letter> {
         database: bench.database.to_owned(),
         channel: channel.clone(),
     };
-    let declared = letter::addresses(&due.targets, bench.targets, bench.database);
+    let declared = letter::addresses(&due.targets, bench.targets, Some(bench.database));
     due.channels
         .iter()
         .map(of_application)

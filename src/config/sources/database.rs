@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::config::layer::{Layer, Source, Stack};
 use crate::config::merged::path;
 use crate::config::problem::{Problem, Severity};
-use crate::duplistatus::settings::{self, CRON_OVERRIDES, CRON_SERVICE};
+use crate::duplistatus::settings::{self, CRON_OVERRIDES, CRON_SERVICE, Overrides};
 use crate::store::sqlite::{describe, open_read};
 
 /// What the rows say.
@@ -17,6 +17,8 @@ pub(in crate::config) struct Rows {
     pub noted: Vec<Problem>,
     /// Whether the database could be asked.
     pub outcome: Result<(), String>,
+    /// What was read.
+    pub texts: Overrides,
 }
 
 /// Reads both rows from the default database of what is declared so far.
@@ -25,6 +27,7 @@ pub(in crate::config) fn read(declared: Stack<'_>, candidate: Option<&str>) -> R
         layers: Vec::new(),
         noted: Vec::new(),
         outcome: Ok(()),
+        texts: Overrides::default(),
     };
     let Some(file) = default_database(declared) else {
         return rows;
@@ -50,17 +53,35 @@ fn default_database(declared: Stack<'_>) -> Option<String> {
 }
 
 impl Rows {
+    /// Of a database that is not asked: what was read before stands.
+    pub(in crate::config) fn unasked() -> Self {
+        Self {
+            layers: Vec::new(),
+            noted: Vec::new(),
+            outcome: Err("the database was not asked".to_owned()),
+            texts: Overrides::default(),
+        }
+    }
+
     fn read_all(
         &mut self,
         connection: &Connection,
         declared: Stack<'_>,
         candidate: Option<&str>,
     ) -> rusqlite::Result<()> {
-        for (key, take) in [
-            (CRON_SERVICE, Self::take_cron_service as fn(&mut Self, &Json, Stack<'_>)),
-            (CRON_OVERRIDES, Self::take_overrides),
+        self.texts = settings::overrides(connection)?;
+        let Overrides {
+            cron_service,
+            cron_overrides,
+        } = self.texts.clone();
+        for (key, stored, take) in [
+            (
+                CRON_SERVICE,
+                cron_service,
+                Self::take_cron_service as fn(&mut Self, &Json, Stack<'_>),
+            ),
+            (CRON_OVERRIDES, cron_overrides, Self::take_overrides),
         ] {
-            let stored = settings::get(connection, key)?;
             let given = candidate.filter(|_| key == CRON_OVERRIDES).map(str::to_owned);
             let Some(text) = given.or(stored) else { continue };
             match serde_json::from_str(&text) {
@@ -105,10 +126,7 @@ impl Rows {
         };
         let port = row.get("port");
         if port.is_some_and(|port| port == 0) {
-            self.note(
-                CRON_SERVICE,
-                "`port` is 0, at which nobody finds the service; set aside",
-            );
+            self.note(CRON_SERVICE, "`port` must not be 0; set aside");
         } else if let Some(port) = port {
             put(path(&["server", "port"]), port, "port".to_owned());
         }

@@ -50,7 +50,7 @@ impl Environment {
     }
 
     /// The value of a variable that the declaration names.
-    pub(in crate::config) fn get(&self, name: &str) -> Option<String> {
+    pub fn get(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
 

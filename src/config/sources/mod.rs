@@ -26,6 +26,8 @@ pub struct Sources {
     pub candidate: Option<String>,
     /// The overrides read before, for when the application's database cannot be read.
     pub remembered: Rows,
+    /// Whether the database is not asked, and what was read before stands.
+    pub is_in_force: bool,
     /// The port that stands in for the declared one, as `--dev` and `--local` ask for.
     pub default_port: Option<u16>,
 }
