@@ -239,6 +239,15 @@ fn health_names_what_failed_until_it_succeeds() {
     assert_eq!(health["errors"], json!({ "audit-log-cleanup": why }));
     assert_eq!(health["reasons"], json!([format!("job audit-log-cleanup: {why}")]));
     assert_eq!(health["lastRunTimes"], json!({}), "only a success counts as a run");
+    let recorded: (String, String) = place
+        .database()
+        .query_row(
+            "SELECT status, error_message FROM audit_log WHERE action = 'audit_cleanup'",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    assert_eq!(recorded, ("error".to_owned(), why.to_owned()));
     place.set("audit_retention_days", "30");
     assert_eq!(service.post("/trigger/audit-log-cleanup").1["success"], true);
     let health = service.health();
@@ -258,7 +267,11 @@ fn a_retention_that_is_no_number_deletes_nothing() {
         body["message"],
         "the application's setting audit_retention_days is `ninety`, not a number of days; nothing was deleted"
     );
-    assert_eq!(place.count("audit_log"), 1);
+    let rows = |action: &str| -> i64 {
+        let sql = "SELECT count(*) FROM audit_log WHERE action = ?1";
+        place.database().query_row(sql, [action], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((rows("old"), rows("audit_cleanup")), (1, 1), "the failure is recorded");
 }
 
 #[test]

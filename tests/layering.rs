@@ -260,7 +260,7 @@ fn a_row_that_spoils_a_job_is_set_aside_for_that_job() {
             r#"{"tasks":{"host-metrics-cleanup":{"enabled":null}}}"#,
             "`tasks.host-metrics-cleanup.enabled` is null",
         ),
-        ("cron_service", r#"{"port":0}"#, "`port` is 0"),
+        ("cron_service", r#"{"port":0}"#, "`port` must not be 0"),
     ] {
         let place = Workplace::new();
         place.set(row, value);

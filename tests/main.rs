@@ -25,6 +25,7 @@ mod exactness;
 mod examples;
 mod expectations;
 mod fence;
+mod first_use;
 mod formats;
 mod gentle;
 mod guard;
@@ -35,6 +36,7 @@ mod problems;
 mod promises;
 mod recordings;
 mod reloading;
+mod secrets;
 mod simulation;
 mod supervision;
 

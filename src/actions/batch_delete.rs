@@ -83,15 +83,16 @@ impl Target<'_> {
     fn delete_taken(self, is_looked_at_again: bool) -> String {
         let columns = self.key.columns();
         let names = names(columns.len());
-        let mut sql = format!(
-            "DELETE FROM \"{}\" WHERE ({}) IN (SELECT {names} FROM temp.{KEYS} WHERE rowid BETWEEN :key_0 AND :key_1)",
+        let again = if is_looked_at_again {
+            format!(" AND ({}\n)", self.condition)
+        } else {
+            String::new()
+        };
+        format!(
+            "DELETE FROM \"{}\" WHERE ({}) IN (SELECT {names} FROM temp.{KEYS} WHERE rowid BETWEEN :key_0 AND :key_1){again}",
             self.table,
             columns.join(", ")
-        );
-        if is_looked_at_again {
-            sql += &format!(" AND ({}\n)", self.condition);
-        }
-        sql
+        )
     }
 }
 

@@ -11,6 +11,7 @@ mod examination;
 mod excerpt;
 mod herds;
 mod jobs;
+mod kept;
 mod kinds;
 mod layer;
 mod merged;
@@ -28,6 +29,7 @@ mod text;
 
 pub use diff::Diff;
 pub use excerpt::Excerpt;
+pub use kept::without_secrets;
 pub use origins::{Setting, settings};
 pub use plan::{Database, Job, Occasion, Plan, Server, Signals, State};
 pub use policy::{CatchUp, Concurrency, OnInterrupt, Policy, Retry};

@@ -89,6 +89,14 @@ impl Problem {
         matches!(self.source, Source::Row(_)) && self.severity.is_error()
     }
 
+    /// The same problem as one that is worth knowing only.
+    pub(super) fn into_warning(self) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..self
+        }
+    }
+
     /// The same problem once its value is set aside.
     pub(super) fn noted(self) -> Self {
         Self {

@@ -24,6 +24,12 @@ impl Resolver<'_> {
             if !self.is_table(&at, &value) {
                 continue;
             }
+            if holds_what_is_not_kept(&value) {
+                let why = "its secrets are not kept with the last good configuration; messages to it wait until the declaration is mended";
+                self.problems.push(self.merged.problem_of_key(&at, why).into_warning());
+                targets.extend(name.parse::<TargetId>().ok().map(|id| (id, Target::Withheld)));
+                continue;
+            }
             let before = self.problems.len();
             self.open_secrets(&at, &mut value, environment);
             if self.problems.len() > before {
@@ -125,6 +131,13 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Whether a secret was left out when the declaration was kept.
+fn holds_what_is_not_kept(value: &Value) -> bool {
+    value
+        .as_dict()
+        .is_some_and(|table| table.contains_key(super::kept::NOT_KEPT) || table.values().any(holds_what_is_not_kept))
 }
 
 /// `env` or `file` with what it names, where `table` is nothing else.

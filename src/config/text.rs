@@ -93,6 +93,15 @@ impl Text {
         (line, before.chars().count() + 1)
     }
 
+    /// Where secrets of targets stand, in bytes.
+    pub(super) fn secrets_of_targets(&self) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        for place in self.places.iter().filter(|place| place.name == "notifications") {
+            private_of(std::slice::from_ref(place), &mut Vec::new(), &mut found);
+        }
+        found
+    }
+
     /// The line that `span` begins in; what may be a secret is left out of it.
     pub(super) fn excerpt(&self, span: &Range<usize>) -> Option<Excerpt> {
         let line = self.line_of(span.start)?;

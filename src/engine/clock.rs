@@ -46,7 +46,8 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn now(&self) -> Timestamp {
         let now = match self {
-            Self::System => Timestamp::now(),
+            // One that shows more than there is in the calendar shows its last moment.
+            Self::System => Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MAX),
             Self::Virtual { start, since, put } => {
                 let passed = jiff::SignedDuration::try_from(since.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
                 let put = jiff::SignedDuration::from_millis(put.load(Ordering::Relaxed));

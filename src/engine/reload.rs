@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::command::{Cause, ConfigReport, Reloaded, Reply};
 use super::{LONGEST_NAP, SOON};
-use crate::config::{self, File, Loaded, Problem, Problems, Severity, Source, Sources};
+use crate::config::{self, File, Loaded, Problem, Problems, Severity, Source, Sources, without_secrets};
 use crate::duplistatus::settings::{self, Overrides};
 use crate::store::last_good;
 use crate::store::sqlite::{Unusable, open_write};
@@ -168,12 +168,16 @@ fn in_force(sources: &Sources, loaded: &Loaded) -> Arc<Sources> {
     })
 }
 
-/// Keeps the declaration that was loaded, for a start at which it is broken.
+/// Keeps the declaration that was loaded, without its secrets, for a start at which it is broken.
 pub fn keep_last_good(sources: &Sources, loaded: &Loaded) {
     if !matches!(sources.file.resolve(), File::Path(_)) {
         return;
     }
-    if let Err(why) = last_good::keep(&loaded.plan.state.path, &loaded.files) {
+    let files = loaded.files.iter();
+    let kept: Vec<(String, String)> = files
+        .map(|(name, text)| (name.clone(), without_secrets(text)))
+        .collect();
+    if let Err(why) = last_good::keep(&loaded.plan.state.path, &kept) {
         tracing::warn!("the configuration cannot be kept for a start at which it is broken: {why}");
     }
 }

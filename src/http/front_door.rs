@@ -3,7 +3,6 @@
 //! cannot accept, so it never meets the network itself.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::head::{self, Head, LONGEST_HEAD, Refused};
 use super::inner::Inner;
+use super::listeners::Listeners;
 
 /// Connections served at one time, where there are descriptors enough.
 const SEATS: u64 = 32;
@@ -39,57 +39,6 @@ const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
 const MOST_DRAINED: u64 = 1024 * 1024;
 /// The pause after a connection could not be accepted, for one because no descriptor is free.
 const BREATH: Duration = Duration::from_millis(100);
-
-/// The addresses the service is bound to; all have one port.
-#[derive(Debug)]
-pub struct Listeners {
-    listeners: Vec<TcpListener>,
-    port: u16,
-}
-
-impl Listeners {
-    /// Binds `host`; `localhost` means both loopback addresses, as far as the machine has them. Port 0 takes a free one.
-    ///
-    /// # Errors
-    /// When nothing can be bound, for one because another program has the port.
-    pub async fn bind(host: &str, port: u16) -> io::Result<Self> {
-        if host != "localhost" {
-            let listener = TcpListener::bind((host, port)).await?;
-            let port = listener.local_addr()?.port();
-            return Ok(Self {
-                listeners: vec![listener],
-                port,
-            });
-        }
-        let first = TcpListener::bind(("127.0.0.1", port)).await?;
-        let port = first.local_addr()?.port();
-        let second = TcpListener::bind(("::1", port)).await;
-        if let Err(error) = &second
-            && error.kind() == io::ErrorKind::AddrInUse
-        {
-            return Err(io::Error::new(error.kind(), format!("[::1]:{port}: {error}")));
-        }
-        Ok(Self {
-            listeners: std::iter::once(first).chain(second.ok()).collect(),
-            port,
-        })
-    }
-
-    /// The port, known also where a free one was taken.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The addresses.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect()
-    }
-}
 
 /// The front door, ready to serve.
 pub struct FrontDoor {
@@ -120,7 +69,7 @@ impl FrontDoor {
     /// Serves requests until `end` is told, then answers those under way.
     pub async fn serve(self, end: oneshot::Receiver<()>) {
         let mut accepting = JoinSet::new();
-        for listener in self.listeners.listeners {
+        for listener in self.listeners.into_inner() {
             accepting.spawn(accept(listener, Arc::clone(&self.door)));
         }
         let _ = end.await;

@@ -9,6 +9,7 @@ mod guard;
 mod head;
 mod health;
 mod inner;
+mod listeners;
 mod metrics;
 mod page;
 mod routes;
@@ -27,8 +28,9 @@ use tokio::sync::{oneshot, watch};
 use crate::config::Plan;
 use crate::engine::{Command, Inbox};
 
-pub use front_door::{FrontDoor, Listeners};
+pub use front_door::FrontDoor;
 pub use health::FoundGood;
+pub use listeners::Listeners;
 
 /// How long the engine may take to answer what needs no run before it counts as stuck.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(10);

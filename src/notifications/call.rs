@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use super::Undelivered;
+use super::redaction::{redact, secrets_of_address};
 use crate::values::Secret;
 
 /// How long a server may take for one message.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest wait a server may ask for.
 const LONGEST_WAIT: u64 = 6 * 3600;
-/// What is shorter is no secret, but a word that may stand anywhere.
-const SHORTEST_SECRET: usize = 5;
 /// How much of an answer is read.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
@@ -80,19 +79,15 @@ pub(super) fn post(url: &Secret, headers: &[(&str, &str)], body: &[u8]) -> Resul
     })
 }
 
-/// `text` without the address, its path and the values of headers in it.
+/// `text` without the address, its parts and the values of headers in it.
 fn blot_out(text: &str, url: &Secret, headers: &[(&str, &str)]) -> String {
-    let path = url.reveal().splitn(4, '/').nth(3).unwrap_or_default();
-    let parts = path.split(['/', '?']).filter(|part| part.len() >= SHORTEST_SECRET);
+    let address = secrets_of_address(url.reveal());
     let values = headers
         .iter()
         .filter(|(name, _)| !matches!(*name, "Content-Type" | "X-Sequence-ID" | "Idempotency-Key"))
-        .flat_map(|(_, value)| value.split(' '))
-        .filter(|value| value.len() >= SHORTEST_SECRET && *value != "Bearer" && *value != "Basic");
-    let secrets = std::iter::once(url.reveal()).chain(parts).chain(values);
-    secrets.fold(text.to_owned(), |text, secret| {
-        Secret::new(secret.to_owned()).blot_out_of(&text)
-    })
+        .flat_map(|(_, value)| std::iter::once(*value).chain(value.split(' ')))
+        .filter(|value| *value != "Bearer" && *value != "Basic");
+    redact(text, address.iter().map(String::as_str).chain(values))
 }
 
 /// What is wrong with an address that messages are posted to. It is not shown: addresses may be secrets.

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::letter::{Address, Parcel};
+use super::redaction::{redact, secrets_of_login};
 use super::{Undelivered, html};
 use crate::duplistatus::channels::{Protection, Smtp};
 use crate::duplistatus::message::Message;
@@ -102,11 +103,21 @@ pub(super) fn send(smtp: &Smtp, recipient: &str, message: &Message, id: &str) ->
     let transport =
         connect(smtp).map_err(|error| Undelivered::new(format!("the mail server cannot be used: {error}")))?;
     let server = format!("{}:{}", smtp.host, smtp.port);
-    let answer = transport
-        .send(&mail)
-        .map_err(|error| Undelivered::new(format!("the mail server {server} did not take the mail: {error}")))?;
+    let answer = transport.send(&mail).map_err(|error| {
+        let why = without_login(&error.to_string(), smtp);
+        Undelivered::new(format!("the mail server {server} did not take the mail: {why}"))
+    })?;
     let said: Vec<&str> = answer.message().collect();
-    Ok(format!("{} {}", answer.code(), said.join(" ")))
+    Ok(format!("{} {}", answer.code(), without_login(&said.join(" "), smtp)))
+}
+
+/// What a server says, which may repeat what it was sent.
+fn without_login(said: &str, smtp: &Smtp) -> String {
+    let Some((user, password)) = &smtp.credentials else {
+        return said.to_owned();
+    };
+    let secrets = secrets_of_login(user.reveal(), password.reveal());
+    redact(said, secrets.iter().map(String::as_str))
 }
 
 fn write(smtp: &Smtp, recipient: &str, message: &Message, id: &str) -> Result<Mail, Box<dyn std::error::Error>> {

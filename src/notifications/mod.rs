@@ -13,6 +13,7 @@ pub mod letter;
 mod log;
 mod ntfy;
 mod opened;
+mod redaction;
 mod route;
 mod target;
 mod webhook;

@@ -35,6 +35,9 @@ pub enum Target {
     Healthchecks(Healthchecks),
     /// The channels of the application's own settings.
     Duplistatus(Application),
+    /// One whose secrets were not kept: messages to it wait.
+    #[serde(skip)]
+    Withheld,
 }
 
 impl Target {
@@ -69,6 +72,7 @@ impl Target {
             Self::Webhook(_) => "webhook",
             Self::Healthchecks(_) => "healthchecks",
             Self::Duplistatus(_) => "duplistatus",
+            Self::Withheld => "withheld",
         }
     }
 
@@ -76,7 +80,7 @@ impl Target {
     #[must_use]
     pub fn flaws(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Log(_) | Self::Duplistatus(_) => Vec::new(),
+            Self::Log(_) | Self::Duplistatus(_) | Self::Withheld => Vec::new(),
             Self::Ntfy(ntfy) => ntfy.flaws(),
             Self::Email(email) => email.flaws(),
             Self::Webhook(webhook) => webhook.flaws(),
@@ -92,6 +96,9 @@ impl Target {
             Self::Email(email) => email.send(parcel),
             Self::Webhook(webhook) => webhook.send(parcel),
             Self::Healthchecks(healthchecks) => healthchecks.send(parcel),
+            Self::Withheld => Err(Undelivered::new(
+                "its secrets are not kept with the last good configuration; mend the declaration",
+            )),
             Self::Duplistatus(_) => Err(Undelivered::new("the application's channels are addressed one by one")),
         }
     }

@@ -1,4 +1,4 @@
-//! The last declaration that could be used, kept for a start at which it is broken.
+//! The last declaration that could be used, kept without its secrets for a start at which it is broken.
 
 use std::path::Path;
 

@@ -17,6 +17,8 @@ const STEPS: &[&str] = &[
     include_str!("marks.sql"),
     include_str!("findings.sql"),
     include_str!("last_good.sql"),
+    // Earlier versions kept secrets in it.
+    "DELETE FROM last_good;",
 ];
 /// Its owner may read and write it, and nobody else.
 const PRIVATE: u32 = 0o600;
@@ -55,7 +57,8 @@ fn keep_private(path: &Path) -> io::Result<()> {
             .open(path)
             .map(drop);
     };
-    if found.permissions().mode() & 0o077 == 0 {
+    let is_open_to_others = found.permissions().mode() & 0o077 != 0;
+    if !is_open_to_others {
         return Ok(());
     }
     let is_ours = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
@@ -90,6 +93,7 @@ fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "cache_size", -512)?;
     if !missing.is_empty() {
+        connection.pragma_update(None, "secure_delete", true)?;
         let (steps, version) = (missing.concat(), STEPS.len());
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {steps} PRAGMA user_version = {version}; COMMIT"
