@@ -152,6 +152,12 @@ fn schedules_tell_what_is_declared_and_what_is_next() {
 #[test]
 fn executions_are_filtered_and_paged_newest_first() {
     let place = Workplace::new();
+    // Whatever the time is, none of them runs by itself.
+    let tasks: serde_json::Map<_, _> = ["overdue-backup-check", "session-cleanup", "audit-log-cleanup"]
+        .into_iter()
+        .map(|job| (job.to_owned(), json!({ "enabled": false })))
+        .collect();
+    place.set("cron_service", &json!({ "tasks": tasks }).to_string());
     let service = place.start();
     for job in ["session-cleanup", "audit-log-cleanup", "session-cleanup"] {
         service.post(&format!("/trigger/{job}"));

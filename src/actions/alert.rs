@@ -14,7 +14,7 @@ use super::forecast::Forecast;
 use super::retention::Window;
 use super::session::{Parameters, bind};
 use super::shared::{Access, on_database};
-use super::statement::{Declared, LOCK_BUDGET, names};
+use super::statement::{Declared, lock_budget, names};
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::duplistatus::message::Message;
 use crate::notifications::letter::{About, Envelope, Event, addresses};
@@ -70,7 +70,7 @@ impl Alert {
             message: None,
             default_message: (String::new(), String::new()),
             record: None,
-            lock_budget: LOCK_BUDGET,
+            lock_budget: lock_budget().to_std(),
         }
     }
 

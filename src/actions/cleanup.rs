@@ -16,11 +16,13 @@ use super::retention::Window;
 use super::row_key::RowKey;
 use super::session::Session;
 use super::shared::Access;
-use super::statement::{Declared, LOCK_BUDGET, names};
+use super::statement::{Declared, lock_budget, names};
 use super::tokens::tokens;
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::values::{CutoffFormat, Duration, TableName, Template};
 
+/// The share of a table that may go, unless it is declared.
+const MOST: f64 = 0.9;
 /// So few rows go at once.
 const LITTLE: i64 = 200;
 
@@ -39,13 +41,19 @@ pub struct Cleanup {
     retention_setting: Option<String>,
     retention_range: Option<[Duration; 2]>,
     max_rows: Option<u64>,
-    max_share: Option<f64>,
-    lock_budget: Option<Duration>,
+    #[serde(default = "most")]
+    max_share: f64,
+    #[serde(default = "lock_budget")]
+    lock_budget: Duration,
     #[serde(default)]
     optimize: bool,
     incremental_vacuum: Option<u32>,
     message: Option<Template>,
     record: Option<Record>,
+}
+
+fn most() -> f64 {
+    MOST
 }
 
 impl Cleanup {
@@ -63,7 +71,7 @@ impl Cleanup {
             message: self.message.as_ref(),
             default_message: ("Deleted ".to_owned(), format!(" from {}", self.delete_from)),
             record: self.record.as_ref(),
-            lock_budget: self.lock_budget.map_or(LOCK_BUDGET, Duration::to_std),
+            lock_budget: self.lock_budget.to_std(),
         }
     }
 
@@ -191,7 +199,7 @@ impl Kind for Cleanup {
             return vec![Flaw::broken("where", why)];
         }
         let mut flaws = self.declared().flaws_around();
-        if self.max_share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+        if !(0.0..=1.0).contains(&self.max_share) {
             flaws.push(Flaw::broken(
                 "max_share",
                 "a share from 0 to 1 is expected, such as 0.5 for half",

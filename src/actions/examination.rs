@@ -9,8 +9,6 @@ use super::misfit::Held;
 use super::session::Session;
 use super::tokens::parameters_of;
 
-/// The share of a table that may go, unless it is declared.
-const MOST: f64 = 0.9;
 /// A table that loses fewer rows may be emptied, if someone still writes it.
 const SMALL: i64 = 1000;
 /// A table that loses fewer rows may be emptied in any case.
@@ -20,7 +18,7 @@ const TINY: i64 = 100;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub max_rows: Option<u64>,
-    pub max_share: Option<f64>,
+    pub max_share: f64,
 }
 
 /// What was found.
@@ -149,7 +147,7 @@ impl<'a> Examination<'a> {
             return Ok(());
         }
         let total = self.total(session)?;
-        let (percent, most) = (percentage(rows, total), limits.max_share.unwrap_or(MOST));
+        let (percent, most) = (percentage(rows, total), limits.max_share);
         if percent > most * 100.0 {
             let why =
                 format!("{rows} of {total} rows of {table} would go, {percent:.1} %, more than max_share, {most}");

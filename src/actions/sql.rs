@@ -9,7 +9,7 @@ use super::forecast::{self, Forecast};
 use super::record::Record;
 use super::retention::Window;
 use super::shared::Access;
-use super::statement::{Declared, LOCK_BUDGET, names};
+use super::statement::{Declared, lock_budget, names};
 use super::{Failure, Flaw, Kind, Report, Workbench};
 use crate::values::{CutoffFormat, Duration, TableName, Template};
 
@@ -24,7 +24,8 @@ pub struct Sql {
     retention: Option<Duration>,
     retention_setting: Option<String>,
     retention_range: Option<[Duration; 2]>,
-    lock_budget: Option<Duration>,
+    #[serde(default = "lock_budget")]
+    lock_budget: Duration,
     message: Option<Template>,
     record: Option<Record>,
 }
@@ -44,7 +45,7 @@ impl Sql {
             message: self.message.as_ref(),
             default_message: (String::new(), " changed".to_owned()),
             record: self.record.as_ref(),
-            lock_budget: self.lock_budget.map_or(LOCK_BUDGET, Duration::to_std),
+            lock_budget: self.lock_budget.to_std(),
         }
     }
 }

@@ -19,7 +19,9 @@ use super::{Failure, Flaw, Report, Workbench};
 use crate::values::{Parameter, TableName, Template, iso, plural};
 
 /// How long the write lock is held at a time, unless it is declared.
-pub(super) const LOCK_BUDGET: Duration = Duration::from_millis(25);
+pub(super) fn lock_budget() -> crate::values::Duration {
+    crate::values::Duration::from_millis(25)
+}
 
 /// The parts of a kind that runs one statement.
 #[derive(Clone, Debug)]

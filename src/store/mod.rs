@@ -7,6 +7,7 @@ pub mod findings;
 mod history;
 pub mod last_good;
 mod ledger;
+mod letter;
 pub mod marks;
 pub mod outbox;
 mod progress;

@@ -21,6 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 pub use super::depth::Depth;
+pub use super::letter::{Letter, Posted};
 use super::run::instant;
 use super::schema;
 use super::sqlite::{Unusable, describe};
@@ -29,36 +30,6 @@ use crate::values::later;
 /// How long whoever claimed a row may take to send it.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
 const BUSY: Duration = Duration::from_secs(5);
-
-/// A message for one channel, before it is put into the outbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// What it is about.
-    pub subject: String,
-    /// Why it is sent, the same for every attempt.
-    pub cause: String,
-    /// The channel it goes by.
-    pub channel: String,
-    /// Everything that is needed to send it, as JSON.
-    pub envelope: String,
-    /// Whether it takes the place of one about the same subject that still waits; else it is sent after that.
-    pub supersedes: bool,
-}
-
-/// A row of the outbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Posted {
-    /// Its number, which the message carries so that a receiver can tell a repetition.
-    pub id: i64,
-    /// The letter.
-    pub letter: Letter,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it was written.
-    pub created_at: Timestamp,
-    /// When it was delivered or given up.
-    pub finished_at: Option<Timestamp>,
-}
 
 /// The outbox in a state database.
 #[derive(Debug)]

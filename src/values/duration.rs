@@ -36,6 +36,12 @@ impl Duration {
         Self(std::time::Duration::from_secs(seconds))
     }
 
+    /// A length of whole milliseconds.
+    #[must_use]
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Self(std::time::Duration::from_millis(milliseconds))
+    }
+
     /// A length of whole days.
     #[must_use]
     pub fn from_days(days: u32) -> Self {
