@@ -355,8 +355,9 @@ fn a_thousand_edits_leave_the_last_good_one_in_force() {
 
 #[test]
 fn whatever_a_declaration_or_a_row_says_there_is_a_plan_or_a_problem() {
-    use duplistatus_cron::config::{File, Sources, load};
+    use duplistatus_cron::config::{File, Problem, Severity, Sources, load};
     use proptest::test_runner::{Config, TestRunner};
+    let (good, bad) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let place = Workplace::new();
     let shipped = include_str!("../jobs.toml");
     let lines: Vec<&str> = shipped.lines().collect();
@@ -383,13 +384,33 @@ fn whatever_a_declaration_or_a_row_says_there_is_a_plan_or_a_problem() {
                 file: File::Path(place.file("fuzz.toml")),
                 ..Sources::default()
             };
-            if let Err(problems) = load(&sources) {
-                proptest::prop_assert!(!problems.0.is_empty());
-                let _ = problems.to_string();
+            match load(&sources) {
+                Ok(loaded) => {
+                    good.set(good.get() + 1);
+                    proptest::prop_assert!(
+                        !loaded
+                            .problems
+                            .iter()
+                            .any(|problem| problem.severity == Severity::Error)
+                    );
+                }
+                Err(problems) => {
+                    bad.set(bad.get() + 1);
+                    // Each says what is wrong, and one at least where in the file.
+                    proptest::prop_assert!(problems.0.iter().all(|problem| !problem.message.is_empty()));
+                    let is_placed = |problem: &Problem| problem.severity.is_error() && problem.place.is_some();
+                    proptest::prop_assert!(problems.0.iter().any(is_placed), "{}", problems);
+                }
             }
             Ok(())
         })
         .unwrap();
+    assert!(
+        good.get() > 0 && bad.get() > 0,
+        "{} good, {} bad",
+        good.get(),
+        bad.get()
+    );
 }
 
 #[test]

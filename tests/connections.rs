@@ -72,9 +72,12 @@ fn idle_connections_keep_nobody_out() {
     let idle: Vec<TcpStream> = (0..64)
         .map(|_| {
             let mut stream = service.connect();
+            // A body that comes later than its head.
             stream
-                .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
+                .write_all(b"POST /stop/none HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\n")
                 .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            stream.write_all(b"12345").unwrap();
             read_one(&mut stream).expect("an answer");
             stream
         })

@@ -98,7 +98,7 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             &ONE_JOB.replace("datetime('now')", ":cutof"),
-            "jobs.tidy.cleanup.where: `cutof` is no parameter; there are now, scheduled_at, job",
+            "jobs.tidy.cleanup.where: `cutof` is not a parameter; the parameters are now, scheduled_at, job",
         ),
         (
             &ONE_JOB.replace("datetime('now')", ":cutoff"),
@@ -126,7 +126,7 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             &format!("{ONE_JOB}message = \"{{row}} gone\"\n"),
-            "jobs.tidy.cleanup.message: `row` is no parameter",
+            "jobs.tidy.cleanup.message: `row` is not a parameter",
         ),
         (
             &format!("{ONE_JOB}retention = \"7d\"\nretention_range = [\"30d\", \"90d\"]\n"),
@@ -158,11 +158,11 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             &ONE_JOB.replace("datetime('now')", "@cutoff"),
-            "jobs.tidy.cleanup.where: `@cutoff` is no parameter",
+            "jobs.tidy.cleanup.where: `@cutoff` is not a parameter",
         ),
         (
             &ONE_JOB.replace("datetime('now')", "?"),
-            "jobs.tidy.cleanup.where: `?` is no parameter",
+            "jobs.tidy.cleanup.where: `?` is not a parameter",
         ),
         (
             "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \"SELECT 1\", tables = [\"sessions\"] }\n",

@@ -20,6 +20,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE t (rowid TEXT, id INTEGER, at INTEGER, name TEXT, boss INTEGER)",
     "CREATE TABLE t (rowid TEXT, _rowid_ TEXT, oid TEXT, id INTEGER, at INTEGER, name TEXT, boss INTEGER)",
     "CREATE TABLE t (id INTEGER PRIMARY KEY, at INTEGER, name TEXT, boss INTEGER, age AS (1000 - at))",
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, at INTEGER, name TEXT, boss INTEGER REFERENCES t (id) ON DELETE SET NULL, age AS (boss IS NULL))",
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, at INTEGER, name TEXT, boss INTEGER REFERENCES t (id))",
+    "CREATE TABLE t (id INTEGER, at INTEGER, name TEXT COLLATE NOCASE, boss INTEGER, PRIMARY KEY (name COLLATE BINARY, id)) WITHOUT ROWID",
 ];
 /// What may stand beside it; `u`, `log` and the views are always there.
 const EXTRAS: &[&str] = &[
@@ -39,11 +42,14 @@ const EXTRAS: &[&str] = &[
     "CREATE TABLE c (t INTEGER REFERENCES t (id) ON DELETE CASCADE, n INTEGER);
      CREATE TRIGGER g AFTER DELETE ON c BEGIN UPDATE t SET at = at + 500 WHERE id = old.n; END",
     "CREATE TABLE c (t INTEGER REFERENCES t (id) ON DELETE SET NULL, n INTEGER)",
+    "CREATE TABLE c (t INTEGER REFERENCES t (id), n INTEGER)",
+    "CREATE TRIGGER g BEFORE DELETE ON t BEGIN INSERT INTO log VALUES (CASE WHEN old.id = 77 THEN RAISE(IGNORE) END); END",
 ];
 const ALWAYS: &str = "CREATE TABLE u (n INTEGER, name TEXT);
      CREATE TABLE log (id);
      CREATE VIEW stats AS SELECT avg(x.at) AS mean, count(*) AS n FROM t AS x;
      CREATE VIEW over_stats AS SELECT mean AS m FROM stats;
+     CREATE VIEW t1 AS SELECT id FROM t;
      CREATE VIEW young AS SELECT y.id AS id FROM t AS y WHERE y.at > 600;
      INSERT INTO log VALUES (0)";
 /// Parts of conditions; `{}` is a number.
@@ -70,6 +76,11 @@ const PARTS: &[&str] = &[
     "at < (SELECT avg(at) FROM t)",
     "boss IN (SELECT id FROM t WHERE at < {})",
     "id IN u1",
+    "boss NOT IN (SELECT id FROM t)",
+    "boss IN (SELECT id FROM t)",
+    "boss IN t1",
+    "age > {}",
+    "age",
 ];
 
 #[derive(Clone, Debug)]
@@ -193,7 +204,7 @@ const DECLARATION: &str = r#"
 schedule = "@yearly"
 [jobs.tidy.cleanup]
 delete_from = "t"
-tables = ["u", "u1", "log", "c", "stats", "over_stats", "young"]
+tables = ["u", "u1", "log", "c", "stats", "over_stats", "young", "t1"]
 lock_budget = "1ms"
 max_share = 1.0
 "#;

@@ -305,3 +305,21 @@ fn a_zone_of_a_hundred_thousand_characters_is_refused_in_few_words() {
         text.len()
     );
 }
+
+#[test]
+fn a_declaration_that_is_gone_for_a_moment_does_not_give_way_to_the_one_built_in() {
+    let place = Workplace::new();
+    place.write("jobs.toml", ONE_JOB);
+    let service = place.start();
+    std::fs::rename(place.file("jobs.toml"), place.file("elsewhere.toml")).unwrap();
+    let (status, body) = service.post("/reload-config");
+    assert!(
+        status == 422 && body["problems"].to_string().contains("cannot be read"),
+        "{body}"
+    );
+    let jobs = service.get("/api/schedules").1;
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1, "{jobs}");
+    std::fs::rename(place.file("elsewhere.toml"), place.file("jobs.toml")).unwrap();
+    assert_eq!(service.post("/reload-config").0, 200);
+    assert_eq!(service.health()["status"], "ok");
+}

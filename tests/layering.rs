@@ -216,9 +216,9 @@ fn broken_values_of_a_row_are_set_aside_one_by_one() {
 #[test]
 fn a_row_that_is_no_json_is_told_and_left_as_it_is() {
     for (text, why) in [
-        ("{broken", "it is no JSON"),
-        ("[1]", "it is no JSON object"),
-        ("\"text\"", "it is no JSON object"),
+        ("{broken", "it is not JSON"),
+        ("[1]", "it is not a JSON object"),
+        ("\"text\"", "it is not a JSON object"),
     ] {
         let place = Workplace::new();
         place.set("cron_service", text);

@@ -265,7 +265,7 @@ fn what_is_declared_wins_over_the_applications_settings() {
     declare("tolerance = \"520w\"");
     let service = place.start();
     assert_eq!(service.post(CHECK).1["statistics"]["overdueBackupsFound"], 0);
-    declare("tolerance = \"45m\", frequency = \"1s\", language = \"de\"");
+    declare("tolerance = \"45m\", frequency = \"1h\", language = \"de\"");
     assert_eq!(service.post("/reload-config").0, 200);
     assert_eq!(sent(&service), 1);
     assert!(
@@ -277,8 +277,15 @@ fn what_is_declared_wins_over_the_applications_settings() {
         ntfy.received()
     );
     assert!(ntfy.received()[0]["body"].as_str().unwrap().contains("Toleranz 45 Min"));
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    assert_eq!(sent(&service), 1, "told again after a second");
+    assert_eq!(sent(&service), 0, "told a moment ago");
+    let mut told = stamps(&place);
+    let stamp = told["s:Daily"]["lastNotificationSent"].as_str().unwrap().to_owned();
+    told["s:Daily"]["lastNotificationSent"] = (stamp.parse::<jiff::Timestamp>().unwrap()
+        - jiff::SignedDuration::from_mins(61))
+    .to_string()
+    .into();
+    place.set("overdue_notifications", &told.to_string());
+    assert_eq!(sent(&service), 1, "told again after an hour");
     declare("frequency = \"often\", language = \"tlh\", color = 1");
     let (_, body) = service.post("/reload-config");
     let problems = body["problems"].to_string();

@@ -54,7 +54,7 @@ fn problems_of_rows_name_row_and_key() {
             "jobs.session-cleanup.enabeld: unknown key `enabeld`",
         ),
         ("cron_overrides", "{\"server\":{\"host\":\"0.0.0.0\"}}", "server"),
-        ("cron_overrides", "[1]", "it is no JSON object; set aside"),
+        ("cron_overrides", "[1]", "it is not a JSON object; set aside"),
         // What shows elsewhere is told of the row.
         (
             "cron_overrides",
@@ -71,7 +71,7 @@ fn problems_of_rows_name_row_and_key() {
             "{\"defaults\":{\"database\":\"archive\"}}",
             "configurations.cron_overrides: defaults.database: it does not fit the declaration: ",
         ),
-        ("cron_overrides", "{", "it is no JSON"),
+        ("cron_overrides", "{", "it is not JSON"),
         (
             "cron_overrides",
             "{\"jobs\":null}",

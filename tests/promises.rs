@@ -48,6 +48,7 @@ fn what_validate_calls_good_runs_and_what_cannot_run_is_told_with_its_place() {
         (cleanup("\"name\" = 'n' AND at < :cutoff"), true),
         (cleanup("name = \"n\""), false),
         (cleanup("at < :cutoff\u{e9}"), false),
+        (cleanup("at < ':cutoff'"), false),
         (cleanup("at < $cutoff"), false),
         (cleanup("at < @cutoff"), false),
         (cleanup("at < ?"), false),

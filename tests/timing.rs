@@ -59,6 +59,15 @@ async fn twice(place: &Workplace, declaration: &str, from: &str, again: &str) {
     minutes(5).await;
 }
 
+/// Waits until `look` is true.
+async fn until(what: &str, look: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !look() {
+        assert!(began.elapsed() < Duration::from_mins(1), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn times_missed_while_the_service_was_down_are_caught_up_as_declared() {
     for (keys, expected) in [
@@ -193,9 +202,13 @@ async fn runs_that_overlap_do_as_declared() {
         lock.execute_batch("BEGIN IMMEDIATE").unwrap();
         let clock = Clock::starting_at("2026-11-20T12:00:00.9Z".parse().unwrap());
         let (_engine, _running) = engine_by(&place, &job("slow", "* * * * * *", keys, LOCKING), clock);
-        tokio::time::sleep(Duration::from_millis(2600)).await;
+        until("three times to be due", || all(&place, "slow").len() >= 3).await;
         lock.execute_batch("ROLLBACK").unwrap();
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        let is_over = |run: &Run| run.finished_at.is_some();
+        until("the first three to end", || {
+            all(&place, "slow").iter().take(3).all(is_over)
+        })
+        .await;
         let found = all(&place, "slow");
         let statuses: Vec<&str> = found.iter().take(3).map(|run| run.status.as_str()).collect();
         assert_eq!(statuses, expected, "{keys}");
@@ -217,8 +230,11 @@ async fn a_group_has_its_jobs_take_turns() {
     );
     let clock = Clock::starting_at("2026-11-20T12:00:00.9Z".parse().unwrap());
     let (engine, _running) = engine_by(&place, &declaration, clock);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let jobs = report(&engine).await.jobs;
+    let mut jobs = report(&engine).await.jobs;
+    while jobs[2].waiting == 0 || !jobs[3].running {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        jobs = report(&engine).await.jobs;
+    }
     let running: Vec<bool> = jobs.iter().map(|job| job.running).collect();
     assert_eq!(
         running,
@@ -227,8 +243,10 @@ async fn a_group_has_its_jobs_take_turns() {
     );
     assert_eq!(jobs[2].waiting, 1);
     lock.execute_batch("ROLLBACK").unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(all(&place, "c")[0].status.as_str(), "success");
+    until("the one that waited", || {
+        all(&place, "c")[0].status.as_str() == "success"
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,7 +283,7 @@ async fn a_run_that_was_cut_off_is_run_again_only_where_that_is_declared() {
         first.send(Command::Shutdown).await.unwrap();
         running.await.unwrap();
         let (second, running) = engine(&place, &declaration, "2026-11-20T12:10:00Z");
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until("every run", || runs(&place, "tidy").len() >= expected).await;
         second.send(Command::Shutdown).await.unwrap();
         running.await.unwrap();
         let found = runs(&place, "tidy");
@@ -316,8 +334,9 @@ async fn a_run_that_waits_is_told_where_its_turn_never_comes() {
     let before = member("a", "* * * * * *") + &member("b", "* * * * * *");
     let clock = Clock::starting_at("2026-11-20T12:00:00.9Z".parse().unwrap());
     let (engine, running) = engine_by(&place, &format!("[server]\nshutdown_grace = \"10ms\"\n{before}"), clock);
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert_eq!(report(&engine).await.jobs[1].waiting, 1);
+    while report(&engine).await.jobs[1].waiting != 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     engine.send(Command::Shutdown).await.unwrap();
     running.await.unwrap();
     let found = all(&place, "b");

@@ -20,8 +20,6 @@ pub(super) struct Deletion<'a> {
     pub bench: &'a Workbench<'a>,
     pub target: Target<'a>,
     pub impact: &'a Impact,
-    /// Whether the rows are found by an index: then those that are gone are not met again.
-    pub by_index: bool,
     /// How many rows may go at most.
     pub most: Option<u64>,
     pub pace: Pace,
@@ -40,16 +38,16 @@ impl Target<'_> {
     /// The statements of batches, for compiling them before anything is deleted.
     pub(super) fn statements(self) -> Vec<String> {
         match self.key {
-            RowKey::Rowid(_) => vec![self.rowids(None, ""), self.delete_one(), self.delete_range()],
+            RowKey::Rowid(_) => vec![self.rowids(None), self.delete_one(), self.delete_range()],
             RowKey::Columns(_) | RowKey::None | RowKey::View => Vec::new(),
         }
     }
 
-    fn rowids(self, after: Option<i64>, order: &str) -> String {
+    fn rowids(self, after: Option<i64>) -> String {
         let key = &self.key.columns()[0];
         let after = after.map_or_else(String::new, |after| format!("{key} > {after} AND "));
         format!(
-            "SELECT {key} FROM \"{}\" WHERE {after}({}\n) {order} LIMIT {MOST_KEYS}",
+            "SELECT {key} FROM \"{}\" WHERE {after}({}\n) ORDER BY {key} LIMIT {MOST_KEYS}",
             self.table, self.condition
         )
     }
@@ -123,12 +121,14 @@ impl Deletion<'_> {
             Taken::Done(rows, _) => self.rows = rows,
             Taken::Back => return Err(self.too_many(most.unwrap_or_default())),
         }
-        write_back(self.session.connection, self.bench.stop)
+        // What is done is done, however large the log is.
+        let _ = write_back(self.session.connection, self.bench.stop);
+        Ok(())
     }
 
     fn too_many(&self, most: u64) -> Failure {
         let table = self.target.table;
-        Failure::lasting(format!("more rows of {table} than max_rows, {most}, would go"))
+        Failure::lasting(format!("more rows of {table} than max_rows ({most}) would be deleted"))
     }
 
     /// Rows may come to be selected while others go.
@@ -143,19 +143,14 @@ impl Deletion<'_> {
     fn by_row(&mut self) -> Result<(), Failure> {
         let mut after: Option<i64> = None;
         loop {
-            let before = self.rows;
-            let order = if self.by_index { "" } else { "ORDER BY 1" };
-            let sql = self.target.rowids(after, order);
-            let mut rowids: Vec<i64> = self.session.read(&sql, &[], |row| row.get(0))?;
             // In this order, pages of the table are visited once.
-            rowids.sort_unstable();
+            let rowids: Vec<i64> = self.session.read(&self.target.rowids(after), &[], |row| row.get(0))?;
             self.refuse_more_than_most(rowids.len() as u64)?;
-            after = rowids.last().copied().filter(|_| !self.by_index);
+            after = rowids.last().copied();
             self.in_batches(rowids.len(), |deletion, from, to| {
                 deletion.delete_rowids(&rowids[from..to])
             })?;
-            // What is left was changed in the meantime, or is kept by a trigger.
-            if rowids.len() < MOST_KEYS || (self.rows == before && after.is_none()) {
+            if rowids.len() < MOST_KEYS {
                 return Ok(());
             }
         }
@@ -196,7 +191,8 @@ impl Deletion<'_> {
             "DROP TABLE IF EXISTS temp.{KEYS}; CREATE TEMP TABLE {KEYS} ({columns})"
         ))?;
         let done = self.delete_keys();
-        connection.execute_batch(&format!("DROP TABLE temp.{KEYS}"))?;
+        // What is left over is dropped the next time; why the deletion failed counts more.
+        let _ = connection.execute_batch(&format!("DROP TABLE temp.{KEYS}"));
         done
     }
 
@@ -238,7 +234,10 @@ impl Deletion<'_> {
                     self.rows += rows;
                     self.bench.progress.set(self.rows);
                     let pause = self.pace.learn(held);
-                    write_back(self.session.connection, self.bench.stop)?;
+                    let written = write_back(self.session.connection, self.bench.stop);
+                    if from < count {
+                        written?;
+                    }
                     std::thread::sleep(pause);
                 }
             }

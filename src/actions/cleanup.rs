@@ -105,7 +105,6 @@ impl Cleanup {
         let key = RowKey::of(session.connection, table)?
             .ok_or_else(|| Failure::lasting(format!("the database has no table `{table}`")))?;
         let impact = impact(session.connection, table, &self.r#where, &key).map_err(explain)?;
-        let access = forecast::access(session.connection, &declared.sql, &session.parameters, Some(table))?;
         let mut deletion = Deletion {
             session,
             bench,
@@ -115,7 +114,6 @@ impl Cleanup {
                 key: &key,
             },
             impact: &impact,
-            by_index: access.by_index,
             most: self.max_rows,
             pace: Pace::new(declared.lock_budget),
             rows: 0,

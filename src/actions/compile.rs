@@ -104,7 +104,7 @@ pub(super) fn unknown<'a>(key: &'static str, used: impl IntoIterator<Item = &'a 
     let refuse = |name: &str| {
         let why = match name {
             "cutoff" | "retention_days" => format!("`{name}` has no value: `retention` is missing"),
-            _ => format!("`{name}` is no parameter; there are {}", known.join(", ")),
+            _ => format!("`{name}` is not a parameter; the parameters are {}", known.join(", ")),
         };
         Flaw::broken(key, why)
     };

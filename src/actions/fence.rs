@@ -49,7 +49,7 @@ impl Fenced {
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_STATEMENT)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LONGEST_PATTERN)?;
         functions::put_in_place(&connection)?;
-        // Of the process: what one statement takes beyond it is refused, instead of the service being ended.
+        // Of the process: whoever asks for more is refused, instead of the service being ended by the system.
         connection.pragma_update(None, "hard_heap_limit", MOST_MEMORY)?;
         let mut fenced = Self {
             connection,
@@ -119,24 +119,28 @@ impl Fenced {
     /// Compiles what `sql` itself says, without triggers and foreign keys: what it reads must be named, and texts in
     /// double quotes are columns. Gives what it touches.
     pub(super) fn touched_alone(&self, sql: &str) -> rusqlite::Result<Arc<Touched>> {
+        self.compile_once(&format!("alone: {sql}"), || {
+            self.alone(|_| self.prepare_and_note(sql))?
+        })
+    }
+
+    /// Prepares or runs declared SQL inside the fence, as what it says itself; see [`Fenced::touched_alone`].
+    pub(super) fn alone<'a, T>(&'a self, work: impl FnOnce(&'a Connection) -> T) -> rusqlite::Result<T> {
         let switches = [
             DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,
             DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
             DbConfig::SQLITE_DBCONFIG_DQS_DML,
         ];
-        self.compile_once(&format!("alone: {sql}"), || {
-            let before = switches.map(|switch| self.connection.db_config(switch));
-            for switch in switches {
-                self.connection.set_db_config(switch, false)?;
-            }
-            lock(&self.bounds).alone = true;
-            let touched = self.prepare_and_note(sql);
-            lock(&self.bounds).alone = false;
-            for (switch, was) in switches.into_iter().zip(before) {
-                self.connection.set_db_config(switch, was?)?;
-            }
-            touched
-        })
+        let turn = |on: bool| switches.map(|switch| self.connection.set_db_config(switch, on));
+        let turned_off = turn(false);
+        lock(&self.bounds).alone = true;
+        let done = self.inside(work);
+        lock(&self.bounds).alone = false;
+        // Every one is turned on again, whatever became of the others.
+        for turned in turned_off.into_iter().chain(turn(true)) {
+            turned?;
+        }
+        Ok(done)
     }
 
     fn compile_once(

@@ -91,12 +91,15 @@ fn instr(context: &Context<'_>) -> Result<Option<i64>> {
 }
 
 fn replace(context: &Context<'_>) -> Result<Option<Text>> {
-    let (Some(whole), Some(part), Some(with)) = (text(context, 0)?, text(context, 1)?, text(context, 2)?) else {
+    let (Some(whole), Some(part)) = (text(context, 0)?, text(context, 1)?) else {
         return Ok(None);
     };
     if part.first().is_none_or(|byte| *byte == 0) {
         return Ok(Some(Text(whole)));
     }
+    let Some(with) = text(context, 2)? else {
+        return Ok(None);
+    };
     let mut replaced = Vec::with_capacity(whole.len());
     let mut after = 0;
     for at in memmem::find_iter(&whole, &part) {
@@ -167,7 +170,8 @@ mod tests {
                 2 if text.is_empty() => Value::Null,
                 _ => Value::Text(text.to_owned()),
             };
-            let arguments = [of(&whole), of(&part), Value::Text(with)];
+            let with = if with == "x" { Value::Null } else { Value::Text(with) };
+            let arguments = [of(&whole), of(&part), with];
             for sql in ["SELECT instr(?1, ?2)", "SELECT trim(?1, ?2)", "SELECT ltrim(?1, ?2)", "SELECT rtrim(?1, ?2)"] {
                 prop_assert_eq!(calls(&ours, sql, &arguments[..2]), calls(&native, sql, &arguments[..2]), "{}", sql);
             }

@@ -6,7 +6,8 @@ use super::bounds::Written;
 use super::fence::Fenced;
 use super::functions::NOT_OF_THE_ROW;
 use super::row_key::RowKey;
-use super::ties::{ForeignKey, foreign_keys};
+use super::ties::{ForeignKey, foreign_keys, triggers};
+use super::tokens::tokens;
 
 /// How a deletion is done, so that the same rows go as by one plain statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +50,23 @@ pub(super) fn impact(fenced: &Fenced, table: &str, condition: &str, key: &RowKey
     }
     let tables: BTreeSet<&str> = written.iter().map(Written::table).collect();
     let subqueries = found.selects.saturating_sub(1);
-    let reads_only_itself = subqueries == 0 && found.columns.iter().all(|(of, _)| *of == table);
+    let is_of_itself = found.columns.iter().all(|(of, _)| *of == table);
+    let reads_only_itself = subqueries == 0 && is_of_itself && !may_hold_query(condition);
+    // What a generated column is made of is not reported.
+    let reads_unseen = has_generated_columns(fenced, &table)?;
     // Rows of the table that go with others change nothing for those that are left, nor do columns that are not read.
     let is_harmless = |write: &Written| match write {
         Written::Rows(of) => *of != table || reads_only_itself,
         Written::Column(of, column) => {
-            *of != table || (reads_only_itself && !found.columns.contains(&(of.clone(), column.clone())))
+            let is_read = reads_unseen || found.columns.contains(&(of.clone(), column.clone()));
+            *of != table || (reads_only_itself && !is_read)
         }
         Written::New(of) => *of != table,
     };
     // Triggers that look at tables may see what other rows left of them.
-    let triggers_look = whole.selects > subqueries;
+    let fires = |of: &String| *of == table || tables.contains(of.as_str());
+    let triggers = triggers(fenced)?;
+    let triggers_look = whole.selects > subqueries || triggers.iter().any(|(of, sql)| fires(of) && may_hold_query(sql));
     let at_once = !key.tells_rows_apart()
         || !written.iter().all(is_harmless)
         || triggers_look
@@ -79,9 +86,26 @@ pub(super) fn impact(fenced: &Fenced, table: &str, condition: &str, key: &RowKey
     })
 }
 
-/// Whether foreign keys forbid that rows which go together go one after the other.
+/// Whether a query may stand in `sql`: SQLite does not report one that an index answers. There is none without SELECT,
+/// where every IN is followed by a list.
+fn may_hold_query(sql: &str) -> bool {
+    let tokens = tokens(sql);
+    let next_is_bracket = |at: usize| tokens.get(at + 1).is_some_and(|next| next.is("("));
+    tokens
+        .iter()
+        .enumerate()
+        .any(|(at, token)| token.is("select") || (token.is("in") && !next_is_bracket(at)))
+}
+
+fn has_generated_columns(fenced: &Fenced, table: &str) -> rusqlite::Result<bool> {
+    fenced
+        .prepare_cached("SELECT count(*) > 0 FROM pragma_table_xinfo(?1) WHERE hidden IN (2, 3)")?
+        .query_row([table], |row| row.get(0))
+}
+
+/// Whether foreign keys may forbid that a row goes, or that rows which go together go one after the other: then all go
+/// or none.
 fn is_entangled(keys: &[ForeignKey], table: &str, written: &BTreeSet<&str>) -> bool {
     let goes = |name: &String| name == table || written.contains(name.as_str());
-    keys.iter()
-        .any(|key| goes(&key.child) && goes(&key.parent) && !key.follows)
+    keys.iter().any(|key| goes(&key.parent) && !key.follows)
 }

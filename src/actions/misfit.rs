@@ -141,7 +141,8 @@ impl Held {
 /// The values of a query with `columns` columns, row after row; `None` where it does not compile: then it is of another
 /// table, or not of one alone.
 fn values(fenced: &Fenced, sql: &str, parameters: &Parameters, columns: usize) -> rusqlite::Result<Option<Vec<Value>>> {
-    let Ok(mut statement) = fenced.inside(|connection| connection.prepare(sql)) else {
+    // A name in double quotes that is no column must not pass as a text.
+    let Ok(mut statement) = fenced.alone(|connection| connection.prepare(sql))? else {
         fenced.forget_refusal();
         return Ok(None);
     };

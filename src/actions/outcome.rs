@@ -43,7 +43,7 @@ impl Failure {
         }
         let were = if rows == 1 { "was" } else { "were" };
         let done = format!(
-            "{} {were} {verb} before; the next run goes on from there",
+            "{} {were} {verb} before, and stay so; the next run selects anew",
             plural(rows, "row")
         );
         Self {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 pub(super) enum RowKey {
     /// By their rowid, under a name that no column has.
     Rowid(&'static str),
-    /// By the columns of the primary key.
+    /// By the columns of the primary key, as they may stand in a statement, with the collations that the key has.
     Columns(Vec<String>),
     /// Not at all, as of a virtual table.
     None,
@@ -28,7 +28,7 @@ impl RowKey {
             None => None,
             Some((kind, _)) if kind == "view" => Some(Self::View),
             Some((kind, _)) if kind != "table" => Some(Self::None),
-            Some((_, true)) => Some(Self::Columns(columns(connection, table, "pk > 0 ORDER BY pk")?)),
+            Some((_, true)) => Some(Self::Columns(key_columns(connection, table)?)),
             Some((_, false)) => {
                 let taken = columns(connection, table, "true")?;
                 let is_free = |name: &&&str| !taken.iter().any(|column| column.eq_ignore_ascii_case(name));
@@ -47,14 +47,28 @@ impl RowKey {
     pub(super) fn columns(&self) -> Vec<String> {
         match self {
             Self::Rowid(name) => vec![(*name).to_owned()],
-            Self::Columns(columns) => columns.iter().map(|column| quoted(column)).collect(),
+            Self::Columns(columns) => columns.clone(),
             Self::None | Self::View => Vec::new(),
         }
     }
 }
 
+/// The columns of the primary key of a table without rowid. A column may compare in another way than the key does.
+fn key_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached(
+            "SELECT part.name, part.coll FROM pragma_index_list(?1) AS key, pragma_index_xinfo(key.name) AS part
+             WHERE key.origin = 'pk' AND part.key = 1 ORDER BY part.seqno",
+        )?
+        .query_map([table], |row| {
+            let (name, collation): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(format!("{} COLLATE {}", quoted(&name), quoted(&collation)))
+        })?
+        .collect()
+}
+
 /// A name as it may stand in a statement.
-pub(super) fn quoted(name: &str) -> String {
+fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -61,6 +61,14 @@ impl Session<'_> {
         read_all().map_err(|error| self.connection.explain(error))
     }
 
+    /// A transaction that cannot be committed is not left open.
+    fn commit(&self) -> Result<(), Failure> {
+        self.connection.execute_batch("COMMIT").map_err(|error| {
+            let _ = self.connection.execute_batch("ROLLBACK");
+            self.connection.explain(error)
+        })
+    }
+
     /// Does `work` under the write lock, all or nothing. It is taken back where it takes longer than `patience`, or says
     /// that it is not to stay.
     pub(super) fn locked(
@@ -76,7 +84,7 @@ impl Session<'_> {
         self.stop.hurry(None);
         match done {
             Ok((changed, true)) => {
-                self.connection.execute_batch("COMMIT")?;
+                self.commit()?;
                 Ok(Taken::Done(changed, began.elapsed()))
             }
             Ok((_, false)) => {

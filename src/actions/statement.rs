@@ -13,7 +13,7 @@ use super::record::Record;
 use super::retention::Window;
 use super::session::{Parameters, Session, Taken};
 use super::shared::{Access, on_database};
-use super::tokens::parameters_of;
+use super::tokens::{Kind, parameters_of, tokens};
 use super::write_back::write_back;
 use super::{Failure, Flaw, Report, Workbench};
 use crate::values::{Parameter, TableName, Template, iso, plural};
@@ -118,7 +118,19 @@ impl Declared<'_> {
     /// What is wrong with the retention, and every parameter of the statement that has no value.
     pub(super) fn unknown_parameters(&self) -> Vec<Flaw> {
         let mut flaws = self.window.flaws();
-        flaws.extend(unknown(self.key, parameters_of(&self.sql), &self.known_parameters()));
+        let used = parameters_of(&self.sql);
+        flaws.extend(unknown(self.key, used.iter().copied(), &self.known_parameters()));
+        let quoted = tokens(&self.sql).into_iter().filter(|token| token.kind == Kind::Text);
+        let in_quotes = quoted.filter_map(|token| token.text.trim_matches('\'').strip_prefix(':'));
+        for name in in_quotes.filter(|name| self.known_parameters().contains(name)) {
+            let why = format!("`':{name}'` is a text; the parameter is written without quotes, `:{name}`");
+            flaws.push(Flaw::broken(self.key, why));
+        }
+        let is_used = used.iter().any(|name| ["cutoff", "retention_days"].contains(name));
+        if self.window.is_declared() && !is_used && flaws.is_empty() {
+            let why = format!("it has no effect: `{}` does not use `:cutoff`", self.key);
+            flaws.push(Flaw::notable("retention", why));
+        }
         flaws
     }
 
@@ -176,10 +188,12 @@ impl Declared<'_> {
             let pause = pace.learn(held);
             *rows += changed;
             bench.progress.set(*rows);
-            write_back(session.connection, bench.stop)?;
             if !in_rounds || changed == 0 {
+                // What is done is done, however large the log is.
+                let _ = write_back(session.connection, bench.stop);
                 return Ok(());
             }
+            write_back(session.connection, bench.stop)?;
             std::thread::sleep(pause);
             if bench.stop.asked().is_some() {
                 return Err(Failure::lasting("interrupted before completion"));

@@ -99,3 +99,11 @@ pub(super) fn foreign_keys(connection: &Connection) -> rusqlite::Result<Vec<Fore
         })?
         .collect()
 }
+
+/// The triggers, by the table they are on in lower case, with their SQL.
+pub(super) fn triggers(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    connection
+        .prepare("SELECT lower(tbl_name), sql FROM sqlite_schema WHERE type = 'trigger'")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}

@@ -50,7 +50,7 @@ pub(super) fn write_back(connection: &Connection, stop: &Stop) -> Result<(), Fai
             return Err(Failure {
                 may_pass: true,
                 ..Failure::lasting(format!(
-                    "the write-ahead log has {megabytes} MB and cannot be written back, because someone has been reading the database since before"
+                    "the write-ahead log has grown to {megabytes} MB and cannot be reset, because another connection has kept a read transaction open"
                 ))
             });
         }

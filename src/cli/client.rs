@@ -197,7 +197,7 @@ fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exi
     })?;
     if answer.status() == 401 {
         let why = if server.token.is_some() {
-            "refuses the token; CRON_TOKEN or server.token_file must hold the service's own"
+            "refuses the token; CRON_TOKEN or server.token_file must hold the one that the service uses"
         } else {
             "asks for a token; set CRON_TOKEN"
         };

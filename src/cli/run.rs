@@ -67,6 +67,14 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         )
     })?;
     let source = loaded.source.clone();
+    // A file that was there must not give way to what is built in when it is gone.
+    let sources = Sources {
+        file: match sources.file.resolve() {
+            found @ File::Path(_) => found,
+            _ => sources.file.clone(),
+        },
+        ..sources
+    };
     let posted = Arc::new(Notify::new());
     let setup = Setup {
         clock: Clock::System,
@@ -207,7 +215,8 @@ fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded, Exit>
 
 /// Keeps two services from sharing one state: the second would take the first one's runs for interrupted. What is
 /// locked is the state's own file, so that there is nothing beside it that someone may delete; SQLite locks it in
-/// another way, which does not meet this one.
+/// another way, which does not meet this one on a local disk. It must outlive every connection to the state, for closing
+/// it would take SQLite's locks away.
 fn lock(state: &Path) -> Result<Option<LockFile>, Exit> {
     let made = state.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
         LockFile::options()

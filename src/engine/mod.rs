@@ -199,7 +199,7 @@ impl Engine {
             Command::Start { job, reply } => drop(reply.send(self.start(&job))),
             Command::Stop { job, reply } => drop(reply.send(self.stop(&job))),
             Command::Reload { cause, reply } => self.reloads.ask(cause, reply),
-            Command::Rows { texts } => self.reloads.look_at_rows(&texts),
+            Command::Rows { texts } => self.reloads.look_at_rows(texts),
             Command::Report { reply } => drop(reply.send(self.report())),
             Command::Shutdown => self.begin_to_end(),
         }

@@ -28,6 +28,8 @@ pub(super) struct Reloads {
     /// Whether the application was told the port, as far as it could be.
     port_is_told: bool,
     last_look: Option<Timestamp>,
+    /// The rows that a reload was last asked for.
+    asked_for: Option<Overrides>,
     pub(super) report: ConfigReport,
 }
 
@@ -50,6 +52,7 @@ impl Reloads {
             overrides: loaded.overrides.clone(),
             port_is_told: true,
             last_look: None,
+            asked_for: None,
             report,
         }
     }
@@ -126,9 +129,11 @@ impl Reloads {
         }
     }
 
-    /// Asks for a reload where the rows are not what was read.
-    pub(super) fn look_at_rows(&mut self, texts: &Overrides) {
-        if self.loading.is_empty() && self.sources.remembered.texts != *texts {
+    /// Asks for a reload where the rows are not what was read, once for each content they have.
+    pub(super) fn look_at_rows(&mut self, texts: Overrides) {
+        let is_news = self.sources.remembered.texts != texts && self.asked_for.as_ref() != Some(&texts);
+        self.asked_for = Some(texts);
+        if is_news {
             self.ask(Cause::Database, None);
         }
     }
@@ -228,7 +233,10 @@ impl Fresh {
                     .map_err(|error| Unusable::from_sqlite(&path, &error).to_string())
             });
         match &published {
-            Ok(true) => tracing::info!(port, "told the application the port"),
+            Ok(true) => tracing::info!(
+                port,
+                "wrote the port into the row cron_service, where the application looks for it"
+            ),
             Ok(false) => {}
             Err(why) => {
                 let message = format!("the application cannot be told port {port} yet: {why}");

@@ -31,6 +31,7 @@ const KEPT: Duration = Duration::from_secs(5);
 const KEPT_FOR_CLIENTS: u64 = 4;
 /// How many requests a connection may bring.
 const MOST_REQUESTS: u32 = 100;
+const TOO_MANY: Refused = (503, "too many requests at once; try again in a moment");
 /// How long the last answers may take when the service ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How often a lasting trouble is told.
@@ -125,7 +126,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
 
 /// Answers a connection for which there is no seat, without waiting for it.
 fn turn_away(client: &TcpStream) {
-    let _ = client.try_write(&refusal((503, "too many requests at once; try again in a moment")));
+    let _ = client.try_write(&refusal(TOO_MANY));
 }
 
 /// Answers the requests of a connection, one after the other.
@@ -151,14 +152,28 @@ async fn attend(mut client: TcpStream, door: Arc<Door>, seat: OwnedSemaphorePerm
         }
         // While nothing comes, another may have the seat.
         drop(seat.take());
-        if read.is_empty() && !matches!(tokio::time::timeout(KEPT, client.readable()).await, Ok(Ok(()))) {
+        let more = tokio::time::timeout(KEPT, next_bytes(&client, &mut read));
+        if !matches!(more.await, Ok(Ok(true))) {
             return;
         }
         seat = Arc::clone(&door.seats).try_acquire_owned().ok();
         if seat.is_none() {
-            return turn_away(&client);
+            return refuse(&mut client, TOO_MANY).await;
         }
     }
+}
+
+/// Waits for the beginning of another request, unless it is in `read` already; false when the client goes away.
+async fn next_bytes(client: &TcpStream, read: &mut Vec<u8>) -> io::Result<bool> {
+    while read.is_empty() {
+        // Being readable may be old news: only reading tells.
+        match client.try_read_buf(read) {
+            Ok(length) => return Ok(length > 0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.readable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// A whole request.

@@ -54,11 +54,15 @@ pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
         return Err((400, "the target must be a path"));
     }
     let body = check_headers(request.headers)?;
-    // Only for those who ask: many a small client reads until the end of the connection.
-    let asks = |header: &httparse::Header<'_>| {
-        header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"keep-alive")
-    };
-    let keeps_alive = request.version == Some(1) && request.headers.iter().any(asks);
+    // Only for those who ask, and ask for nothing else: many a small client reads until the end of the connection.
+    let mut asked = request
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("connection"))
+        .peekable();
+    let keeps_alive = request.version == Some(1)
+        && asked.peek().is_some()
+        && asked.all(|header| header.value.eq_ignore_ascii_case(b"keep-alive"));
     let mut forwarded = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
     for header in request.headers.iter().filter(|header| !is_one_of(header.name, DROPPED)) {
         forwarded.extend_from_slice(header.name.as_bytes());
@@ -144,6 +148,7 @@ mod tests {
         for (rest, keeps_alive) in [
             ("HTTP/1.1\r\nConnection: Keep-Alive\r\n\r\n", true),
             ("HTTP/1.1\r\nConnection: close\r\n\r\n", false),
+            ("HTTP/1.1\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", false),
             ("HTTP/1.1\r\n\r\n", false),
             ("HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false),
         ] {

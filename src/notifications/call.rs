@@ -85,8 +85,13 @@ fn blot_out(text: &str, url: &Secret, headers: &[(&str, &str)]) -> String {
     let values = headers
         .iter()
         .filter(|(name, _)| !matches!(*name, "Content-Type" | "X-Sequence-ID" | "Idempotency-Key"))
-        .flat_map(|(_, value)| std::iter::once(*value).chain(value.split(' ')))
-        .filter(|value| *value != "Bearer" && *value != "Basic");
+        .map(|(_, value)| {
+            ["Bearer ", "Basic "]
+                .iter()
+                .find_map(|scheme| value.strip_prefix(scheme))
+                .unwrap_or(value)
+        })
+        .flat_map(|value| std::iter::once(value).chain(value.split(' ')));
     redact(text, address.iter().map(String::as_str).chain(values))
 }
 

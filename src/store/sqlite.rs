@@ -45,12 +45,12 @@ impl Unusable {
     }
 }
 
-/// Whether `error` says that another connection holds a lock.
+/// Whether `error` says that another connection holds a lock, or has the memory: it may pass.
 #[must_use]
 pub fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OutOfMemory)
     )
 }
 
@@ -63,9 +63,10 @@ pub fn describe(error: &rusqlite::Error) -> String {
         Some(ErrorCode::ReadOnly) => "cannot be written: it is read-only for this process".to_owned(),
         Some(ErrorCode::CannotOpen) => "cannot be opened: check the permissions of the file and its folder".to_owned(),
         Some(ErrorCode::DatabaseBusy) => LOCKED.to_owned(),
+        Some(ErrorCode::OutOfMemory) => "cannot be used now: SQLite has no memory left".to_owned(),
         Some(ErrorCode::DiskFull) => "cannot grow: the disk is full".to_owned(),
         Some(ErrorCode::SystemIoFailure) => {
-            format!("cannot be read or written ({error}); is its disk full or failing?")
+            format!("cannot be read or written ({error}); the disk may be full or failing")
         }
         _ => reported(error),
     }

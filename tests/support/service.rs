@@ -14,6 +14,7 @@ pub(crate) struct Service {
     child: Child,
     pub port: u16,
     log: Arc<Mutex<Vec<String>>>,
+    memory_at_start: u64,
 }
 
 /// A service to be started: variables, arguments, the time it believes in.
@@ -105,7 +106,12 @@ impl Started<'_> {
         let log = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), &log);
         collect(child.stderr.take().unwrap(), &log);
-        let mut service = Service { child, port: 0, log };
+        let mut service = Service {
+            child,
+            port: 0,
+            log,
+            memory_at_start: 0,
+        };
         service.port = eventually("the service to listen", || {
             if let Some(status) = service.child.try_wait().unwrap() {
                 panic!("the service ended with {status}:\n{}", service.log().join("\n"));
@@ -114,6 +120,7 @@ impl Started<'_> {
             let line: Value = serde_json::from_str(&listening).unwrap();
             Some(u16::try_from(line["port"].as_u64().unwrap()).unwrap())
         });
+        service.memory_at_start = service.memory_kb("RssAnon");
         service
     }
 }
@@ -163,6 +170,11 @@ impl Service {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// By how much its own memory has grown since it listens, in KB.
+    pub(crate) fn grown(&self) -> u64 {
+        self.memory_kb("RssAnon").saturating_sub(self.memory_at_start)
     }
 
     /// Its resident memory in KB.

@@ -89,8 +89,8 @@ impl Rows {
                     self.drop_nulls(key, &mut json, "");
                     take(self, &json, declared);
                 }
-                Ok(_) => self.note(key, "it is no JSON object; set aside"),
-                Err(error) => self.note(key, format!("it is no JSON: {error}; set aside")),
+                Ok(_) => self.note(key, "it is not a JSON object; set aside"),
+                Err(error) => self.note(key, format!("it is not JSON: {error}; set aside")),
             }
         }
         Ok(())
