@@ -86,7 +86,7 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
     }
     settings::set(&transaction, CRON_OVERRIDES, &written).map_err(failed)?;
     transaction.commit().map_err(failed)?;
-    say!("{written}\n`duplistatus-cron reload` has a running service take it over");
+    say!("{written}\nA running service applies it within a minute, or at once by `duplistatus-cron reload`");
     Ok(())
 }
 
