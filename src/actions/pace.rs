@@ -8,9 +8,9 @@ const FIRST: usize = 8;
 const LARGEST: usize = 20_000;
 /// The share of the budget that a batch aims at: SQLite's waits grow with every try in vain, so that many short holds
 /// are better to wait for than a few long ones.
-const AIM: f64 = 0.12;
+const AIM: f64 = 0.14;
 /// How long a pause is, as a share of the batch before it.
-const REST: f64 = 0.9;
+const REST: f64 = 0.8;
 /// How many times its budget a batch may take, before it is taken back and a smaller one tried.
 const PATIENCE: u32 = 4;
 
