@@ -144,7 +144,7 @@ impl Deletion<'_> {
         let mut after: Option<i64> = None;
         loop {
             // In this order, pages of the table are visited once.
-            let rowids: Vec<i64> = self.session.read(&self.target.rowids(after), &[], |row| row.get(0))?;
+            let rowids: Vec<i64> = self.session.read(&self.target.rowids(after), |row| row.get(0))?;
             self.refuse_more_than_most(rowids.len() as u64)?;
             after = rowids.last().copied();
             self.in_batches(rowids.len(), |deletion, from, to| {

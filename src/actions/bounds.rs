@@ -59,6 +59,8 @@ pub(super) struct Touched {
     pub columns: BTreeSet<(String, String)>,
     /// What is written, once for each statement, trigger step and cascade that writes.
     pub writes: Vec<Written>,
+    /// Whether the statement changes nothing.
+    pub is_read_only: bool,
     /// Functions called.
     pub functions: BTreeSet<String>,
 }

@@ -64,12 +64,11 @@ fn compile_in(
     let compiled = connection
         .admit(tables)
         .and_then(|()| connection.touched_alone(sql))
-        .and_then(|_| connection.touched(sql))
-        .and_then(|_| connection.inside(|inner| inner.prepare(sql).map(|statement| statement.readonly())));
+        .and_then(|_| connection.touched(sql));
     let message = match compiled {
-        Ok(true) if !is_query => "it changes nothing".to_owned(),
-        Ok(false) if is_query => "it changes something".to_owned(),
-        Ok(_) => return None,
+        Ok(touched) if touched.is_read_only == is_query => return None,
+        Ok(_) if is_query => "it changes something".to_owned(),
+        Ok(_) => "it changes nothing".to_owned(),
         Err(rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) => msg,
         Err(rusqlite::Error::MultipleStatement) => "it holds more than one statement".to_owned(),
         Err(error) => error.to_string(),

@@ -164,6 +164,6 @@ impl<'a> Examination<'a> {
 }
 
 fn count(session: &Session<'_>, sql: &str) -> Result<i64, Failure> {
-    let counted = session.read(sql, &[], |row| row.get(0))?;
+    let counted = session.read(sql, |row| row.get(0))?;
     Ok(counted.first().copied().unwrap_or(0))
 }

@@ -24,6 +24,7 @@ const LONGEST_PATTERN: i32 = 250;
 const MOST_MEMORY: i64 = 256 * 1024 * 1024;
 /// The longest statement, in bytes.
 const LONGEST_STATEMENT: i32 = 100_000;
+
 /// A connection with a fence around it. It is open, for statements of our own, but while declared ones are in it.
 #[derive(Debug)]
 pub struct Fenced {
@@ -158,8 +159,11 @@ impl Fenced {
 
     fn prepare_and_note(&self, sql: &str) -> rusqlite::Result<Touched> {
         lock(&self.bounds).touched = Touched::default();
-        self.inside(|connection| connection.prepare(sql).map(drop))?;
-        Ok(std::mem::take(&mut lock(&self.bounds).touched))
+        let is_read_only = self.inside(|connection| connection.prepare(sql).map(|statement| statement.readonly()))?;
+        Ok(Touched {
+            is_read_only,
+            ..std::mem::take(&mut lock(&self.bounds).touched)
+        })
     }
 
     /// What an error means, where the fence had a part in it.

@@ -40,9 +40,9 @@ pub(super) fn plain(table: &str, condition: &str) -> String {
 
 /// What deleting from `table` what `condition` selects reaches.
 pub(super) fn impact(fenced: &Fenced, table: &str, condition: &str, key: &RowKey) -> rusqlite::Result<Impact> {
+    let found = fenced.touched_alone(&search(table, condition))?;
+    let whole = fenced.touched(&plain(table, condition))?;
     let table = table.to_ascii_lowercase();
-    let found = fenced.touched_alone(&search(&table, condition))?;
-    let whole = fenced.touched(&plain(&table, condition))?;
     let mut written = whole.writes.clone();
     // The statement itself.
     if let Some(own) = written.iter().position(|write| *write == Written::Rows(table.clone())) {

@@ -41,15 +41,10 @@ impl Session<'_> {
     }
 
     /// Reads the rows that declared SQL gives, inside the fence.
-    pub(super) fn read<T>(
-        &self,
-        sql: &str,
-        more: &[(&str, &Value)],
-        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, Failure> {
+    pub(super) fn read<T>(&self, sql: &str, read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>, Failure> {
         let read_all = || -> rusqlite::Result<Vec<T>> {
             let mut statement = self.connection.inside(|connection| connection.prepare_cached(sql))?;
-            bind(&mut statement, &self.parameters, more)?;
+            bind(&mut statement, &self.parameters, &[])?;
             let mut found = Vec::new();
             let mut rows = statement.raw_query();
             // A table that has changed since has it compiled anew.
@@ -118,7 +113,7 @@ pub(super) fn bind(
             statement.raw_bind_parameter(index, value)?;
         } else if let Some((_, value)) = more.iter().find(|(other, _)| *other == name) {
             statement.raw_bind_parameter(index, value)?;
-        } else if !name.starts_with(":key_") {
+        } else {
             // Without a value it would be NULL, which nobody means.
             return Err(rusqlite::Error::InvalidParameterName(name));
         }
