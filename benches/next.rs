@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use duplistatus_cron::values::{Schedule, TimeZone};
+use duplistatus_cron::{Schedule, TimeZone};
 use jiff::Timestamp;
 
 const CLASSES: &[(&str, &str, &str)] = &[

@@ -33,14 +33,21 @@
 //! | an endpoint | a row of the table in `http/routes.rs` |
 //! | a setting | `config/declaration.rs`, `config/plan.rs`, a line in `config/resolve.rs`, and `jobs.toml`, which explains it |
 
-pub mod actions;
-pub mod cli;
-pub mod config;
-pub mod duplistatus;
-pub mod engine;
-pub mod http;
-pub mod notifications;
-pub mod signals;
-pub mod store;
-pub mod values;
-pub mod watch;
+mod actions;
+mod cli;
+mod config;
+mod duplistatus;
+mod engine;
+mod http;
+mod notifications;
+mod signals;
+mod store;
+mod values;
+mod watch;
+
+pub use cli::main;
+pub use config::{Environment, File, Loaded, Problem, Problems, Severity, Sources, load};
+pub use engine::command::{JobReport, Report};
+pub use engine::{Clock, Command, Engine, Inbox, Setup};
+pub use store::{Filter, History, Run, RunId, Status, Trigger};
+pub use values::{JobId, Schedule, TimeZone};

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    duplistatus_cron::cli::main()
+    duplistatus_cron::main()
 }

@@ -15,10 +15,7 @@ const ENDED_AT_ONCE: i32 = 130;
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Turns signals into commands until the engine is gone.
-///
-/// # Errors
-/// When the process cannot take signals.
-pub fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;

@@ -33,7 +33,7 @@ const LOOK_AT_DATABASE: Duration = Duration::from_secs(10);
 
 /// A declaration that is watched. Made before it is first read, so that no change falls in between.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     file: File,
     content: Option<u64>,
     told: mpsc::Receiver<()>,
@@ -42,8 +42,7 @@ pub struct Watch {
 
 impl Watch {
     /// Begins to watch the declaration, with the files it includes.
-    #[must_use]
-    pub fn new(file: &File) -> Self {
+    pub(crate) fn new(file: &File) -> Self {
         let (tell, told) = mpsc::channel(1);
         let watcher = watch_folders(file, tell).map_err(|error| {
             tracing::warn!(
@@ -60,7 +59,7 @@ impl Watch {
     }
 
     /// Sends a reload for every change, until the engine is gone.
-    pub async fn run(mut self, engine: Inbox) {
+    pub(crate) async fn run(mut self, engine: Inbox) {
         loop {
             tokio::select! {
                 Some(()) = self.told.recv() => self.wait_for_quiet().await,
@@ -137,7 +136,7 @@ fn fingerprint(file: &File) -> Option<u64> {
 
 /// Tells the engine what stands in the rows that override the declaration whenever the database may have changed, for
 /// as long as the service runs. Nothing is read while its files stay as they are.
-pub async fn watch_rows(plans: watch::Receiver<Arc<Plan>>, engine: Inbox) {
+pub(crate) async fn watch_rows(plans: watch::Receiver<Arc<Plan>>, engine: Inbox) {
     let mut seen = None;
     loop {
         tokio::time::sleep(LOOK_AT_DATABASE).await;

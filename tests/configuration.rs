@@ -355,7 +355,7 @@ fn a_thousand_edits_leave_the_last_good_one_in_force() {
 
 #[test]
 fn whatever_a_declaration_or_a_row_says_there_is_a_plan_or_a_problem() {
-    use duplistatus_cron::config::{File, Problem, Severity, Sources, load};
+    use duplistatus_cron::{File, Problem, Severity, Sources, load};
     use proptest::test_runner::{Config, TestRunner};
     let (good, bad) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let place = Workplace::new();
@@ -415,7 +415,7 @@ fn whatever_a_declaration_or_a_row_says_there_is_a_plan_or_a_problem() {
 
 #[test]
 fn whatever_the_rows_say_the_service_has_a_plan() {
-    use duplistatus_cron::config::{Sources, load};
+    use duplistatus_cron::{Sources, load};
     use proptest::test_runner::{Config, TestRunner};
     let place = Workplace::new();
     place.write(
@@ -426,7 +426,7 @@ fn whatever_the_rows_say_the_service_has_a_plan() {
         ),
     );
     let sources = Sources {
-        file: duplistatus_cron::config::File::Path(place.file("jobs.toml")),
+        file: duplistatus_cron::File::Path(place.file("jobs.toml")),
         ..Sources::default()
     };
     let mut runner = TestRunner::new(Config {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use duplistatus_cron::values::{Schedule, TimeZone};
+use duplistatus_cron::{Schedule, TimeZone};
 use jiff::civil::Date;
 use jiff::{Span, Timestamp};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use duplistatus_cron::config::{self, File, Sources};
-use duplistatus_cron::engine::command::Report;
-use duplistatus_cron::engine::{Clock, Command, Engine, Inbox, Setup};
-use duplistatus_cron::store::{Filter, History, Status, Trigger};
+use duplistatus_cron::Report;
+use duplistatus_cron::{Clock, Command, Engine, Inbox, Setup};
+use duplistatus_cron::{File, Sources, load};
+use duplistatus_cron::{Filter, History, Status, Trigger};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -37,7 +37,7 @@ pub(crate) fn engine_of(file: &std::path::Path, clock: Clock) -> (Inbox, JoinHan
         file: File::Path(file.to_owned()),
         ..Sources::default()
     };
-    let loaded = config::load(&sources).unwrap();
+    let loaded = load(&sources).unwrap();
     let setup = Setup {
         clock,
         sources,
@@ -45,7 +45,7 @@ pub(crate) fn engine_of(file: &std::path::Path, clock: Clock) -> (Inbox, JoinHan
         port: 9667,
         posted: std::sync::Arc::default(),
     };
-    let (engine, inbox, _) = Engine::new(setup);
+    let (engine, inbox) = Engine::new(setup);
     (inbox, tokio::spawn(engine.run()))
 }
 

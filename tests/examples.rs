@@ -129,37 +129,6 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
 }
 
 #[test]
-fn a_default_that_is_shown_is_the_one_in_force() {
-    use duplistatus_cron::config::{File, Sources, load};
-    let place = Workplace::empty();
-    let text = std::fs::read_to_string(root().join("jobs.toml")).unwrap();
-    let shown: Vec<&str> = text.lines().filter(|line| is_default(line)).collect();
-    assert!(shown.len() >= 5, "{shown:?}");
-    let plan = |name: &str, text: &str| {
-        place.write(name, text);
-        let sources = Sources {
-            file: File::Path(place.file(name)),
-            ..Sources::default()
-        };
-        load(&sources).unwrap().plan
-    };
-    let uncommented: Vec<&str> = text
-        .lines()
-        .map(|line| if is_default(line) { &line[1..] } else { line })
-        .collect();
-    assert_eq!(
-        plan("as-shown.toml", &uncommented.join("\n")),
-        plan("as-shipped.toml", &text)
-    );
-}
-
-/// Whether a line shows a default: `#key = …`, without a blank.
-fn is_default(line: &str) -> bool {
-    let key = line.strip_prefix('#').unwrap_or_default();
-    key.starts_with(|c: char| c.is_ascii_lowercase()) && key.contains(" = ")
-}
-
-#[test]
 fn the_shipped_declaration_and_every_example_satisfy_the_schema() {
     let place = Workplace::empty();
     let schema = place.run(&["schema"]);

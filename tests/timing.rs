@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use duplistatus_cron::engine::{Clock, Command};
-use duplistatus_cron::store::{Filter, History, Run};
+use duplistatus_cron::{Clock, Command};
+use duplistatus_cron::{Filter, History, Run};
 use jiff::SignedDuration;
 use tokio::sync::oneshot;
 

@@ -31,7 +31,7 @@ const MOST_BYTES: usize = 4_000_000;
 /// The keys of `[jobs.<id>.alert]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Alert {
+pub(crate) struct Alert {
     query: String,
     /// The tables it reads.
     tables: Vec<TableName>,

@@ -29,7 +29,7 @@ const LITTLE: i64 = 200;
 /// The keys of `[jobs.<id>.cleanup]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Cleanup {
+pub(crate) struct Cleanup {
     delete_from: TableName,
     r#where: String,
     /// Other tables that go with it: read by the condition, or changed by cascades and triggers.

@@ -51,9 +51,6 @@ pub(super) fn not_checked(comparison: &Comparison<'_>) -> String {
 
 impl<'a> Examination<'a> {
     /// Looks at the rows of `table` that `condition` selects.
-    ///
-    /// # Errors
-    /// When that cannot be found out.
     pub(super) fn of(
         session: &Session<'_>,
         table: &'a str,
@@ -94,9 +91,6 @@ impl<'a> Examination<'a> {
     }
 
     /// How many rows the table has.
-    ///
-    /// # Errors
-    /// When they cannot be counted.
     pub(super) fn total(&self, session: &Session<'_>) -> Result<i64, Failure> {
         count(session, &format!("SELECT count(*) FROM \"{}\"", self.table))
     }

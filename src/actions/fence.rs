@@ -27,7 +27,7 @@ const LONGEST_STATEMENT: i32 = 100_000;
 
 /// A connection with a fence around it. It is open, for statements of our own, but while declared ones are in it.
 #[derive(Debug)]
-pub struct Fenced {
+pub(crate) struct Fenced {
     connection: Connection,
     closed: Arc<AtomicBool>,
     bounds: Arc<Mutex<Bounds>>,
@@ -40,7 +40,7 @@ impl Fenced {
     ///
     /// # Errors
     /// When SQLite cannot take it.
-    pub fn around(connection: Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn around(connection: Connection) -> rusqlite::Result<Self> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(

@@ -12,7 +12,7 @@ use crate::values::Parameter;
 
 /// What a run would do now.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Forecast {
+pub(crate) struct Forecast {
     /// For people.
     pub lines: Vec<String>,
     /// For programs.

@@ -44,18 +44,18 @@ use crate::notifications::{Courier, Delivered, Targets};
 use crate::store::sqlite::Stop;
 use crate::values::{JobId, TargetId, TimeZone};
 
-pub use alert::Alert;
-pub use cleanup::Cleanup;
-pub use fence::Fenced;
-pub use forecast::Forecast;
-pub use outcome::{Failure, Flaw, Report, Weight};
-pub use overdue_backups::OverdueBackups;
-pub use sql::Sql;
+pub(crate) use alert::Alert;
+pub(crate) use cleanup::Cleanup;
+pub(crate) use fence::Fenced;
+pub(crate) use forecast::Forecast;
+pub(crate) use outcome::{Failure, Flaw, Report, Weight};
+pub(crate) use overdue_backups::OverdueBackups;
+pub(crate) use sql::Sql;
 
 /// What a job does: exactly one kind, named by the key it stands under.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     /// Deletes rows of one table that are past their time.
     Cleanup(Cleanup),
     /// Runs one declared statement.
@@ -68,7 +68,7 @@ pub enum Action {
 
 impl Action {
     /// The keys a kind can stand under, as the declaration writes them.
-    pub const KINDS: &[&str] = &["cleanup", "sql", "overdue_backups", "alert"];
+    pub(crate) const KINDS: &[&str] = &["cleanup", "sql", "overdue_backups", "alert"];
 
     fn kind(&self) -> &dyn Kind {
         match self {
@@ -80,26 +80,22 @@ impl Action {
     }
 
     /// The key it stands under.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.kind().name()
     }
 
     /// Whether it writes its database.
-    #[must_use]
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         self.kind().writes()
     }
 
     /// What is wrong with the declaration of this action; `database` is the one it works on, where that is there.
-    #[must_use]
-    pub fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
+    pub(crate) fn flaws(&self, database: Option<&Fenced>) -> Vec<Flaw> {
         self.kind().flaws(database)
     }
 
     /// The targets it names, by the keys below its own table that name them.
-    #[must_use]
-    pub fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
+    pub(crate) fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
         self.kind().targets()
     }
 
@@ -107,7 +103,7 @@ impl Action {
     ///
     /// # Errors
     /// Why it was not done; nothing is half done then unless the message says so.
-    pub fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
+    pub(crate) fn run(&self, bench: &Workbench<'_>) -> Result<Report, Failure> {
         self.kind().run(bench)
     }
 
@@ -115,7 +111,7 @@ impl Action {
     ///
     /// # Errors
     /// Why that cannot be told.
-    pub fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
+    pub(crate) fn forecast(&self, bench: &Workbench<'_>) -> Result<Forecast, Failure> {
         self.kind()
             .forecast(bench)
             .map_err(|failure| forecast::why_not(failure, bench))
@@ -125,7 +121,7 @@ impl Action {
     ///
     /// # Errors
     /// Why that cannot be told.
-    pub fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
+    pub(crate) fn doubts(&self, bench: &Workbench<'_>) -> Result<Vec<Flaw>, Failure> {
         self.kind()
             .doubts(bench)
             .map_err(|failure| forecast::why_not(failure, bench))
@@ -150,11 +146,11 @@ trait Kind {
 }
 
 /// How long [`Action::forecast`] and [`Action::doubts`] may take.
-pub const LONGEST_DRY_RUN: Duration = forecast::LONGEST;
+pub(crate) const LONGEST_DRY_RUN: Duration = forecast::LONGEST;
 
 /// Everything a run may touch: a kind reads no clock, no variable and no other file.
 #[derive(Debug)]
-pub struct Workbench<'a> {
+pub(crate) struct Workbench<'a> {
     /// Whose run.
     pub job: &'a JobId,
     /// The time it began.
@@ -204,17 +200,16 @@ impl Workbench<'_> {
 
 /// How far a run is: rows so far, for whoever watches.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<AtomicU64>);
+pub(crate) struct Progress(Arc<AtomicU64>);
 
 impl Progress {
     /// Tells how many rows are done.
-    pub fn set(&self, rows: u64) {
+    pub(crate) fn set(&self, rows: u64) {
         self.0.store(rows, Ordering::Relaxed);
     }
 
     /// How many rows are done.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

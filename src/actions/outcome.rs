@@ -5,7 +5,7 @@ use crate::values::plural;
 
 /// What a run that ended well has to say.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub(crate) struct Report {
     /// One sentence.
     pub message: String,
     /// Figures, for kinds that give some.
@@ -16,7 +16,7 @@ pub struct Report {
 
 /// Why a run did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// One sentence.
     pub message: String,
     /// Whether another attempt may do better: a database that was busy, a network that was away.
@@ -27,8 +27,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure that would come again.
-    #[must_use]
-    pub fn lasting(message: impl Into<String>) -> Self {
+    pub(crate) fn lasting(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             may_pass: false,
@@ -76,7 +75,7 @@ impl From<rusqlite::Error> for Failure {
 
 /// What is wrong with the declaration of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
+pub(crate) struct Flaw {
     /// The key at fault, below the kind's own table; dots part the keys of tables in it.
     pub key: String,
     /// What is wrong and what would do.
@@ -87,7 +86,7 @@ pub struct Flaw {
 
 /// How much a flaw matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
+pub(crate) enum Weight {
     /// The action can never work.
     Broken,
     /// The action does not fit the database as it is now.

@@ -67,17 +67,11 @@ impl Record {
     }
 
     /// Writes the row of a run that ended well.
-    ///
-    /// # Errors
-    /// When the database refuses it.
     pub(super) fn write(&self, connection: &Fenced, parameters: &Parameters) -> Result<(), Failure> {
         self.insert(&self.values, connection, parameters)
     }
 
     /// Writes the row of a run that failed, where one is to be written.
-    ///
-    /// # Errors
-    /// When the database refuses it.
     pub(super) fn write_failure(&self, connection: &Fenced, parameters: &Parameters) -> Result<(), Failure> {
         self.of_failure()
             .map_or(Ok(()), |columns| self.insert(&columns, connection, parameters))

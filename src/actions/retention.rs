@@ -48,9 +48,6 @@ impl Window<'_> {
     }
 
     /// The parameters `retention_days` and `cutoff` of a run at `now`; none where no retention is declared.
-    ///
-    /// # Errors
-    /// When the application's setting is no number of days, or out of range.
     pub(super) fn parameters(
         &self,
         connection: &Connection,

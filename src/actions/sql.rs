@@ -16,7 +16,7 @@ use crate::values::{CutoffFormat, Duration, TableName, Template};
 /// The keys of `[jobs.<id>.sql]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Sql {
+pub(crate) struct Sql {
     statement: String,
     tables: Vec<TableName>,
     #[serde(default)]

@@ -34,9 +34,6 @@ pub(super) fn take_over(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Writes the log back where it has grown, and has it begin anew; nobody waits for that but this run, and only where
 /// the log has grown large.
-///
-/// # Errors
-/// When someone reads an old state of the database for so long that the log cannot begin anew.
 pub(super) fn write_back(connection: &Connection, stop: &Stop) -> Result<(), Failure> {
     let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let began = Instant::now();

@@ -127,7 +127,6 @@ enum Format {
 }
 
 /// Runs the command line of this process.
-#[must_use]
 pub fn main() -> ExitCode {
     let Cli { command, common, run } = Cli::parse();
     let sources = common.sources(Environment::of_process());

@@ -83,7 +83,8 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         port: listeners.port(),
         posted: Arc::clone(&posted),
     };
-    let (engine, inbox, plans) = Engine::new(setup);
+    let (engine, inbox) = Engine::new(setup);
+    let plans = engine.plans();
     let failed = |error: std::io::Error| Exit::new(FAILED, format!("the service cannot start: {error}"));
     tokio::spawn(signals::listen(inbox.clone()).map_err(failed)?);
     if let Some(watch) = watch {

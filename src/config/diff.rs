@@ -18,8 +18,7 @@ pub struct Diff {
 
 impl Diff {
     /// Compares two plans.
-    #[must_use]
-    pub fn new(old: &Plan, new: &Plan) -> Self {
+    pub(crate) fn new(old: &Plan, new: &Plan) -> Self {
         let only_in = |here: &Plan, there: &Plan| {
             here.jobs
                 .keys()

@@ -7,8 +7,7 @@ use super::text::Text;
 pub(super) const NOT_KEPT: &str = "not_kept";
 
 /// The text of a declaration without what may be a secret.
-#[must_use]
-pub fn without_secrets(text: &str) -> String {
+pub(crate) fn without_secrets(text: &str) -> String {
     let text = without_comments(text);
     let mut secrets = Text::parse(text.clone()).text.secrets_of_targets();
     secrets.sort_by_key(|range| std::cmp::Reverse(range.start));

@@ -23,22 +23,21 @@ mod problem;
 mod reading;
 mod resolve;
 mod schema;
-pub mod sources;
+pub(crate) mod sources;
 mod targets;
 mod text;
 
-pub use diff::Diff;
-pub use excerpt::Excerpt;
-pub use kept::without_secrets;
-pub use origins::{Setting, settings};
-pub use plan::{Database, Job, Occasion, Plan, Server, Signals, State};
-pub use policy::{CatchUp, Concurrency, OnInterrupt, Policy, Retry};
+pub(crate) use diff::Diff;
+pub(crate) use kept::without_secrets;
+pub(crate) use origins::{Setting, settings};
+pub(crate) use plan::{Job, Occasion, Plan, Server, Signals};
+pub(crate) use policy::{CatchUp, Concurrency, OnInterrupt};
 pub use problem::{Problem, Problems, Severity};
-pub use schema::schema;
+pub(crate) use schema::schema;
 pub use sources::{Environment, File, Sources};
 
 use crate::duplistatus::settings::Overrides;
-pub use layer::Source;
+pub(crate) use layer::Source;
 use layer::{Layer, Stack};
 use merged::Merged;
 
@@ -46,18 +45,18 @@ use merged::Merged;
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// What is to be done.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
     /// Everything that is not as declared although the plan stands: values set aside, warnings, SQL that does not
     /// fit the database.
     pub problems: Vec<Problem>,
     /// Where the declaration came from, for people.
-    pub source: String,
+    pub(crate) source: String,
     /// The names and texts of the files it stood in.
-    pub files: Vec<(String, String)>,
+    pub(crate) files: Vec<(String, String)>,
     /// Whether the application's database gave its overrides, or why it could not.
-    pub overrides: Result<(), String>,
+    pub(crate) overrides: Result<(), String>,
     /// The overrides that apply, to be remembered for a time when the database cannot be read.
-    pub rows: Rows,
+    pub(crate) rows: Rows,
 }
 
 /// The overrides of the application's database, as they were read.
@@ -70,7 +69,6 @@ pub struct Rows {
 
 impl Rows {
     /// Each value they override, with the row it stands in.
-    #[must_use]
     pub fn in_words(&self) -> Vec<String> {
         let of_layer = |layer: &Layer| {
             let mut found = Vec::new();
@@ -97,10 +95,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 
 /// Reads every source as [`load`] does, and looks at the rows of the databases as well: what a run at `now` would
 /// meet there is a warning, and so is what could not be checked.
-///
-/// # Errors
-/// As [`load`].
-pub fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded, Problems> {
+pub(crate) fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded, Problems> {
     let mut layers = Layers::read(sources)?;
     let mut loaded = layers.load(sources)?;
     let found = examination::examine(&Merged::new(&layers.all), &loaded.plan, &loaded.problems, now);
@@ -110,15 +105,13 @@ pub fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded, Proble
 }
 
 /// Where the state is kept, as far as the sources can be read.
-#[must_use]
-pub fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
+pub(crate) fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
     let layers = Layers::as_far_as_readable(sources)?;
     Some(Stack(&layers.all).get(&["state", "path"])?.as_str()?.into())
 }
 
 /// Where the service is, or would be, reached: what is left of the sources where some are broken.
-#[must_use]
-pub fn server(sources: &Sources) -> Option<Server> {
+pub(crate) fn server(sources: &Sources) -> Option<Server> {
     let layers = Layers::as_far_as_readable(sources)?;
     resolve::server(&Merged::new(&layers.all), &sources.environment)
 }
@@ -277,5 +270,34 @@ impl Layers {
         if let Some(layer) = self.all.iter_mut().find(|layer| layer.source == problem.source) {
             layer.remove(&problem.keys);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_that_jobs_toml_shows_is_the_one_in_force() {
+        let plan = |text: String| {
+            let file = File::Kept(std::sync::Arc::new(vec![("jobs.toml".to_owned(), text)]));
+            let sources = Sources {
+                file,
+                ..Sources::default()
+            };
+            load(&sources).unwrap().plan
+        };
+        // A default is shown as `#key = …`, without a blank.
+        let is_default = |line: &str| {
+            let key = line.strip_prefix('#').unwrap_or_default();
+            key.starts_with(|c: char| c.is_ascii_lowercase()) && key.contains(" = ")
+        };
+        let shipped = sources::SHIPPED;
+        assert!(shipped.lines().filter(|line| is_default(line)).count() >= 5);
+        let uncommented = shipped
+            .lines()
+            .map(|line| if is_default(line) { &line[1..] } else { line });
+        let uncommented: Vec<&str> = uncommented.collect();
+        assert_eq!(plan(uncommented.join("\n")), plan(shipped.to_owned()));
     }
 }

@@ -14,7 +14,7 @@ use super::{Layers, Problems, Sources};
 
 /// One effective value.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Its path in the declaration.
     pub path: Vec<String>,
     /// The value; a secret is hidden.
@@ -26,10 +26,7 @@ pub struct Setting {
 }
 
 /// Every effective value, in the order of the declaration, and what is wrong with them.
-///
-/// # Errors
-/// Where the declaration cannot be read.
-pub fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Problems> {
+pub(crate) fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Problems> {
     let mut layers = Layers::read(sources)?;
     let (_, mut problems) = layers.settle(sources);
     problems.extend(layers.port_without_effect());

@@ -15,7 +15,7 @@ use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, Time
 
 /// Everything the service is to do.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// How it is reached.
     pub server: Server,
     /// Where it keeps its own state.
@@ -39,7 +39,7 @@ pub struct Plan {
 
 /// How the service is reached over HTTP.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Server {
+pub(crate) struct Server {
     /// A name or address; `localhost` stands for both loopback addresses.
     pub host: String,
     /// The TCP port.
@@ -56,7 +56,7 @@ pub struct Server {
 
 /// Where the service keeps its own state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub(crate) struct State {
     /// The file.
     pub path: PathBuf,
     /// How long finished runs are kept.
@@ -65,7 +65,7 @@ pub struct State {
 
 /// A database that jobs work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Database {
+pub(crate) struct Database {
     /// The file.
     pub path: PathBuf,
     /// Whether no job may write it.
@@ -76,7 +76,7 @@ pub struct Database {
 
 /// One job.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Job {
+pub(crate) struct Job {
     /// Its name.
     pub id: JobId,
     /// What it is for, in the words of the declaration.
@@ -105,7 +105,7 @@ pub struct Job {
 
 /// What passes between a run and whoever watches it.
 #[derive(Clone, Debug, Default)]
-pub struct Signals {
+pub(crate) struct Signals {
     /// Asks the run to end.
     pub stop: Stop,
     /// Tells how far it is.
@@ -114,7 +114,7 @@ pub struct Signals {
 
 /// The occasion of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Occasion {
+pub(crate) struct Occasion {
     /// The time it begins.
     pub now: Timestamp,
     /// The time it was due.
@@ -125,8 +125,7 @@ pub struct Occasion {
 
 impl Job {
     /// When it is due next after `after`.
-    #[must_use]
-    pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let unshifted = after.checked_sub(self.offset).ok()?;
         self.schedule
             .next_after(unshifted, &self.time_zone)?
@@ -135,16 +134,14 @@ impl Job {
     }
 
     /// Everything its times depend on, as text.
-    #[must_use]
-    pub fn times(&self) -> String {
+    pub(crate) fn times(&self) -> String {
         format!("{} {} {:?}", self.schedule, self.time_zone, self.offset)
     }
 }
 
 impl Server {
     /// Whether it can only be reached from this machine.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.host == "localhost"
             || self
                 .host
@@ -155,16 +152,14 @@ impl Server {
 
 impl Plan {
     /// The jobs in the order of the declaration.
-    #[must_use]
-    pub fn jobs_in_order(&self) -> Vec<&Arc<Job>> {
+    pub(crate) fn jobs_in_order(&self) -> Vec<&Arc<Job>> {
         let mut jobs: Vec<_> = self.jobs.values().collect();
         jobs.sort_by_key(|job| job.rank);
         jobs
     }
 
     /// Everything a run of `job` may touch.
-    #[must_use]
-    pub fn workbench<'a>(&'a self, job: &'a Job, occasion: &'a Occasion, signals: &'a Signals) -> Workbench<'a> {
+    pub(crate) fn workbench<'a>(&'a self, job: &'a Job, occasion: &'a Occasion, signals: &'a Signals) -> Workbench<'a> {
         Workbench {
             job: &job.id,
             now: occasion.now,
@@ -185,14 +180,11 @@ impl Plan {
     ///
     /// # Errors
     /// Why that cannot be told.
-    pub fn forecast(&self, job: &Job, now: Timestamp) -> Result<Forecast, Failure> {
+    pub(crate) fn forecast(&self, job: &Job, now: Timestamp) -> Result<Forecast, Failure> {
         self.dry(job, now, |bench| job.action.forecast(bench))
     }
 
     /// What the rows of a job's database have against a run at `now`.
-    ///
-    /// # Errors
-    /// Why that cannot be told.
     pub(super) fn doubts(&self, job: &Job, now: Timestamp) -> Result<Vec<Flaw>, Failure> {
         self.dry(job, now, |bench| job.action.doubts(bench))
     }
@@ -211,8 +203,7 @@ impl Plan {
     }
 
     /// The file of the default database.
-    #[must_use]
-    pub fn default_database_path(&self) -> Option<PathBuf> {
+    pub(crate) fn default_database_path(&self) -> Option<PathBuf> {
         let database = self.databases.get(self.default_database.as_ref()?)?;
         Some(database.path.clone())
     }

@@ -10,7 +10,7 @@ use crate::values::{Duration, GroupId};
 /// What becomes of times that were missed while the service was down or the clock was put forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum CatchUp {
+pub(crate) enum CatchUp {
     /// They are skipped.
     None,
     /// One run makes up for all of them.
@@ -22,7 +22,7 @@ pub enum CatchUp {
 /// What becomes of a run that is due while another of the same job is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Concurrency {
+pub(crate) enum Concurrency {
     /// It is skipped.
     Forbid,
     /// It waits; only one does.
@@ -47,7 +47,7 @@ impl fmt::Display for Concurrency {
 /// What becomes of a run that the end of the service cut off, at the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnInterrupt {
+pub(crate) enum OnInterrupt {
     /// It is recorded as interrupted.
     Record,
     /// It is recorded so, and run again.
@@ -57,7 +57,7 @@ pub enum OnInterrupt {
 /// How often a failure that may pass is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Retry {
+pub(crate) struct Retry {
     /// How many attempts there are, the first included.
     pub max_attempts: u32,
     /// The wait before the second; it doubles with each further one.
@@ -66,7 +66,7 @@ pub struct Retry {
 
 /// How a job's runs come about.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// What becomes of missed times.
     pub catch_up: CatchUp,
     /// A missed time older than this is skipped.

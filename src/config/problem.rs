@@ -61,7 +61,6 @@ pub struct Problem {
 
 impl Problem {
     /// The problem with the line it stands in, and a caret under what is at fault.
-    #[must_use]
     pub fn with_excerpt(&self) -> String {
         let sentence = format!("{}: {self}", self.severity.as_str());
         match (self.place, &self.excerpt) {
@@ -71,7 +70,6 @@ impl Problem {
     }
 
     /// A problem of a whole source.
-    #[must_use]
     pub fn of_source(source: Source, severity: Severity, message: impl Into<String>) -> Self {
         Self {
             place: None,

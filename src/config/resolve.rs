@@ -177,7 +177,7 @@ impl Resolver<'_> {
             let declared: Option<declaration::Group> = read(self.merged, &path(&at), value.clone(), &mut self.problems);
             match (name.parse::<GroupId>(), declared) {
                 (Ok(id), Some(group)) => {
-                    let limit = self.at_least_one(&[at[0], at[1], "max_running"], group.max_running);
+                    let limit = self.at_least_one(&[at[0], id.as_str(), "max_running"], group.max_running);
                     groups.insert(id, limit);
                 }
                 (Err(why), _) => self.problems.push(self.merged.problem_of_key(&path(&at), why)),

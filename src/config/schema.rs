@@ -33,8 +33,7 @@ struct Declaration {
 }
 
 /// The schema, as JSON.
-#[must_use]
-pub fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let (job, kind) = (generator.subschema_for::<Job>(), generator.subschema_for::<Action>());
     let target = generator.subschema_for::<Target>();

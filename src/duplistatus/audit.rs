@@ -4,10 +4,12 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 /// Writes one entry of the system; with `error`, one about a failure.
-///
-/// # Errors
-/// When the table cannot be written.
-pub fn write(connection: &Connection, action: &str, details: &Value, error: Option<&str>) -> rusqlite::Result<()> {
+pub(crate) fn write(
+    connection: &Connection,
+    action: &str,
+    details: &Value,
+    error: Option<&str>,
+) -> rusqlite::Result<()> {
     let status = if error.is_some() { "error" } else { "success" };
     connection
         .execute(

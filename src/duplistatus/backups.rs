@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row};
 
 /// A backup job of a server, and its newest backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
+pub(crate) struct Backup {
     /// The server's id.
     pub server_id: String,
     /// The server's name.
@@ -22,18 +22,14 @@ pub struct Backup {
 
 impl Backup {
     /// The key its settings stand under.
-    #[must_use]
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         format!("{}:{}", self.server_id, self.name)
     }
 }
 
 /// Every backup job, ordered by the names of server and job. One pass over the table in the order it is stored:
 /// grouping by an index would read every page of it in a random order.
-///
-/// # Errors
-/// When the tables cannot be read.
-pub fn read(connection: &Connection) -> rusqlite::Result<Vec<Backup>> {
+pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<Backup>> {
     let mut newest: HashMap<String, HashMap<String, String>> = HashMap::new();
     let mut statement = connection.prepare("SELECT server_id, backup_name, date FROM backups NOT INDEXED")?;
     let mut rows = statement.query([])?;
@@ -78,8 +74,7 @@ fn server_names(connection: &Connection) -> rusqlite::Result<HashMap<String, Str
 }
 
 /// An instant as the application writes it: RFC 3339, or without a zone, which means UTC.
-#[must_use]
-pub fn read_instant(text: &str) -> Option<Timestamp> {
+pub(crate) fn read_instant(text: &str) -> Option<Timestamp> {
     let local = || {
         text.parse::<DateTime>()
             .ok()?

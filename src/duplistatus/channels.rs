@@ -18,7 +18,7 @@ const SMTP: &str = "smtp_config";
 /// Where a message goes, as the outbox keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Channel {
+pub(crate) enum Channel {
     /// The topic of the settings.
     Ntfy,
     /// The recipient of the settings.
@@ -31,8 +31,7 @@ pub enum Channel {
 
 impl Channel {
     /// What the audit log calls it.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Ntfy => "NTFY",
             Self::Email => "Email",
@@ -43,8 +42,7 @@ impl Channel {
 }
 
 /// The channels for one backup job: `entry` is its own, `default` its server's.
-#[must_use]
-pub fn of(entry: &Entry, default: Option<&Entry>, has_mail: bool) -> Vec<Channel> {
+pub(crate) fn of(entry: &Entry, default: Option<&Entry>, has_mail: bool) -> Vec<Channel> {
     let is_on = |key: &str| entry.get(key).and_then(Value::as_bool).unwrap_or(true);
     let own_or_default = |key: &str| entry.get(key).or_else(|| default?.get(key)).and_then(Value::as_str);
     let mut channels = Vec::new();
@@ -71,7 +69,7 @@ pub fn of(entry: &Entry, default: Option<&Entry>, has_mail: bool) -> Vec<Channel
 
 /// How ntfy is reached.
 #[derive(Clone, Debug)]
-pub struct Ntfy {
+pub(crate) struct Ntfy {
     /// The server.
     pub url: String,
     /// The topic of the settings.
@@ -81,10 +79,7 @@ pub struct Ntfy {
 }
 
 /// The settings of ntfy. Where there are none, a topic that nobody can guess is made and saved.
-///
-/// # Errors
-/// When the settings cannot be read or written, or are no JSON.
-pub fn ntfy(connection: &Connection) -> Result<Ntfy, String> {
+pub(crate) fn ntfy(connection: &Connection) -> Result<Ntfy, String> {
     let text = settings::get(connection, NTFY).map_err(|error| error.to_string())?;
     let mut config = match text.as_deref().map(serde_json::from_str) {
         None => json!({ "url": "https://ntfy.sh/", "topic": "", "accessToken": "" }),
@@ -109,7 +104,7 @@ pub fn ntfy(connection: &Connection) -> Result<Ntfy, String> {
 /// How a connection to a mail server is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Protection {
+pub(crate) enum Protection {
     /// Not at all.
     Plain,
     /// By STARTTLS, or there is no connection.
@@ -121,7 +116,7 @@ pub enum Protection {
 
 /// How the mail server is reached, and who sends to whom.
 #[derive(Clone, Debug)]
-pub struct Smtp {
+pub(crate) struct Smtp {
     /// Its name or address.
     pub host: String,
     /// Its port.
@@ -143,8 +138,7 @@ pub struct Smtp {
 
 impl Smtp {
     /// The connection as the audit log tells it.
-    #[must_use]
-    pub fn details(&self) -> Value {
+    pub(crate) fn details(&self) -> Value {
         json!({
             "host": self.host,
             "port": self.port,
@@ -162,10 +156,7 @@ impl Smtp {
 }
 
 /// The settings of mail; `None` where there are none. `key_file` opens the stored credentials.
-///
-/// # Errors
-/// Why mail cannot be sent although it is set up.
-pub fn smtp(connection: &Connection, key_file: &Path) -> Result<Option<Smtp>, String> {
+pub(crate) fn smtp(connection: &Connection, key_file: &Path) -> Result<Option<Smtp>, String> {
     let Some(text) = settings::get(connection, SMTP).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
@@ -216,10 +207,7 @@ pub fn smtp(connection: &Connection, key_file: &Path) -> Result<Option<Smtp>, St
 }
 
 /// Whether mail can be sent by the settings.
-///
-/// # Errors
-/// Why it cannot although it is set up.
-pub fn has_mail(connection: &Connection, key_file: &Path) -> Result<bool, String> {
+pub(crate) fn has_mail(connection: &Connection, key_file: &Path) -> Result<bool, String> {
     smtp(connection, key_file).map(|smtp| smtp.is_some())
 }
 

@@ -10,11 +10,10 @@ use jiff::Timestamp;
 use crate::values::TimeZone;
 
 /// The language of messages where none, or an unknown one, is asked for.
-pub const DEFAULT_LANGUAGE: &str = "en-GB";
+pub(crate) const DEFAULT_LANGUAGE: &str = "en-GB";
 
 /// `at` as a short date and time of `language`, a tag such as `pt-BR`, on a clock in `zone`.
-#[must_use]
-pub fn short(at: Timestamp, language: &str, zone: &TimeZone) -> String {
+pub(crate) fn short(at: Timestamp, language: &str, zone: &TimeZone) -> String {
     let found = formatter(language)
         .or_else(|| formatter(DEFAULT_LANGUAGE))
         .zip(date_time(at, zone));

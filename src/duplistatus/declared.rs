@@ -12,7 +12,7 @@ use crate::values::{Duration, ExpectationId, Pattern, Schedule, TargetId, TimeZo
 
 /// Everything that wins over the application's settings.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Declared {
+pub(crate) struct Declared {
     /// How late a backup may come.
     pub tolerance: Option<SignedDuration>,
     /// How often one that is overdue is told again.
@@ -27,7 +27,7 @@ pub struct Declared {
 
 /// Who is told of an overdue backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recipients {
+pub(crate) struct Recipients {
     /// Whether the application's settings say who, and by which kinds of channels.
     pub of_application: Kinds,
     /// Declared targets.
@@ -36,7 +36,7 @@ pub struct Recipients {
 
 /// Kinds of the application's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kinds {
+pub(crate) struct Kinds {
     /// Topics of ntfy.
     pub ntfy: bool,
     /// Mail.
@@ -45,14 +45,13 @@ pub struct Kinds {
 
 impl Kinds {
     /// Every kind.
-    pub const ALL: Self = Self {
+    pub(crate) const ALL: Self = Self {
         ntfy: true,
         email: true,
     };
 
     /// Whether `channel` is of one of them.
-    #[must_use]
-    pub fn has(self, channel: &Channel) -> bool {
+    pub(crate) fn has(self, channel: &Channel) -> bool {
         match channel {
             Channel::Ntfy | Channel::AdditionalNtfy(_) => self.ntfy,
             Channel::Email | Channel::AdditionalEmail(_) => self.email,
@@ -62,7 +61,7 @@ impl Kinds {
 
 /// When backups of some names are expected.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Expectation {
+pub(crate) struct Expectation {
     /// Its id.
     pub id: ExpectationId,
     /// The servers meant, by name or id.
@@ -81,7 +80,7 @@ pub struct Expectation {
 
 /// When the backup after another is expected.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Rhythm {
+pub(crate) enum Rhythm {
     /// At the next of these times.
     Schedule(Schedule, TimeZone),
     /// So long after it.
@@ -90,8 +89,7 @@ pub enum Rhythm {
 
 impl Rhythm {
     /// When the backup after the one at `newest` is expected.
-    #[must_use]
-    pub fn next(&self, newest: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next(&self, newest: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Schedule(schedule, zone) => schedule.next_after(newest, zone),
             Self::Interval(interval) => newest.checked_add(interval.signed()).ok(),
@@ -117,14 +115,12 @@ impl Expectation {
 
 impl Declared {
     /// What is expected of `backup`: the first expectation that means it.
-    #[must_use]
-    pub fn expectation_of(&self, backup: &Backup) -> Option<&Expectation> {
+    pub(crate) fn expectation_of(&self, backup: &Backup) -> Option<&Expectation> {
         self.expectations.iter().find(|expectation| expectation.matches(backup))
     }
 
     /// What is odd between the expectations and the backups there are: two that mean one backup, one that means none.
-    #[must_use]
-    pub fn oddities(&self, backups: &[Backup]) -> Vec<String> {
+    pub(crate) fn oddities(&self, backups: &[Backup]) -> Vec<String> {
         let mut odd = Vec::new();
         for backup in backups {
             let ids: Vec<&str> = self

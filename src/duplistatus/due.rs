@@ -19,7 +19,7 @@ use crate::values::{TargetId, TimeZone, iso};
 
 /// A message that is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
+pub(crate) struct Due {
     /// What it is about.
     pub finding: Finding,
     /// What it says.
@@ -34,7 +34,7 @@ pub struct Due {
 
 /// The circumstances of a check.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances<'a> {
+pub(crate) struct Circumstances<'a> {
     /// The time.
     pub now: Timestamp,
     /// The zone that messages tell dates in.
@@ -47,10 +47,7 @@ pub struct Circumstances<'a> {
 
 /// Finds what is to be told of `overdue` now; `entries` are the settings, brought up to date. Gives it with what is
 /// in the way of telling the rest.
-///
-/// # Errors
-/// When the database cannot be read.
-pub fn find(
+pub(crate) fn find(
     connection: &Connection,
     overdue: &[Finding],
     entries: &Entry,
@@ -110,10 +107,7 @@ pub fn find(
 }
 
 /// How often an overdue backup is told again.
-///
-/// # Errors
-/// When the settings cannot be read.
-pub fn frequency(connection: &Connection, declared: &Declared) -> rusqlite::Result<Frequency> {
+pub(crate) fn frequency(connection: &Connection, declared: &Declared) -> rusqlite::Result<Frequency> {
     match declared.frequency {
         Some(frequency) => Ok(frequency),
         None => Frequency::of_application(connection),
@@ -141,8 +135,12 @@ fn expected(
 }
 
 /// By which of the application's channels, and to which declared targets, a message about `finding` goes.
-#[must_use]
-pub fn ways(finding: &Finding, entries: &Entry, declared: &Declared, has_mail: bool) -> (Vec<Channel>, Vec<TargetId>) {
+pub(crate) fn ways(
+    finding: &Finding,
+    entries: &Entry,
+    declared: &Declared,
+    has_mail: bool,
+) -> (Vec<Channel>, Vec<TargetId>) {
     let of_expectation = declared
         .expectation_of(&finding.backup)
         .and_then(|expectation| expectation.recipients.as_ref());
@@ -162,8 +160,7 @@ pub fn ways(finding: &Finding, entries: &Entry, declared: &Declared, has_mail: b
 }
 
 /// When an overdue backup that was told at `stamp` is told next; at once where it was never told.
-#[must_use]
-pub fn next_telling(
+pub(crate) fn next_telling(
     stamp: Option<Timestamp>,
     newest: Timestamp,
     frequency: Frequency,

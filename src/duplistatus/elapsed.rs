@@ -9,8 +9,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// The words for the time from `date` to `now`.
-#[must_use]
-pub fn elapsed(date: Timestamp, now: Timestamp) -> String {
+pub(crate) fn elapsed(date: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_millisecond() - date.as_millisecond();
     let ahead = seconds < 0;
     let seconds = seconds.abs() / 1000;

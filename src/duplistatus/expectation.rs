@@ -10,13 +10,12 @@ use super::interval;
 use crate::values::iso;
 
 /// The settings of one backup job, as the application stores them.
-pub type Entry = Map<String, Value>;
+pub(crate) type Entry = Map<String, Value>;
 
 const ALL_WEEK: [u8; 7] = [0, 1, 2, 3, 4, 5, 6];
 
 /// The entry of a backup job that has none.
-#[must_use]
-pub fn default_entry() -> Entry {
+pub(crate) fn default_entry() -> Entry {
     let Value::Object(entry) = json!({
         "notificationEvent": "warnings",
         "overdueBackupCheckEnabled": true,
@@ -32,7 +31,7 @@ pub fn default_entry() -> Entry {
 }
 
 /// Gives an entry the fields every entry has, in the form they have now.
-pub fn complete(entry: &mut Entry) {
+pub(crate) fn complete(entry: &mut Entry) {
     convert_old_interval(entry);
     if !entry.get("allowedWeekDays").is_some_and(Value::is_array) {
         entry.insert("allowedWeekDays".to_owned(), json!(ALL_WEEK));
@@ -60,10 +59,7 @@ fn convert_old_interval(entry: &mut Entry) {
 }
 
 /// Moves the expected time of a complete entry past the newest backup, if that is not the one it was set for.
-///
-/// # Errors
-/// Why no time can be found; the entry stays as it is.
-pub fn follow(entry: &mut Entry, newest: Timestamp) -> Result<(), String> {
+pub(crate) fn follow(entry: &mut Entry, newest: Timestamp) -> Result<(), String> {
     let is_followed = instant(entry, "lastBackupDate") == Some(newest);
     let old = time(entry);
     if is_followed && old.is_some() {
@@ -93,8 +89,7 @@ fn same_time_of_day(time: Timestamp, date: Timestamp) -> Option<Timestamp> {
 }
 
 /// When the next backup is expected, where that is known.
-#[must_use]
-pub fn time(entry: &Entry) -> Option<Timestamp> {
+pub(crate) fn time(entry: &Entry) -> Option<Timestamp> {
     instant(entry, "time")
 }
 
@@ -103,10 +98,7 @@ fn instant(entry: &Entry, key: &str) -> Option<Timestamp> {
 }
 
 /// The interval as it is written.
-///
-/// # Errors
-/// When it is no text.
-pub fn interval(entry: &Entry) -> Result<&str, String> {
+pub(crate) fn interval(entry: &Entry) -> Result<&str, String> {
     let interval = entry.get("expectedInterval").unwrap_or(&Value::Null);
     interval
         .as_str()
@@ -114,8 +106,7 @@ pub fn interval(entry: &Entry) -> Result<&str, String> {
 }
 
 /// The days of the week on which a backup is expected, 0 being Sunday.
-#[must_use]
-pub fn weekdays(entry: &Entry) -> Vec<u8> {
+pub(crate) fn weekdays(entry: &Entry) -> Vec<u8> {
     let days = entry.get("allowedWeekDays").and_then(Value::as_array);
     days.into_iter()
         .flatten()
@@ -125,8 +116,7 @@ pub fn weekdays(entry: &Entry) -> Vec<u8> {
 }
 
 /// Whether the job is to be checked.
-#[must_use]
-pub fn is_checked(entry: &Entry) -> bool {
+pub(crate) fn is_checked(entry: &Entry) -> bool {
     entry
         .get("overdueBackupCheckEnabled")
         .and_then(Value::as_bool)

@@ -13,7 +13,7 @@ const FREQUENCY: &str = "notification_frequency";
 
 /// How often an overdue backup is told again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frequency {
+pub(crate) enum Frequency {
     /// Never, until another backup has come.
     Once,
     /// So long after the last time.
@@ -22,10 +22,7 @@ pub enum Frequency {
 
 impl Frequency {
     /// The application's setting; a day where it has none, or one that is not known.
-    ///
-    /// # Errors
-    /// When the settings cannot be read.
-    pub fn of_application(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn of_application(connection: &Connection) -> rusqlite::Result<Self> {
         let text = settings::get(connection, FREQUENCY)?.unwrap_or_default();
         Ok(Self::from_word(text.trim().trim_matches('"')).unwrap_or(Self::days(1)))
     }

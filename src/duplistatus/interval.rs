@@ -13,7 +13,7 @@ const ALL_WEEK: [u8; 7] = [0, 1, 2, 3, 4, 5, 6];
 
 /// An interval of one or more steps: `1D2h30m`, or a number of seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interval(Vec<(i64, Unit)>);
+pub(crate) struct Interval(Vec<(i64, Unit)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
@@ -56,10 +56,7 @@ impl Unit {
 
 impl Interval {
     /// Reads an interval of which every character counts.
-    ///
-    /// # Errors
-    /// A sentence naming the text.
-    pub fn parse_strictly(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse_strictly(text: &str) -> Result<Self, String> {
         let interval = Self::parse(text)?;
         let is_clean = text
             .trim()
@@ -75,10 +72,7 @@ impl Interval {
     }
 
     /// Reads an interval, skipping over characters that mean nothing.
-    ///
-    /// # Errors
-    /// A sentence naming the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
             return Err("Interval must be a non-empty string".to_owned());
@@ -109,8 +103,7 @@ impl Interval {
     }
 
     /// Its length, months and years counted by their rule of thumb.
-    #[must_use]
-    pub fn length(&self) -> SignedDuration {
+    pub(crate) fn length(&self) -> SignedDuration {
         let seconds = self
             .0
             .iter()
@@ -154,10 +147,7 @@ impl Interval {
 
 /// When the next backup is expected, after one at `last`, counted from `base` in steps of `interval`, on days of the
 /// week that are allowed (0 is Sunday; none named means all).
-///
-/// # Errors
-/// When no such time is found, for one because the interval that is needed cannot be read.
-pub fn next(last: Timestamp, base: Timestamp, interval: &str, weekdays: &[u8]) -> Result<Timestamp, String> {
+pub(crate) fn next(last: Timestamp, base: Timestamp, interval: &str, weekdays: &[u8]) -> Result<Timestamp, String> {
     let weekdays = if weekdays.is_empty() { &ALL_WEEK } else { weekdays };
     let earliest = last.checked_add(AT_LEAST).map_err(|_| beyond())?;
     if base >= earliest && weekdays.contains(&weekday(base)) {

@@ -15,7 +15,7 @@ const TEMPLATES: &str = "notification_templates";
 
 /// A message, ready to be sent by any channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub(crate) struct Message {
     /// Its title, or subject.
     pub title: String,
     /// Its text.
@@ -28,7 +28,7 @@ pub struct Message {
 
 /// The template of messages about overdue backups.
 #[derive(Clone, Debug)]
-pub struct Overdue {
+pub(crate) struct Overdue {
     language: String,
     title: Template,
     text: Template,
@@ -38,7 +38,7 @@ pub struct Overdue {
 
 /// What one message is about.
 #[derive(Clone, Copy, Debug)]
-pub struct About<'a> {
+pub(crate) struct About<'a> {
     /// The backup job.
     pub backup: &'a Backup,
     /// Its newest backup.
@@ -57,10 +57,7 @@ pub struct About<'a> {
 
 impl Overdue {
     /// The template of the application's settings, in its language unless another is given.
-    ///
-    /// # Errors
-    /// When the settings cannot be read.
-    pub fn read(connection: &Connection, language: Option<&str>) -> rusqlite::Result<Self> {
+    pub(crate) fn read(connection: &Connection, language: Option<&str>) -> rusqlite::Result<Self> {
         let text = settings::get(connection, TEMPLATES)?.unwrap_or_default();
         let all: Value = serde_json::from_str(&text).unwrap_or_default();
         let language = language
@@ -83,10 +80,7 @@ impl Overdue {
     }
 
     /// The message about one backup.
-    ///
-    /// # Errors
-    /// When the server cannot be read.
-    pub fn write(&self, connection: &Connection, about: &About<'_>) -> rusqlite::Result<Message> {
+    pub(crate) fn write(&self, connection: &Connection, about: &About<'_>) -> rusqlite::Result<Message> {
         let server = Server::read(connection, &about.backup.server_id)?;
         let date = |at: Timestamp| dates::short(at, &self.language, about.zone);
         let value = |name: &str| {

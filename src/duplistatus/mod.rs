@@ -1,18 +1,18 @@
 //! What only the application's own database knows: its table of settings and the rows meant for this service.
 
-pub mod audit;
-pub mod backups;
-pub mod channels;
-pub mod dates;
-pub mod declared;
-pub mod due;
-pub mod elapsed;
-pub mod expectation;
-pub mod frequency;
-pub mod interval;
-pub mod message;
-pub mod overdue;
+pub(crate) mod audit;
+pub(crate) mod backups;
+pub(crate) mod channels;
+pub(crate) mod dates;
+pub(crate) mod declared;
+pub(crate) mod due;
+pub(crate) mod elapsed;
+pub(crate) mod expectation;
+pub(crate) mod frequency;
+pub(crate) mod interval;
+pub(crate) mod message;
+pub(crate) mod overdue;
 mod secrets;
-pub mod settings;
-pub mod stamps;
-pub mod survey;
+pub(crate) mod settings;
+pub(crate) mod stamps;
+pub(crate) mod survey;

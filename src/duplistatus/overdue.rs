@@ -14,7 +14,7 @@ const LAST_CHECK: &str = "last_overdue_check";
 
 /// What a check found.
 #[derive(Clone, Debug, Default)]
-pub struct Check {
+pub(crate) struct Check {
     /// Entries of the settings, whether there is a backup for them or not.
     pub configured: usize,
     /// Backups that were checked.
@@ -30,10 +30,7 @@ pub struct Check {
 }
 
 /// Brings the settings up to date, finds what is overdue, and which of it is to be told now.
-///
-/// # Errors
-/// When the database cannot be read or written; nothing is changed then.
-pub fn check(connection: &mut Connection, at: &Circumstances<'_>) -> rusqlite::Result<Check> {
+pub(crate) fn check(connection: &mut Connection, at: &Circumstances<'_>) -> rusqlite::Result<Check> {
     // The long read comes before the lock.
     let backups = backups::read(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -62,8 +59,7 @@ pub fn check(connection: &mut Connection, at: &Circumstances<'_>) -> rusqlite::R
 
 impl Check {
     /// The figures the application shows.
-    #[must_use]
-    pub fn statistics(&self, sent: usize) -> Value {
+    pub(crate) fn statistics(&self, sent: usize) -> Value {
         json!({
             "totalBackupConfigs": self.configured,
             "checkedBackups": self.checked,

@@ -12,9 +12,6 @@ use crate::values::Secret;
 const ROUNDS: u32 = 100_000;
 
 /// Opens an encrypted text with the master key in the file at `key_file`.
-///
-/// # Errors
-/// Why it cannot be opened, naming the file but never any secret.
 pub(super) fn open(text: &str, key_file: &Path) -> Result<Secret, String> {
     let file = key_file.display();
     let master = std::fs::read(key_file).map_err(|error| format!("the master key {file} cannot be read: {error}"))?;

@@ -3,15 +3,12 @@
 use rusqlite::{Connection, OptionalExtension};
 
 /// The row that holds the port and the tasks' schedules, shared with the web application.
-pub const CRON_SERVICE: &str = "cron_service";
+pub(crate) const CRON_SERVICE: &str = "cron_service";
 /// The row that holds overrides in the shape of jobs.toml.
-pub const CRON_OVERRIDES: &str = "cron_overrides";
+pub(crate) const CRON_OVERRIDES: &str = "cron_overrides";
 
 /// The value of setting `key`; `None` where there is no such row, or it holds nothing.
-///
-/// # Errors
-/// When the table cannot be read, for one because it is not there.
-pub fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+pub(crate) fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     connection
         .query_row(
             "SELECT CAST(value AS TEXT) FROM configurations WHERE key = ?1",
@@ -23,10 +20,7 @@ pub fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String
 }
 
 /// Whether the application has settings at all: any other one may share its database with this service.
-///
-/// # Errors
-/// When the database cannot be read.
-pub fn exist(connection: &Connection) -> rusqlite::Result<bool> {
+pub(crate) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row(
         "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'configurations' COLLATE NOCASE",
         [],
@@ -35,10 +29,7 @@ pub fn exist(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// The texts of the rows that override the declaration; none of an application without settings.
-///
-/// # Errors
-/// When the database cannot be read.
-pub fn overrides(connection: &Connection) -> rusqlite::Result<Overrides> {
+pub(crate) fn overrides(connection: &Connection) -> rusqlite::Result<Overrides> {
     if !exist(connection)? {
         return Ok(Overrides::default());
     }
@@ -58,10 +49,7 @@ pub struct Overrides {
 }
 
 /// Sets `key` to `value`; changes nothing where it is that already.
-///
-/// # Errors
-/// When the table cannot be written.
-pub fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+pub(crate) fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
     connection
         .execute(
             "INSERT INTO configurations (key, value) VALUES (?1, ?2)
@@ -73,10 +61,7 @@ pub fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<
 
 /// Writes `port` into the row `cron_service`, where the application looks for the service, and nothing else in it.
 /// Gives whether that was a change. A row that holds no JSON object is left alone.
-///
-/// # Errors
-/// When the table cannot be read or written.
-pub fn publish_port(connection: &Connection, port: u16) -> rusqlite::Result<bool> {
+pub(crate) fn publish_port(connection: &Connection, port: u16) -> rusqlite::Result<bool> {
     if !exist(connection)? {
         return Ok(false);
     }

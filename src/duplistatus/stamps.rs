@@ -11,26 +11,19 @@ use crate::values::iso;
 const STAMPS: &str = "overdue_notifications";
 
 /// Every stamp there is, by the key of the backup job; none where the setting cannot be read.
-///
-/// # Errors
-/// When the table cannot be read.
-pub fn read(connection: &Connection) -> rusqlite::Result<Map<String, Value>> {
+pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Map<String, Value>> {
     let text = settings::get(connection, STAMPS)?.unwrap_or_default();
     Ok(serde_json::from_str(&text).unwrap_or_default())
 }
 
 /// The stamp of one backup job, where there is one that can be read.
-#[must_use]
-pub fn of(stamps: &Map<String, Value>, key: &str) -> Option<Timestamp> {
+pub(crate) fn of(stamps: &Map<String, Value>, key: &str) -> Option<Timestamp> {
     read_instant(stamps.get(key)?["lastNotificationSent"].as_str()?)
 }
 
 /// Sets the stamp of one backup job, unless a later one is there; keeps everything else as it is. Call it in a
 /// transaction that writes.
-///
-/// # Errors
-/// When the table cannot be read or written.
-pub fn set(connection: &Connection, key: &str, server_name: &str, at: Timestamp) -> rusqlite::Result<()> {
+pub(crate) fn set(connection: &Connection, key: &str, server_name: &str, at: Timestamp) -> rusqlite::Result<()> {
     let mut stamps = read(connection)?;
     if of(&stamps, key).is_some_and(|there| there >= at) {
         return Ok(());
@@ -47,10 +40,7 @@ pub fn set(connection: &Connection, key: &str, server_name: &str, at: Timestamp)
 }
 
 /// Writes the setting where there is none, as the application does.
-///
-/// # Errors
-/// When the table cannot be read or written.
-pub fn ensure(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn ensure(connection: &Connection) -> rusqlite::Result<()> {
     if settings::get(connection, STAMPS)?.is_none() {
         settings::set(connection, STAMPS, "{}")?;
     }

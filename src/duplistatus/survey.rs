@@ -16,7 +16,7 @@ const TOLERANCE: &str = "overdue_tolerance";
 
 /// How every backup stands.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// The settings of every backup job, brought up to date.
     pub entries: Map<String, Value>,
     /// What must be written for that; `None` where it is not to be touched.
@@ -31,7 +31,7 @@ pub struct Survey {
 
 /// How one backup stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Which.
     pub backup: Backup,
     /// The declared expectation that applies; else the application's settings do.
@@ -46,7 +46,7 @@ pub struct Finding {
 
 /// What follows for a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Nobody wants it checked.
     Unchecked,
     /// Its date or its expected time is not known.
@@ -61,8 +61,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Unchecked => "unchecked",
             Self::Unknown => "unknown",
@@ -75,10 +74,7 @@ impl Verdict {
 
 impl Survey {
     /// Looks at `backups` by the settings in the database and what is declared.
-    ///
-    /// # Errors
-    /// When the settings cannot be read.
-    pub fn take(
+    pub(crate) fn take(
         connection: &Connection,
         backups: &[Backup],
         declared: &Declared,

@@ -24,7 +24,6 @@ pub enum Clock {
 
 impl Clock {
     /// A clock that shows `start` now. Needs a tokio runtime around it.
-    #[must_use]
     pub fn starting_at(start: Timestamp) -> Self {
         Self::Virtual {
             start,
@@ -42,7 +41,6 @@ impl Clock {
     }
 
     /// What the clock shows.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn now(&self) -> Timestamp {
         let now = match self {

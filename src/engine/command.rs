@@ -14,7 +14,7 @@ use crate::store::{LastRun, RunId, Status};
 use crate::values::JobId;
 
 /// A way to answer one question.
-pub type Reply<T> = oneshot::Sender<T>;
+pub(crate) type Reply<T> = oneshot::Sender<T>;
 /// Where commands are put.
 pub type Inbox = mpsc::Sender<Command>;
 
@@ -78,7 +78,6 @@ pub enum Cause {
 
 impl Cause {
     /// The word for it in logs and in `/health`.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Operator => "operator",

@@ -14,7 +14,7 @@ use crate::values::{GroupId, JobId};
 
 /// The runs under way and waiting, and the times of those to come.
 #[derive(Debug, Default)]
-pub struct Dispatcher {
+pub(crate) struct Dispatcher {
     /// When each active job is due.
     pub timetable: Timetable,
     running: BTreeMap<u64, Wanted>,
@@ -29,7 +29,7 @@ pub struct Dispatcher {
 
 /// A run that is wanted.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Tells it from every other.
     pub ticket: u64,
     /// Whose run.
@@ -44,7 +44,7 @@ pub struct Wanted {
 
 /// What is to be done.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// Begin a run.
     Begin(Wanted),
     /// Record that a run does not take place, and why.
@@ -55,19 +55,17 @@ pub enum Step {
 
 impl Dispatcher {
     /// How many runs of the job are under way.
-    #[must_use]
-    pub fn running(&self, job: &JobId) -> u32 {
+    pub(crate) fn running(&self, job: &JobId) -> u32 {
         self.of_job.get(job).copied().unwrap_or(0)
     }
 
     /// How many runs of the job wait.
-    #[must_use]
-    pub fn waiting(&self, job: &JobId) -> u32 {
+    pub(crate) fn waiting(&self, job: &JobId) -> u32 {
         self.waiting_of_job.get(job).copied().unwrap_or(0)
     }
 
     /// Everything that is to be done at `now`.
-    pub fn due(&mut self, now: Timestamp, plan: &Plan) -> Vec<Step> {
+    pub(crate) fn due(&mut self, now: Timestamp, plan: &Plan) -> Vec<Step> {
         let mut steps = Vec::new();
         for due in self.timetable.due(now) {
             for (at, fate) in missed::decide(&due, now) {
@@ -88,7 +86,7 @@ impl Dispatcher {
     }
 
     /// A run that is wanted of `job`.
-    pub fn wanted(&mut self, job: &Arc<Job>, trigger: Trigger, scheduled_at: Timestamp) -> Wanted {
+    pub(crate) fn wanted(&mut self, job: &Arc<Job>, trigger: Trigger, scheduled_at: Timestamp) -> Wanted {
         self.tickets += 1;
         Wanted {
             ticket: self.tickets,
@@ -100,8 +98,7 @@ impl Dispatcher {
     }
 
     /// Why another run of the job would not take place now, where it would not.
-    #[must_use]
-    pub fn refuses(&self, job: &Job) -> Option<String> {
+    pub(crate) fn refuses(&self, job: &Job) -> Option<String> {
         let (running, waiting) = (self.running(&job.id), self.waiting(&job.id));
         let most = job.policy.max_running;
         match job.policy.concurrency {
@@ -115,7 +112,7 @@ impl Dispatcher {
     }
 
     /// Lets a run wait for its turn, or says why it does not take place.
-    pub fn admit(&mut self, wanted: Wanted, steps: &mut Vec<Step>) {
+    pub(crate) fn admit(&mut self, wanted: Wanted, steps: &mut Vec<Step>) {
         let job = &wanted.job;
         // Runs that are caught up one by one wait for each other, whatever else is said of overlaps.
         let is_one_of_all = wanted.trigger == Trigger::CatchUp && job.policy.catch_up == CatchUp::All;
@@ -136,7 +133,7 @@ impl Dispatcher {
     }
 
     /// Those that wait and are not recorded yet; whoever asks records them.
-    pub fn take_unrecorded(&mut self) -> Vec<Wanted> {
+    pub(crate) fn take_unrecorded(&mut self) -> Vec<Wanted> {
         if !std::mem::take(&mut self.unrecorded) {
             return Vec::new();
         }
@@ -148,7 +145,7 @@ impl Dispatcher {
     }
 
     /// Takes down the number of one that waits; without one, it does not take place.
-    pub fn recorded(&mut self, ticket: u64, run: Option<RunId>) {
+    pub(crate) fn recorded(&mut self, ticket: u64, run: Option<RunId>) {
         let Some(index) = self.waiting.iter().position(|wanted| wanted.ticket == ticket) else {
             return;
         };
@@ -160,20 +157,20 @@ impl Dispatcher {
     }
 
     /// Puts a changed declaration in the place of the one that waiting runs of the job have.
-    pub fn replace_waiting(&mut self, job: &Arc<Job>) {
+    pub(crate) fn replace_waiting(&mut self, job: &Arc<Job>) {
         for wanted in self.waiting.iter_mut().filter(|wanted| wanted.job.id == job.id) {
             wanted.job = Arc::clone(job);
         }
     }
 
     /// Drops every run that waits.
-    pub fn withdraw_all(&mut self) -> Vec<Wanted> {
+    pub(crate) fn withdraw_all(&mut self) -> Vec<Wanted> {
         self.waiting_of_job.clear();
         std::mem::take(&mut self.waiting).into()
     }
 
     /// Has every run that waits and may begin now do so, in the order they came.
-    pub fn ready(&mut self, plan: &Plan) -> Vec<Step> {
+    pub(crate) fn ready(&mut self, plan: &Plan) -> Vec<Step> {
         let mut begun = Vec::new();
         let mut index = 0;
         while let Some(wanted) = self.waiting.get(index) {
@@ -210,7 +207,7 @@ impl Dispatcher {
     }
 
     /// Takes out a run that ended, or could not begin.
-    pub fn ended(&mut self, ticket: u64) {
+    pub(crate) fn ended(&mut self, ticket: u64) {
         if let Some(wanted) = self.running.remove(&ticket) {
             self.count(&wanted, false);
         }
@@ -224,7 +221,7 @@ impl Dispatcher {
     }
 
     /// Drops the runs of a job that wait, when it is stopped or removed; those that were asked for stay.
-    pub fn withdraw(&mut self, job: &JobId) -> Vec<Wanted> {
+    pub(crate) fn withdraw(&mut self, job: &JobId) -> Vec<Wanted> {
         if !self.waiting_of_job.contains_key(job) {
             return Vec::new();
         }

@@ -1,9 +1,9 @@
 //! The engine: one task that owns the plan, the timetable, the runs under way and the state database, and takes
 //! its orders from one inbox. It does what is due, then sleeps until the next time or until it is told something.
 
-pub mod clock;
-pub mod command;
-pub mod dispatcher;
+pub(crate) mod clock;
+pub(crate) mod command;
+pub(crate) mod dispatcher;
 mod ends;
 mod journal;
 mod missed;
@@ -11,11 +11,11 @@ mod reload;
 mod report;
 mod runner;
 mod runs;
-pub mod simulation;
+pub(crate) mod simulation;
 mod start;
 mod takeover;
 mod telling;
-pub mod timetable;
+pub(crate) mod timetable;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -28,8 +28,8 @@ use tokio::time::Instant;
 
 pub use clock::Clock;
 pub use command::{Command, Inbox};
-pub use dispatcher::Dispatcher;
-pub use reload::keep_last_good;
+pub(crate) use dispatcher::Dispatcher;
+pub(crate) use reload::keep_last_good;
 
 use crate::config::{Job, Loaded, Plan, Sources};
 use crate::store::alerts::Failing;
@@ -99,12 +99,11 @@ struct Ending {
 impl Engine {
     /// An engine with its jobs active as declared, the place to put commands for it, and the plan as reloads change
     /// it.
-    #[must_use]
-    pub fn new(setup: Setup) -> (Self, Inbox, watch::Receiver<Arc<Plan>>) {
+    pub fn new(setup: Setup) -> (Self, Inbox) {
         let (sender, inbox) = mpsc::channel(64);
         let now = setup.clock.now();
         let plan = Arc::new(setup.loaded.plan.clone());
-        let (plans, plan_now) = watch::channel(Arc::clone(&plan));
+        let (plans, _) = watch::channel(Arc::clone(&plan));
         let mut engine = Self {
             clock: setup.clock,
             started_at: now,
@@ -129,7 +128,12 @@ impl Engine {
         }
         // A state that cannot be read now is opened later, and nothing begins before.
         let _ = engine.open_state(now);
-        (engine, sender, plan_now)
+        (engine, sender)
+    }
+
+    /// The plan in force, as reloads change it.
+    pub(crate) fn plans(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plans.subscribe()
     }
 
     /// Runs until it is told to end, or every sender of its inbox is gone.

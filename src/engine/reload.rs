@@ -174,7 +174,7 @@ fn in_force(sources: &Sources, loaded: &Loaded) -> Arc<Sources> {
 }
 
 /// Keeps the declaration that was loaded, without its secrets, for a start at which it is broken.
-pub fn keep_last_good(sources: &Sources, loaded: &Loaded) {
+pub(crate) fn keep_last_good(sources: &Sources, loaded: &Loaded) {
     if !matches!(sources.file.resolve(), File::Path(_)) {
         return;
     }

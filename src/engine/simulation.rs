@@ -13,7 +13,7 @@ use crate::values::JobId;
 
 /// A stretch of time to be simulated.
 #[derive(Clone, Copy, Debug)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     /// When the service starts.
     pub from: Timestamp,
     /// When it is over.
@@ -26,7 +26,7 @@ pub struct Stretch {
 
 /// Something that would happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// When.
     pub at: Timestamp,
     /// To which job.
@@ -39,7 +39,7 @@ pub struct Event {
 
 /// What would happen to a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// A run would begin; late, where it had to wait.
     Runs(Trigger),
     /// A run would not take place, for this reason.
@@ -49,7 +49,7 @@ pub enum What {
 }
 
 /// Simulates the jobs of `plan`, telling `event` each thing that would happen, in order.
-pub fn run(plan: &Plan, stretch: Stretch, event: &mut impl FnMut(Event)) {
+pub(crate) fn run(plan: &Plan, stretch: Stretch, event: &mut impl FnMut(Event)) {
     let mut simulation = Simulation {
         plan,
         stretch,

@@ -16,7 +16,7 @@ const MOST_COUNTED: usize = 200_000;
 
 /// The active jobs and their next times.
 #[derive(Debug, Default)]
-pub struct Timetable {
+pub(crate) struct Timetable {
     entries: BTreeMap<JobId, Entry>,
     queue: BTreeSet<(Timestamp, JobId)>,
     activations: u64,
@@ -32,7 +32,7 @@ struct Entry {
 
 /// A job whose time has come, perhaps more than once.
 #[derive(Clone, Debug)]
-pub struct Due {
+pub(crate) struct Due {
     /// The job.
     pub job: Arc<Job>,
     /// The times it was due, oldest first: the newest thousand.
@@ -43,7 +43,7 @@ pub struct Due {
 
 impl Timetable {
     /// Makes `job` active, due next after `now`. Changes nothing when it is active already.
-    pub fn activate(&mut self, job: &Arc<Job>, now: Timestamp) {
+    pub(crate) fn activate(&mut self, job: &Arc<Job>, now: Timestamp) {
         if self.entries.contains_key(&job.id) {
             return;
         }
@@ -62,7 +62,7 @@ impl Timetable {
 
     /// Puts a changed declaration in the place of the one an active job has. Its next time changes only with its
     /// schedule; whether it did is given.
-    pub fn replace(&mut self, job: &Arc<Job>, now: Timestamp) -> bool {
+    pub(crate) fn replace(&mut self, job: &Arc<Job>, now: Timestamp) -> bool {
         let Some(entry) = self.entries.get_mut(&job.id) else {
             return false;
         };
@@ -75,13 +75,13 @@ impl Timetable {
     }
 
     /// Makes a job inactive; false when it was not active.
-    pub fn deactivate(&mut self, id: &JobId) -> bool {
+    pub(crate) fn deactivate(&mut self, id: &JobId) -> bool {
         self.set_next(id, None);
         self.entries.remove(id).is_some()
     }
 
     /// Counts the jobs as activated in the order of `ids`.
-    pub fn order_by<'a>(&mut self, ids: impl Iterator<Item = &'a JobId>) {
+    pub(crate) fn order_by<'a>(&mut self, ids: impl Iterator<Item = &'a JobId>) {
         for id in ids {
             if let Some(entry) = self.entries.get_mut(id) {
                 entry.activation = self.activations;
@@ -91,7 +91,7 @@ impl Timetable {
     }
 
     /// Takes out every job that is due at `now` and sets its next time.
-    pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
+    pub(crate) fn due(&mut self, now: Timestamp) -> Vec<Due> {
         let mut due = Vec::new();
         while let Some((first, id)) = self.queue.first().filter(|(at, _)| *at <= now).cloned() {
             let job = Arc::clone(&self.entries[&id].job);
@@ -116,14 +116,14 @@ impl Timetable {
     }
 
     /// Makes an active job due next at `at`: a time that could not be run, or was missed.
-    pub fn put_back(&mut self, id: &JobId, at: Timestamp) {
+    pub(crate) fn put_back(&mut self, id: &JobId, at: Timestamp) {
         if self.next_of(id).is_none_or(|next| at < next) {
             self.set_next(id, Some(at));
         }
     }
 
     /// Sets every next time anew, after the clock was set.
-    pub fn recompute(&mut self, now: Timestamp) {
+    pub(crate) fn recompute(&mut self, now: Timestamp) {
         let jobs: Vec<Arc<Job>> = self.entries.values().map(|entry| Arc::clone(&entry.job)).collect();
         for job in jobs {
             self.set_next(&job.id, job.next_after(now));
@@ -131,32 +131,27 @@ impl Timetable {
     }
 
     /// The time the next job is due.
-    #[must_use]
-    pub fn next_wake(&self) -> Option<Timestamp> {
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
         self.queue.first().map(|(at, _)| *at)
     }
 
     /// Whether the job is active.
-    #[must_use]
-    pub fn is_active(&self, id: &JobId) -> bool {
+    pub(crate) fn is_active(&self, id: &JobId) -> bool {
         self.entries.contains_key(id)
     }
 
     /// When the job is next due; `None` when it is not active.
-    #[must_use]
-    pub fn next_of(&self, id: &JobId) -> Option<Timestamp> {
+    pub(crate) fn next_of(&self, id: &JobId) -> Option<Timestamp> {
         self.entries.get(id)?.next
     }
 
     /// The active jobs, in the order they were activated.
-    #[must_use]
-    pub fn active(&self) -> Vec<JobId> {
+    pub(crate) fn active(&self) -> Vec<JobId> {
         self.active_jobs().into_iter().map(|job| job.id.clone()).collect()
     }
 
     /// The declarations of the active jobs, in the order they were activated.
-    #[must_use]
-    pub fn active_jobs(&self) -> Vec<Arc<Job>> {
+    pub(crate) fn active_jobs(&self) -> Vec<Arc<Job>> {
         let mut active: Vec<_> = self.entries.values().collect();
         active.sort_by_key(|entry| entry.activation);
         active.into_iter().map(|entry| Arc::clone(&entry.job)).collect()

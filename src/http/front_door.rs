@@ -42,7 +42,7 @@ const MOST_DRAINED: u64 = 1024 * 1024;
 const BREATH: Duration = Duration::from_millis(100);
 
 /// The front door, ready to serve.
-pub struct FrontDoor {
+pub(crate) struct FrontDoor {
     listeners: Listeners,
     door: Arc<Door>,
     places: u32,
@@ -50,10 +50,7 @@ pub struct FrontDoor {
 
 impl FrontDoor {
     /// Sets up the inner server behind `listeners`.
-    ///
-    /// # Errors
-    /// When it cannot be set up, for one because no folder for its socket can be made.
-    pub fn new(listeners: Listeners, context: Context) -> io::Result<Self> {
+    pub(crate) fn new(listeners: Listeners, context: Context) -> io::Result<Self> {
         let places = places();
         let door = Arc::new(Door {
             inner: Inner::start(context)?,
@@ -68,7 +65,7 @@ impl FrontDoor {
     }
 
     /// Serves requests until `end` is told, then answers those under way.
-    pub async fn serve(self, end: oneshot::Receiver<()>) {
+    pub(crate) async fn serve(self, end: oneshot::Receiver<()>) {
         let mut accepting = JoinSet::new();
         for listener in self.listeners.into_inner() {
             accepting.spawn(accept(listener, Arc::clone(&self.door)));

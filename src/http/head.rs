@@ -35,9 +35,6 @@ pub(super) struct Head {
 pub(super) type Refused = (u16, &'static str);
 
 /// Reads the head at the start of `read`; `None` when more must be read first.
-///
-/// # Errors
-/// The answer to a head that is no good.
 pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);

@@ -148,7 +148,7 @@ fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
 /// Databases that were found good, by what their files looked like then: one that has not changed since is not
 /// opened again for every request.
 #[derive(Clone, Debug, Default)]
-pub struct FoundGood(Arc<Mutex<HashMap<PathBuf, Stamp>>>);
+pub(crate) struct FoundGood(Arc<Mutex<HashMap<PathBuf, Stamp>>>);
 
 /// What tells a file that was replaced, written or given other permissions.
 type Stamp = (u64, u64, u32, Option<SystemTime>);

@@ -32,9 +32,6 @@ struct Generation {
 
 impl Inner {
     /// Sets the server up on a thread of its own.
-    ///
-    /// # Errors
-    /// When no socket can be made.
     pub(super) fn start(context: Context) -> io::Result<Self> {
         let folder = context.state.parent().map(Path::to_owned).unwrap_or_default();
         let current = Arc::new(Mutex::new(Arc::new(Generation::new(&folder)?)));
@@ -47,9 +44,6 @@ impl Inner {
     }
 
     /// A connection to the server. One that nobody takes has the server set up anew.
-    ///
-    /// # Errors
-    /// When there is no server now, or no descriptor is free.
     pub(super) async fn connect(&self) -> io::Result<UnixStream> {
         let generation = Arc::clone(&lock(&self.current));
         let socket = format!("/proc/self/fd/{}", generation.handle.as_raw_fd());

@@ -7,17 +7,14 @@ use tokio::net::TcpListener;
 
 /// The addresses the service is bound to; all have one port.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     listeners: Vec<TcpListener>,
     port: u16,
 }
 
 impl Listeners {
     /// Binds `host`; `localhost` means both loopback addresses, as far as the machine has them. Port 0 takes a free one.
-    ///
-    /// # Errors
-    /// When nothing can be bound, for one because another program has the port.
-    pub async fn bind(host: &str, port: u16) -> io::Result<Self> {
+    pub(crate) async fn bind(host: &str, port: u16) -> io::Result<Self> {
         if host != "localhost" {
             let listener = TcpListener::bind((host, port)).await?;
             let port = listener.local_addr()?.port();
@@ -41,14 +38,12 @@ impl Listeners {
     }
 
     /// The port, known also where a free one was taken.
-    #[must_use]
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// The addresses.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners
             .iter()
             .filter_map(|listener| listener.local_addr().ok())

@@ -4,7 +4,7 @@
 //! -> `guard` (who may ask) -> `routes` (one row an endpoint) -> engine.
 
 mod config;
-pub mod front_door;
+pub(crate) mod front_door;
 mod guard;
 mod head;
 mod health;
@@ -28,16 +28,16 @@ use tokio::sync::{oneshot, watch};
 use crate::config::Plan;
 use crate::engine::{Command, Inbox};
 
-pub use front_door::FrontDoor;
-pub use health::FoundGood;
-pub use listeners::Listeners;
+pub(crate) use front_door::FrontDoor;
+pub(crate) use health::FoundGood;
+pub(crate) use listeners::Listeners;
 
 /// How long the engine may take to answer what needs no run before it counts as stuck.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the routes work with.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub(crate) struct Context {
     /// Where the engine takes its orders.
     pub engine: Inbox,
     /// The plan in force, which a reload may change.

@@ -11,7 +11,7 @@ use crate::values::{Duration, JobId, TargetId, iso};
 
 /// Whom a job's runs are told to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Alerts {
+pub(crate) struct Alerts {
     /// Told of the first failure, of one with another cause, and again from time to time.
     pub on_failure: Vec<TargetId>,
     /// Told of every run that ends well.
@@ -24,7 +24,7 @@ pub struct Alerts {
 
 /// What became of a run.
 #[derive(Clone, Copy, Debug)]
-pub enum Turn<'a> {
+pub(crate) enum Turn<'a> {
     /// It began.
     Began,
     /// It ended well, and said this.
@@ -35,7 +35,7 @@ pub enum Turn<'a> {
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub(crate) struct News {
     /// What happened.
     pub event: Event,
     /// Whom to tell.
@@ -48,8 +48,7 @@ pub struct News {
 
 impl Alerts {
     /// Decides what is told of a turn, and gives how the job stands after it: failing, or not.
-    #[must_use]
-    pub fn decide(
+    pub(crate) fn decide(
         &self,
         job: &JobId,
         turn: Turn<'_>,

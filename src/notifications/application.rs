@@ -13,7 +13,7 @@ use crate::store::sqlite::open_read;
 /// The keys of `duplistatus`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Application {
+pub(crate) struct Application {
     #[serde(default = "yes")]
     pub(crate) ntfy: bool,
     #[serde(default = "yes")]

@@ -30,7 +30,7 @@ const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
 
 /// What came of a round of deliveries.
 #[derive(Debug, Default)]
-pub struct Delivered {
+pub(crate) struct Delivered {
     /// The subjects of letters that were delivered.
     pub subjects: BTreeSet<String>,
 }
@@ -103,8 +103,7 @@ impl Round {
 }
 
 /// Someone who delivers letters: by hand of a run, or the background.
-#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
-pub struct Courier<'a> {
+pub(crate) struct Courier<'a> {
     /// The state database with the outbox.
     pub state: &'a Path,
     /// The declared targets.
@@ -119,10 +118,7 @@ pub struct Courier<'a> {
 
 impl Courier<'_> {
     /// Notes what was delivered before but not noted, then delivers what is due until `until`.
-    ///
-    /// # Errors
-    /// When the outbox cannot be used.
-    pub fn deliver(&self, until: Instant) -> Result<Delivered, Unusable> {
+    pub(crate) fn deliver(&self, until: Instant) -> Result<Delivered, Unusable> {
         let unusable = |error| Unusable::from_sqlite(self.state, &error);
         let mut outbox = Outbox::open(self.state)?;
         self.note_what_was_not(&mut outbox).map_err(unusable)?;

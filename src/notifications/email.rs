@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The keys of `email`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Email {
+pub(crate) struct Email {
     host: String,
     port: Option<u16>,
     #[serde(default)]

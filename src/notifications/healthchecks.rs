@@ -11,7 +11,7 @@ use crate::values::Secret;
 /// The keys of `healthchecks`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Healthchecks {
+pub(crate) struct Healthchecks {
     url: Secret,
 }
 

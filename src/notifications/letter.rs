@@ -14,7 +14,7 @@ use crate::values::{JobId, TargetId, iso};
 
 /// Everything that is needed to send one message to one address, as the outbox keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     /// Where it goes.
     pub address: Address,
     /// What happened.
@@ -28,7 +28,7 @@ pub struct Envelope {
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Address {
+pub(crate) enum Address {
     /// A channel of the application's settings, which stand in this database.
     Application {
         /// The application's database.
@@ -50,7 +50,7 @@ pub enum Address {
 /// What a message tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub(crate) enum Event {
     /// A backup did not come.
     Overdue,
     /// A run began.
@@ -67,8 +67,7 @@ pub enum Event {
 
 impl Event {
     /// The word for it in webhooks and logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Overdue => "overdue",
             Self::Started => "started",
@@ -83,7 +82,7 @@ impl Event {
 /// What a message is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum About {
+pub(crate) enum About {
     /// A backup of the application.
     Backup {
         /// The application's database, where the delivery is noted.
@@ -105,8 +104,7 @@ pub enum About {
 }
 
 /// The addresses that messages to `targets` have; the application's settings stand in `database`.
-#[must_use]
-pub fn addresses<'a>(
+pub(crate) fn addresses<'a>(
     named: impl IntoIterator<Item = &'a TargetId>,
     targets: &Targets,
     database: Option<&Path>,
@@ -121,8 +119,7 @@ pub fn addresses<'a>(
 
 impl Address {
     /// What people call it: the target's id, or the channel's name in the application.
-    #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Application { channel, .. } => channel.label(),
             Self::Target(id) | Self::Recipient { target: id, .. } => id.as_str(),
@@ -133,8 +130,7 @@ impl Address {
 impl Envelope {
     /// The letter the outbox keeps; `cause` is the same for every attempt, and a letter about the same `subject` with
     /// another cause takes its place, but for one that tells of a recovery.
-    #[must_use]
-    pub fn seal(&self, subject: &str, cause: &str) -> Option<Letter> {
+    pub(crate) fn seal(&self, subject: &str, cause: &str) -> Option<Letter> {
         Some(Letter {
             subject: subject.to_owned(),
             cause: cause.to_owned(),

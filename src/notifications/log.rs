@@ -8,7 +8,7 @@ use super::letter::Parcel;
 /// The keys of `log`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub(crate) struct Log {
     #[serde(default)]
     level: Level,
 }

@@ -2,14 +2,14 @@
 //! database what was delivered there. One file for each kind of target. What is said, and to whom, is decided
 //! elsewhere, but for [`alert`]: what a job's runs have to tell.
 
-pub mod alert;
+pub(crate) mod alert;
 mod application;
 mod call;
 mod courier;
 mod email;
 mod healthchecks;
 mod html;
-pub mod letter;
+pub(crate) mod letter;
 mod log;
 mod ntfy;
 mod opened;
@@ -24,17 +24,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::duplistatus::message::Message;
-pub use courier::{Courier, Delivered};
-pub use letter::Envelope;
+pub(crate) use courier::{Courier, Delivered};
+pub(crate) use letter::Envelope;
 use letter::{About, Address, Event, Parcel};
 use route::Route;
-pub use target::{Target, Targets};
+pub(crate) use target::{Target, Targets};
 
 /// Sends a message that says so to `target`, at once and past the outbox.
-///
-/// # Errors
-/// Why it was not delivered.
-pub fn test(target: &Target, address: Address, now: Timestamp) -> Result<String, String> {
+pub(crate) fn test(target: &Target, address: Address, now: Timestamp) -> Result<String, String> {
     let targets = match &address {
         Address::Target(id) | Address::Recipient { target: id, .. } => Targets::from([(id.clone(), target.clone())]),
         Address::Application { .. } => Targets::new(),
@@ -81,7 +78,6 @@ impl Undelivered {
 }
 
 /// The application's master key, beside its database.
-#[must_use]
-pub fn key_file(database: &Path) -> PathBuf {
+pub(crate) fn key_file(database: &Path) -> PathBuf {
     database.with_file_name(".duplistatus.key")
 }

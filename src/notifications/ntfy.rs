@@ -20,7 +20,7 @@ const PRIORITIES: [&str; 11] = [
 /// The keys of `ntfy`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Ntfy {
+pub(crate) struct Ntfy {
     #[serde(default = "public_server")]
     url: Secret,
     topic: String,

@@ -20,9 +20,6 @@ pub(super) enum Route {
 
 impl Route {
     /// The way to `address`.
-    ///
-    /// # Errors
-    /// Why there is none.
     pub(super) fn find(address: &Address, targets: &Targets) -> Result<Self, String> {
         match address {
             Address::Application { database, channel } => Self::of_application(channel, database),

@@ -17,12 +17,12 @@ use super::webhook::Webhook;
 use crate::values::TargetId;
 
 /// The declared targets.
-pub type Targets = BTreeMap<TargetId, Target>;
+pub(crate) type Targets = BTreeMap<TargetId, Target>;
 
 /// Where messages go: exactly one kind, named by the key it stands under.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub(crate) enum Target {
     /// The log of this service.
     Log(Log),
     /// A topic of an ntfy server.
@@ -42,12 +42,12 @@ pub enum Target {
 
 impl Target {
     /// The keys a kind can stand under, as the declaration writes them.
-    pub const KINDS: &[&str] = &["log", "ntfy", "email", "webhook", "healthchecks", "duplistatus"];
+    pub(crate) const KINDS: &[&str] = &["log", "ntfy", "email", "webhook", "healthchecks", "duplistatus"];
     /// The keys whose value may be `{ env = "NAME" }` or `{ file = "path" }`; below `headers`, every key.
-    pub const SECRETS: &[&str] = &["url", "token", "username", "password", "secret", "headers"];
+    pub(crate) const SECRETS: &[&str] = &["url", "token", "username", "password", "secret", "headers"];
 
     /// The keys, whatever the kind, whose value is no secret; every other is hidden.
-    pub const HARMLESS: &[&str] = &[
+    pub(crate) const HARMLESS: &[&str] = &[
         "topic",
         "priority",
         "tags",
@@ -63,8 +63,7 @@ impl Target {
     ];
 
     /// The key it stands under.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Log(_) => "log",
             Self::Ntfy(_) => "ntfy",
@@ -77,8 +76,7 @@ impl Target {
     }
 
     /// What is wrong with its declaration, by the key at fault.
-    #[must_use]
-    pub fn flaws(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn flaws(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Log(_) | Self::Duplistatus(_) | Self::Withheld => Vec::new(),
             Self::Ntfy(ntfy) => ntfy.flaws(),

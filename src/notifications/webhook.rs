@@ -16,7 +16,7 @@ use crate::values::{Secret, Template};
 /// The keys of `webhook`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Webhook {
+pub(crate) struct Webhook {
     url: Secret,
     #[serde(default)]
     headers: BTreeMap<String, Secret>,

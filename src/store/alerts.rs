@@ -10,7 +10,7 @@ use crate::values::JobId;
 
 /// How a job stands whose last run failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failing {
+pub(crate) struct Failing {
     /// What makes one failure the same as another.
     pub cause: String,
     /// The time of the first failure.

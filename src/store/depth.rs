@@ -12,9 +12,6 @@ pub struct Depth {
 }
 
 /// How many letters wait and were given up, in an open state database.
-///
-/// # Errors
-/// When the state cannot be read.
 pub(super) fn depth(connection: &Connection) -> rusqlite::Result<Depth> {
     connection
         .prepare_cached(

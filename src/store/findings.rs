@@ -13,7 +13,7 @@ use crate::values::JobId;
 
 /// A finding as it was found now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// What makes it the same as one of another run.
     pub key: String,
     /// What it says.
@@ -22,7 +22,7 @@ pub struct Found {
 
 /// What changed about a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// It is there since now, or is due to be told again.
     Told(Found),
     /// It is gone, and was there since then.
@@ -31,10 +31,7 @@ pub enum Change {
 
 /// Compares what `job` found with what is known, takes down what changed, and posts the letters that `write` makes of
 /// it, all at once. Gives the changes.
-///
-/// # Errors
-/// When the state cannot be used.
-pub fn reconcile(
+pub(crate) fn reconcile(
     state: &Path,
     job: &JobId,
     found: &[Found],

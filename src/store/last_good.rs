@@ -8,10 +8,7 @@ use super::schema;
 use super::sqlite::Unusable;
 
 /// Keeps the files of a declaration, by name and text.
-///
-/// # Errors
-/// When the state cannot be written.
-pub fn keep(state: &Path, files: &[(String, String)]) -> Result<(), Unusable> {
+pub(crate) fn keep(state: &Path, files: &[(String, String)]) -> Result<(), Unusable> {
     let connection = schema::open(state)?;
     let unusable = |error: rusqlite::Error| Unusable::from_sqlite(state, &error);
     if read(&connection).map_err(unusable)? == files {
@@ -34,10 +31,7 @@ fn write(connection: &Connection, files: &[(String, String)]) -> rusqlite::Resul
 }
 
 /// The files that were kept; none where none were.
-///
-/// # Errors
-/// When the state cannot be read.
-pub fn kept(state: &Path) -> Result<Vec<(String, String)>, Unusable> {
+pub(crate) fn kept(state: &Path) -> Result<Vec<(String, String)>, Unusable> {
     let connection = schema::open(state)?;
     read(&connection).map_err(|error| Unusable::from_sqlite(state, &error))
 }

@@ -14,7 +14,7 @@ use crate::values::JobId;
 
 /// What is told of a run, to be taken down together with its end.
 #[derive(Clone, Debug)]
-pub struct Telling {
+pub(crate) struct Telling {
     /// The run's job.
     pub job: JobId,
     /// How the job stands after the run, if it fails.
@@ -25,7 +25,7 @@ pub struct Telling {
 
 /// A run that ended.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its number.
     pub run: RunId,
     /// How.
@@ -83,15 +83,12 @@ fn close(connection: &Connection, ended: &Ended) -> rusqlite::Result<()> {
 }
 
 /// How many runs are dropped at once: nobody is to wait for millions.
-pub const MOST_CLEARED: usize = 5000;
+pub(crate) const MOST_CLEARED: usize = 5000;
 
 impl State {
     /// Takes down runs that begin, or, with a reason, that do not take place: all or none. `None` for one whose
     /// scheduled time is in the ledger already: it must not run again.
-    ///
-    /// # Errors
-    /// When the state cannot be written; then none of them must begin.
-    pub fn record(&mut self, runs: &[(NewRun, Option<String>)]) -> Result<Vec<Option<RunId>>, Unusable> {
+    pub(crate) fn record(&mut self, runs: &[(NewRun, Option<String>)]) -> Result<Vec<Option<RunId>>, Unusable> {
         self.with(|connection| {
             let transaction = connection.unchecked_transaction()?;
             let ids = runs
@@ -104,10 +101,7 @@ impl State {
     }
 
     /// Takes down how runs ended, together with what is told of them: all or none.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn finish(&mut self, ended: &[Ended]) -> Result<(), Unusable> {
+    pub(crate) fn finish(&mut self, ended: &[Ended]) -> Result<(), Unusable> {
         self.with(|connection| {
             let transaction = connection.unchecked_transaction()?;
             for run in ended {
@@ -118,18 +112,12 @@ impl State {
     }
 
     /// Posts letters about a run that begins.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn post(&mut self, letters: &[Letter], now: Timestamp) -> Result<(), Unusable> {
+    pub(crate) fn post(&mut self, letters: &[Letter], now: Timestamp) -> Result<(), Unusable> {
         self.with(|connection| outbox::put(connection, letters, now))
     }
 
     /// The runs that have not ended, with their jobs.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn unfinished(&mut self) -> Result<Vec<(String, RunId)>, Unusable> {
+    pub(crate) fn unfinished(&mut self) -> Result<Vec<(String, RunId)>, Unusable> {
         self.with(|connection| {
             connection
                 .prepare("SELECT job, id FROM runs WHERE status = 'running' ORDER BY id")?
@@ -139,10 +127,7 @@ impl State {
     }
 
     /// How the newest run of `job` ended, if it did.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn newest_status(&mut self, job: &JobId) -> Result<Option<Status>, Unusable> {
+    pub(crate) fn newest_status(&mut self, job: &JobId) -> Result<Option<Status>, Unusable> {
         self.with(|connection| {
             connection
                 .query_row(
@@ -155,26 +140,17 @@ impl State {
     }
 
     /// Forgets that `job` fails, once it is not declared any more.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn forget_failing(&mut self, job: &JobId) -> Result<(), Unusable> {
+    pub(crate) fn forget_failing(&mut self, job: &JobId) -> Result<(), Unusable> {
         self.with(|connection| alerts::write(connection, job, None))
     }
 
     /// The jobs that fail.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn failing(&mut self) -> Result<BTreeMap<String, Failing>, Unusable> {
+    pub(crate) fn failing(&mut self) -> Result<BTreeMap<String, Failing>, Unusable> {
         self.with(alerts::read)
     }
 
     /// Drops messages that ended before `before`, and at most [`MOST_CLEARED`] runs; gives how many.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn forget_runs(&mut self, before: Timestamp) -> Result<usize, Unusable> {
+    pub(crate) fn forget_runs(&mut self, before: Timestamp) -> Result<usize, Unusable> {
         let before = before.as_millisecond();
         self.with(|connection| {
             connection.execute("DELETE FROM outbox WHERE finished_at < ?1 AND noted = 1", [before])?;
@@ -189,10 +165,7 @@ impl State {
     }
 
     /// Sums up the newest runs of `job`.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn last_run(&mut self, job: &JobId) -> Result<LastRun, Unusable> {
+    pub(crate) fn last_run(&mut self, job: &JobId) -> Result<LastRun, Unusable> {
         self.with(|connection| LastRun::read(connection, job))
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 /// A message for one channel, before it is put into the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub(crate) struct Letter {
     /// What it is about.
     pub subject: String,
     /// Why it is sent, the same for every attempt.
@@ -19,7 +19,7 @@ pub struct Letter {
 
 /// A row of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Posted {
+pub(crate) struct Posted {
     /// Its number, which the message carries so that a receiver can tell a repetition.
     pub id: i64,
     /// The letter.

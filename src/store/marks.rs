@@ -13,7 +13,7 @@ use crate::values::JobId;
 
 /// What is known of an active job from before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Since when it has been active with those times.
     pub since: Timestamp,
     /// What its times depend on, as text.
@@ -25,18 +25,12 @@ pub struct Mark {
 impl State {
     /// What is known at `now` of every job that was active. Times to come, which a clock that was ahead has left, do not
     /// count.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn marks(&mut self, now: Timestamp) -> Result<BTreeMap<String, Mark>, Unusable> {
+    pub(crate) fn marks(&mut self, now: Timestamp) -> Result<BTreeMap<String, Mark>, Unusable> {
         self.with(|connection| read(connection, now))
     }
 
     /// Takes down that jobs are active from `now` with these times.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn mark(&mut self, jobs: &[(&JobId, String)], now: Timestamp) -> Result<(), Unusable> {
+    pub(crate) fn mark(&mut self, jobs: &[(&JobId, String)], now: Timestamp) -> Result<(), Unusable> {
         self.with(|connection| {
             let transaction = connection.unchecked_transaction()?;
             for (job, times) in jobs {
@@ -49,10 +43,7 @@ impl State {
     }
 
     /// Takes down that a job is not active any more.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn unmark(&mut self, job: &JobId) -> Result<(), Unusable> {
+    pub(crate) fn unmark(&mut self, job: &JobId) -> Result<(), Unusable> {
         self.with(|connection| {
             connection
                 .execute("DELETE FROM marks WHERE job = ?1", [job.as_str()])

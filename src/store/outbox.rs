@@ -20,8 +20,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-pub use super::depth::Depth;
-pub use super::letter::{Letter, Posted};
+pub(crate) use super::depth::Depth;
+pub(crate) use super::letter::{Letter, Posted};
 use super::run::instant;
 use super::schema;
 use super::sqlite::{Unusable, describe};
@@ -33,16 +33,13 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The outbox in a state database.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     connection: Connection,
 }
 
 impl Outbox {
     /// Opens the outbox of the state database at `path`.
-    ///
-    /// # Errors
-    /// When the state cannot be opened.
-    pub fn open(path: &Path) -> Result<Self, Unusable> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Unusable> {
         let connection = schema::open(path)?;
         connection.busy_timeout(BUSY).map_err(|error| Unusable {
             path: path.to_owned(),
@@ -53,10 +50,7 @@ impl Outbox {
 
     /// Posts the letters, all or none. One that is there already is not posted again, but brought up to date while it
     /// waits; one that waits with an older cause for the same subject and channel is replaced.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn post(&mut self, letters: &[Letter], now: Timestamp) -> rusqlite::Result<()> {
+    pub(crate) fn post(&mut self, letters: &[Letter], now: Timestamp) -> rusqlite::Result<()> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -65,20 +59,14 @@ impl Outbox {
     }
 
     /// The newest letter about `subject` whose delivery is noted where the application looks for it.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn last_noted(&self, subject: &str) -> rusqlite::Result<Option<i64>> {
+    pub(crate) fn last_noted(&self, subject: &str) -> rusqlite::Result<Option<i64>> {
         self.connection
             .prepare_cached("SELECT max(id) FROM outbox WHERE subject = ?1 AND status = 'delivered' AND noted = 1")?
             .query_row([subject], |row| row.get(0))
     }
 
     /// To how many channels letters are due at `now`.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn channels_due(&self, now: Timestamp) -> rusqlite::Result<u32> {
+    pub(crate) fn channels_due(&self, now: Timestamp) -> rusqlite::Result<u32> {
         self.connection
             .prepare_cached(
                 "SELECT count(DISTINCT channel) FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1",
@@ -88,10 +76,7 @@ impl Outbox {
 
     /// Claims the next letter that is due at `now` and goes to none of the channels `except`. Whoever has it must say
     /// how it went within the lease.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn claim(&mut self, now: Timestamp, except: &BTreeSet<String>) -> rusqlite::Result<Option<Posted>> {
+    pub(crate) fn claim(&mut self, now: Timestamp, except: &BTreeSet<String>) -> rusqlite::Result<Option<Posted>> {
         let except = serde_json::json!(except).to_string();
         self.connection
             .prepare_cached(
@@ -111,10 +96,7 @@ impl Outbox {
     }
 
     /// Makes the letters about `subjects` that wait for another attempt due at once.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn hasten(&mut self, subjects: &BTreeSet<String>, now: Timestamp) -> rusqlite::Result<()> {
+    pub(crate) fn hasten(&mut self, subjects: &BTreeSet<String>, now: Timestamp) -> rusqlite::Result<()> {
         for subject in subjects {
             self.connection
                 .prepare_cached("UPDATE outbox SET next_attempt_at = ?2 WHERE subject = ?1 AND status = 'pending'")?
@@ -124,10 +106,7 @@ impl Outbox {
     }
 
     /// Puts off whatever waits for `channel` until then.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn hold(&mut self, channel: &str, until: Timestamp) -> rusqlite::Result<()> {
+    pub(crate) fn hold(&mut self, channel: &str, until: Timestamp) -> rusqlite::Result<()> {
         self.execute(
             "UPDATE outbox SET next_attempt_at = ?2 WHERE channel = ?1 AND status = 'pending' AND next_attempt_at < ?2",
             params![channel, until.as_millisecond()],
@@ -135,10 +114,7 @@ impl Outbox {
     }
 
     /// Marks a letter delivered.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn delivered(&mut self, id: i64, now: Timestamp) -> rusqlite::Result<()> {
+    pub(crate) fn delivered(&mut self, id: i64, now: Timestamp) -> rusqlite::Result<()> {
         self.execute(
             "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
             params![id, now.as_millisecond()],
@@ -146,10 +122,7 @@ impl Outbox {
     }
 
     /// Puts a letter off after a failed attempt.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn put_off(&mut self, id: i64, until: Timestamp, error: &str) -> rusqlite::Result<()> {
+    pub(crate) fn put_off(&mut self, id: i64, until: Timestamp, error: &str) -> rusqlite::Result<()> {
         self.execute(
             "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
             params![id, until.as_millisecond(), error],
@@ -157,10 +130,7 @@ impl Outbox {
     }
 
     /// Gives a letter up.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn give_up(&mut self, id: i64, now: Timestamp, error: &str) -> rusqlite::Result<()> {
+    pub(crate) fn give_up(&mut self, id: i64, now: Timestamp, error: &str) -> rusqlite::Result<()> {
         self.execute(
             "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
             params![id, now.as_millisecond(), error],
@@ -168,10 +138,7 @@ impl Outbox {
     }
 
     /// Letters that were delivered but not noted in the application's database yet.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn to_be_noted(&self) -> rusqlite::Result<Vec<Posted>> {
+    pub(crate) fn to_be_noted(&self) -> rusqlite::Result<Vec<Posted>> {
         self.connection
             .prepare_cached(
                 "SELECT id, subject, cause, channel, envelope, attempts, created_at, finished_at FROM outbox
@@ -182,10 +149,7 @@ impl Outbox {
     }
 
     /// Marks a letter's delivery as noted.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn noted(&mut self, id: i64) -> rusqlite::Result<()> {
+    pub(crate) fn noted(&mut self, id: i64) -> rusqlite::Result<()> {
         self.execute("UPDATE outbox SET noted = 1 WHERE id = ?1", [id])
     }
 

@@ -9,10 +9,7 @@ use super::state::State;
 
 impl State {
     /// Takes down that a run which waited begins.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn note_start(&mut self, run: RunId, now: Timestamp) -> Result<(), Unusable> {
+    pub(crate) fn note_start(&mut self, run: RunId, now: Timestamp) -> Result<(), Unusable> {
         self.with(|connection| {
             connection
                 .prepare_cached("UPDATE runs SET started_at = ?2 WHERE id = ?1")?
@@ -22,10 +19,7 @@ impl State {
     }
 
     /// Takes down how many rows a run under way has done.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn note_progress(&mut self, run: RunId, rows: u64) -> Result<(), Unusable> {
+    pub(crate) fn note_progress(&mut self, run: RunId, rows: u64) -> Result<(), Unusable> {
         let message = format!("{rows} rows so far");
         self.with(|connection| {
             connection

@@ -30,7 +30,6 @@ macro_rules! words {
             pub const WORDS: &[&str] = &[$($word),*];
 
             /// The word as it is stored and shown.
-            #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
@@ -104,7 +103,7 @@ pub(super) fn instant(millis: i64) -> Timestamp {
 
 /// A run that is about to begin, or one that is recorded as skipped.
 #[derive(Clone, Debug)]
-pub struct NewRun {
+pub(crate) struct NewRun {
     /// Whose run.
     pub job: JobId,
     /// What started it.
@@ -117,7 +116,7 @@ pub struct NewRun {
 
 /// How a run ended.
 #[derive(Clone, Debug)]
-pub struct Finish {
+pub(crate) struct Finish {
     /// In what way.
     pub status: Status,
     /// When.
@@ -134,8 +133,7 @@ pub struct Finish {
 
 impl Finish {
     /// The end of a run that has nothing to show for itself.
-    #[must_use]
-    pub fn without_result(status: Status, at: Timestamp, why: &str) -> Self {
+    pub(crate) fn without_result(status: Status, at: Timestamp, why: &str) -> Self {
         Self {
             status,
             at,
@@ -194,9 +192,6 @@ pub struct LastRun {
 
 impl LastRun {
     /// Sums up the newest runs of `job` in an open state database.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
     pub(super) fn read(connection: &Connection, job: &JobId) -> rusqlite::Result<Self> {
         let newest = |column: &str, only: &str| {
             let query = format!("SELECT {column} FROM runs WHERE job = ?1 AND {only} ORDER BY id DESC LIMIT 1");

@@ -26,9 +26,6 @@ const PRIVATE: u32 = 0o600;
 pub(super) const BUSY: Duration = Duration::from_millis(500);
 
 /// Opens the state database at `path`, making it and its folder where they are missing.
-///
-/// # Errors
-/// When it cannot be made or opened, or belongs to another program.
 pub(super) fn open(path: &Path) -> Result<Connection, Unusable> {
     let unusable = |why: String| Unusable {
         path: path.to_owned(),

@@ -33,21 +33,18 @@ impl Unusable {
     }
 
     /// Whether another connection holds a lock.
-    #[must_use]
     pub fn is_busy(&self) -> bool {
         self.why == LOCKED
     }
 
     /// Says what `error`, met in the database at `path`, means for the person who can mend it.
-    #[must_use]
     pub fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         Self::new(path, describe(error))
     }
 }
 
 /// Whether `error` says that another connection holds a lock, or has the memory: it may pass.
-#[must_use]
-pub fn is_busy(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OutOfMemory)
@@ -55,8 +52,7 @@ pub fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 /// A SQLite error in words.
-#[must_use]
-pub fn describe(error: &rusqlite::Error) -> String {
+pub(crate) fn describe(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => "is not a SQLite database".to_owned(),
         Some(ErrorCode::DatabaseCorrupt) => "is damaged; restore it from a copy".to_owned(),
@@ -91,18 +87,12 @@ fn reported(error: &rusqlite::Error) -> String {
 }
 
 /// Opens the database at `path` for reading only. The file is never created.
-///
-/// # Errors
-/// When there is no such file, or it is no database that can be read.
-pub fn open_read(path: &Path) -> Result<Connection, Unusable> {
+pub(crate) fn open_read(path: &Path) -> Result<Connection, Unusable> {
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
 /// Opens the database at `path` for reading and writing. The file is never created.
-///
-/// # Errors
-/// When there is no such file, or it is no database that can be read.
-pub fn open_write(path: &Path) -> Result<Connection, Unusable> {
+pub(crate) fn open_write(path: &Path) -> Result<Connection, Unusable> {
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
@@ -127,7 +117,7 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, Unusable> {
 
 /// Why a run is to end before its work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
+pub(crate) enum StopReason {
     /// Its time is up.
     TimedOut,
     /// The service ends.
@@ -138,7 +128,7 @@ pub enum StopReason {
 
 /// Asks work on another thread to end; work looks at it, or has SQLite do so.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<Asked>);
+pub(crate) struct Stop(Arc<Asked>);
 
 #[derive(Debug)]
 struct Asked {
@@ -158,8 +148,7 @@ impl Default for Stop {
 
 impl Stop {
     /// Asks for the end by itself when `length` is over.
-    #[must_use]
-    pub fn after(length: Duration) -> Self {
+    pub(crate) fn after(length: Duration) -> Self {
         Self::at(Instant::now().checked_add(length))
     }
 
@@ -173,21 +162,20 @@ impl Stop {
     }
 
     /// Has the statement under way end at `end`, though not the work it is part of; never, with none.
-    pub fn hurry(&self, end: Option<Instant>) {
+    pub(crate) fn hurry(&self, end: Option<Instant>) {
         let after = end.map(|end| end.saturating_duration_since(self.0.made).as_micros());
         let after = after.and_then(|after| u64::try_from(after).ok()).unwrap_or(u64::MAX);
         self.0.late_after.store(after, Ordering::Relaxed);
     }
 
     /// Whether the statement under way is to end.
-    #[must_use]
-    pub fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         let after = self.0.late_after.load(Ordering::Relaxed);
         after != u64::MAX && self.0.made.elapsed().as_micros() >= u128::from(after)
     }
 
     /// Asks for the end. The first reason given stays.
-    pub fn ask(&self, reason: StopReason) {
+    pub(crate) fn ask(&self, reason: StopReason) {
         let code = match reason {
             StopReason::TimedOut => 1,
             StopReason::Interrupted => 2,
@@ -200,8 +188,7 @@ impl Stop {
     }
 
     /// The reason, once the end was asked for.
-    #[must_use]
-    pub fn asked(&self) -> Option<StopReason> {
+    pub(crate) fn asked(&self) -> Option<StopReason> {
         match self.0.reason.load(Ordering::Relaxed) {
             0 if self.0.deadline.is_some_and(|deadline| Instant::now() >= deadline) => Some(StopReason::TimedOut),
             0 => None,
@@ -216,7 +203,7 @@ impl Stop {
     ///
     /// # Errors
     /// When SQLite cannot take the handlers.
-    pub fn govern(&self, connection: &mut Connection, patience: Duration) -> rusqlite::Result<()> {
+    pub(crate) fn govern(&self, connection: &mut Connection, patience: Duration) -> rusqlite::Result<()> {
         // Each step may be a call of a function that takes a while.
         const STEPS_BETWEEN_LOOKS: i32 = 100;
         const FIRST_WAITS: Duration = Duration::from_micros(500);

@@ -14,15 +14,14 @@ use crate::values::JobId;
 
 /// The state database.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     path: PathBuf,
     connection: Option<Connection>,
 }
 
 impl State {
     /// Names the file; nothing is opened yet.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             connection: None,
@@ -30,10 +29,7 @@ impl State {
     }
 
     /// The jobs an operator has stopped.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn stops(&mut self) -> Result<Vec<String>, Unusable> {
+    pub(crate) fn stops(&mut self) -> Result<Vec<String>, Unusable> {
         self.with(|connection| {
             connection
                 .prepare_cached("SELECT job FROM stops ORDER BY job")?
@@ -43,10 +39,7 @@ impl State {
     }
 
     /// Remembers that an operator has stopped `job`.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn stop(&mut self, job: &JobId, now: Timestamp) -> Result<(), Unusable> {
+    pub(crate) fn stop(&mut self, job: &JobId, now: Timestamp) -> Result<(), Unusable> {
         self.with(|connection| {
             connection
                 .execute(
@@ -58,10 +51,7 @@ impl State {
     }
 
     /// Lifts the stop of `job`, or of every job.
-    ///
-    /// # Errors
-    /// When the state cannot be written.
-    pub fn lift_stops(&mut self, job: Option<&JobId>) -> Result<(), Unusable> {
+    pub(crate) fn lift_stops(&mut self, job: Option<&JobId>) -> Result<(), Unusable> {
         self.with(|connection| {
             connection
                 .execute(
@@ -73,18 +63,12 @@ impl State {
     }
 
     /// How many messages wait and were given up.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn outbox_depth(&mut self) -> Result<Depth, Unusable> {
+    pub(crate) fn outbox_depth(&mut self) -> Result<Depth, Unusable> {
         self.with(depth::depth)
     }
 
     /// Whether the state can be written now: tries to take the write lock.
-    ///
-    /// # Errors
-    /// When it cannot, with the reason.
-    pub fn probe(&mut self) -> Result<(), Unusable> {
+    pub(crate) fn probe(&mut self) -> Result<(), Unusable> {
         // Our own messages are written beside it: a lock that is held for a moment is no fault.
         self.with(|connection| connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK"))
     }

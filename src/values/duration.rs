@@ -9,42 +9,36 @@ use super::deserialize_from_text;
 
 /// A length of time, at least a millisecond; a day has 24 hours here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Duration(std::time::Duration);
+pub(crate) struct Duration(std::time::Duration);
 
 impl Duration {
     /// The same length for the standard library.
-    #[must_use]
-    pub fn to_std(self) -> std::time::Duration {
+    pub(crate) fn to_std(self) -> std::time::Duration {
         self.0
     }
 
     /// The same length for calculations with instants.
-    #[must_use]
-    pub fn signed(self) -> SignedDuration {
+    pub(crate) fn signed(self) -> SignedDuration {
         SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
     }
 
     /// The length in days of 24 hours.
-    #[must_use]
-    pub fn as_days(self) -> f64 {
+    pub(crate) fn as_days(self) -> f64 {
         self.0.as_secs_f64() / 86_400.0
     }
 
     /// A length of whole seconds.
-    #[must_use]
-    pub const fn from_seconds(seconds: u64) -> Self {
+    pub(crate) const fn from_seconds(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
     }
 
     /// A length of whole milliseconds.
-    #[must_use]
-    pub const fn from_millis(milliseconds: u64) -> Self {
+    pub(crate) const fn from_millis(milliseconds: u64) -> Self {
         Self(std::time::Duration::from_millis(milliseconds))
     }
 
     /// A length of whole days.
-    #[must_use]
-    pub fn from_days(days: u32) -> Self {
+    pub(crate) fn from_days(days: u32) -> Self {
         Self(std::time::Duration::from_secs(u64::from(days) * 86_400))
     }
 }
@@ -98,8 +92,7 @@ super::schema_of_text!(
 );
 
 /// `wait` changed by up to a fifth, by `number`, so that those who failed together do not come back together.
-#[must_use]
-pub fn spread(wait: std::time::Duration, number: u32) -> std::time::Duration {
+pub(crate) fn spread(wait: std::time::Duration, number: u32) -> std::time::Duration {
     wait * (80 + number % 41) / 100
 }
 

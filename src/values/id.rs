@@ -14,11 +14,11 @@ fn check(text: &str) -> Result<(), String> {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $visible:vis $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        $visible struct $name(String);
 
         impl FromStr for $name {
             type Err = String;
@@ -30,8 +30,7 @@ macro_rules! id {
 
         impl $name {
             /// The id as it is written.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
+            pub(crate) fn as_str(&self) -> &str {
                 &self.0
             }
         }
@@ -49,24 +48,24 @@ macro_rules! id {
 
 id!(
     /// The id of a job: `[jobs.<id>]`.
-    JobId
+    pub JobId
 );
 id!(
     /// The id of a database: `[databases.<id>]`.
-    DatabaseId
+    pub(crate) DatabaseId
 );
 
 id!(
     /// The id of a notification target: `[notifications.<id>]`.
-    TargetId
+    pub(crate) TargetId
 );
 id!(
     /// The id of a group of jobs: `[groups.<id>]`.
-    GroupId
+    pub(crate) GroupId
 );
 id!(
     /// The id of a declared expectation: `[jobs.<id>.overdue_backups.expect.<id>]`.
-    ExpectationId
+    pub(crate) ExpectationId
 );
 
 #[cfg(test)]

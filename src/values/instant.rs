@@ -3,13 +3,11 @@
 use jiff::Timestamp;
 
 /// RFC 3339 in UTC with milliseconds and Z, as JavaScript's `toISOString` writes it.
-#[must_use]
-pub fn iso(at: Timestamp) -> String {
+pub(crate) fn iso(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// The instant `wait` after `at`; the last one there is, where that is later.
-#[must_use]
-pub fn later(at: Timestamp, wait: jiff::SignedDuration) -> Timestamp {
+pub(crate) fn later(at: Timestamp, wait: jiff::SignedDuration) -> Timestamp {
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

@@ -14,17 +14,18 @@ mod table_name;
 mod template;
 mod time_zone;
 
-pub use duration::{Duration, spread};
-pub use id::{DatabaseId, ExpectationId, GroupId, JobId, TargetId};
-pub use instant::{iso, later};
-pub use parameter::{CutoffFormat, Parameter};
-pub use pattern::Pattern;
-pub use plural::plural;
+pub(crate) use duration::{Duration, spread};
+pub use id::JobId;
+pub(crate) use id::{DatabaseId, ExpectationId, GroupId, TargetId};
+pub(crate) use instant::{iso, later};
+pub(crate) use parameter::{CutoffFormat, Parameter};
+pub(crate) use pattern::Pattern;
+pub(crate) use plural::plural;
 pub use schedule::Schedule;
-pub use secret::Secret;
-pub use suggest::with_suggestion;
-pub use table_name::TableName;
-pub use template::Template;
+pub(crate) use secret::Secret;
+pub(crate) use suggest::with_suggestion;
+pub(crate) use table_name::TableName;
+pub(crate) use template::Template;
 pub use time_zone::TimeZone;
 
 /// Implements `Deserialize` from text by `FromStr`, so that a bad value is refused with its own words.

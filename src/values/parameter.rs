@@ -7,7 +7,7 @@ use super::iso;
 /// How a column writes its instants, and so how `:cutoff` is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum CutoffFormat {
+pub(crate) enum CutoffFormat {
     /// `YYYY-MM-DD HH:MM:SS` in UTC, as SQLite's `CURRENT_TIMESTAMP` writes it.
     #[default]
     Sqlite,
@@ -32,8 +32,7 @@ impl std::fmt::Display for CutoffFormat {
 
 impl CutoffFormat {
     /// The instant as a value of such a column.
-    #[must_use]
-    pub fn write(self, at: Timestamp) -> Parameter {
+    pub(crate) fn write(self, at: Timestamp) -> Parameter {
         match self {
             Self::Sqlite => Parameter::Text(at.strftime("%Y-%m-%d %H:%M:%S").to_string()),
             Self::Rfc3339 => Parameter::Text(iso(at)),
@@ -56,7 +55,6 @@ pub enum Parameter {
 
 impl Parameter {
     /// A number of days: whole where it is whole.
-    #[must_use]
     pub fn days(days: f64) -> Self {
         #[expect(
             clippy::cast_possible_truncation,

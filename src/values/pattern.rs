@@ -6,12 +6,11 @@ use super::deserialize_from_text;
 
 /// A name, or a pattern of names: `*` stands for anything, `?` for one character, `[ab]` for one of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(glob::Pattern);
+pub(crate) struct Pattern(glob::Pattern);
 
 impl Pattern {
     /// Whether it means `name`. Upper and lower case differ.
-    #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         self.0.matches(name)
     }
 }

@@ -1,8 +1,7 @@
 //! Counts in words.
 
 /// `count` of what `one` names: "1 row", "2 rows".
-#[must_use]
-pub fn plural(count: impl Into<i128>, one: &str) -> String {
+pub(crate) fn plural(count: impl Into<i128>, one: &str) -> String {
     let count = count.into();
     match (count, one.strip_suffix('y')) {
         (1, _) => format!("1 {one}"),

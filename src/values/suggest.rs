@@ -1,8 +1,7 @@
 //! "Did you mean": the known word that is nearest to one that is not known.
 
 /// Adds the nearest of `known` to a sentence about `name`, where one is near.
-#[must_use]
-pub fn with_suggestion<'a>(sentence: String, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn with_suggestion<'a>(sentence: String, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(name, known) {
         Some(near) => format!("{sentence}; did you mean `{near}`?"),
         None => sentence,

@@ -7,12 +7,11 @@ use super::deserialize_from_text;
 
 /// A name of letters, digits and underscores that does not start with a digit and is not one of SQLite's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TableName(String);
+pub(crate) struct TableName(String);
 
 impl TableName {
     /// The name as it is written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

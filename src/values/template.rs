@@ -6,7 +6,7 @@ use super::deserialize_from_text;
 
 /// A text with `{name}` fields; `{{name}}` stands for `{name}` itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub(crate) struct Template(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -16,7 +16,7 @@ enum Part {
 
 impl Template {
     /// The names of its fields, in order of appearance.
-    pub fn fields(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Field(name) => Some(name.as_str()),
             Part::Text(_) => None,
@@ -24,7 +24,7 @@ impl Template {
     }
 
     /// The text with every field replaced by what `value` gives for its name; nothing where it gives none.
-    pub fn render(&self, value: impl Fn(&str) -> Option<String>) -> String {
+    pub(crate) fn render(&self, value: impl Fn(&str) -> Option<String>) -> String {
         self.0
             .iter()
             .map(|part| match part {

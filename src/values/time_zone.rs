@@ -11,20 +11,17 @@ pub struct TimeZone(jiff::tz::TimeZone);
 
 impl TimeZone {
     /// The zone for calculations.
-    #[must_use]
     pub fn get(&self) -> &jiff::tz::TimeZone {
         &self.0
     }
 
     /// The zone this machine is set to; UTC where that is not known.
-    #[must_use]
     pub fn of_machine() -> Self {
         let zone = jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC);
         Self(zone)
     }
 
     /// Coordinated Universal Time.
-    #[must_use]
     pub fn utc() -> Self {
         Self(jiff::tz::TimeZone::UTC)
     }

@@ -16,7 +16,7 @@ use crate::values::{Duration, ExpectationId, Pattern, Schedule, TargetId, TimeZo
 /// The keys of `[jobs.<id>.overdue_backups]`; what is left out comes from the application's settings.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OverdueBackups {
+pub(crate) struct OverdueBackups {
     tolerance: Option<Duration>,
     frequency: Option<Frequency>,
     language: Option<Language>,

@@ -18,7 +18,7 @@ use crate::store::outbox::{Letter, Outbox};
 use crate::store::sqlite::{Unusable, open_write};
 use crate::values::TargetId;
 
-pub use declaration::OverdueBackups;
+pub(crate) use declaration::OverdueBackups;
 
 /// A check that begins so much later than it was due counts as begun then.
 const ON_TIME: SignedDuration = SignedDuration::from_mins(1);

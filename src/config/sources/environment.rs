@@ -36,7 +36,6 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
 
 impl Environment {
     /// Reads the variables of this process.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn of_process() -> Self {
         std::env::vars_os()
@@ -55,7 +54,6 @@ impl Environment {
     }
 
     /// `CRON_CONFIG`, the declaration to use.
-    #[must_use]
     pub fn config(&self) -> Option<PathBuf> {
         self.0
             .get("CRON_CONFIG")
@@ -64,7 +62,6 @@ impl Environment {
     }
 
     /// `CRON_TOKEN`, what a request must carry.
-    #[must_use]
     pub fn token(&self) -> Option<Secret> {
         self.0
             .get("CRON_TOKEN")

@@ -10,7 +10,7 @@ use crate::config::problem::{Problem, Severity};
 use crate::config::text::{Parsed, Text, read_value};
 
 /// The declaration that is shipped, and used where there is no file.
-pub const SHIPPED: &str = include_str!("../../../jobs.toml");
+pub(crate) const SHIPPED: &str = include_str!("../../../jobs.toml");
 
 /// Which declaration is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +33,7 @@ const HERE: &str = "jobs.toml";
 
 impl File {
     /// Which one it is now.
-    #[must_use]
-    pub fn resolve(&self) -> Self {
+    pub(crate) fn resolve(&self) -> Self {
         match self {
             Self::Default if Path::new(HERE).exists() => Self::Path(PathBuf::from(HERE)),
             Self::Default => Self::Shipped,
@@ -43,8 +42,7 @@ impl File {
     }
 
     /// The file that a change of the declaration would show in, whether it is there or not.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Default => Some(Path::new(HERE)),
             Self::Shipped | Self::Kept(_) => None,
@@ -65,9 +63,6 @@ impl fmt::Display for File {
 }
 
 /// Reads the declaration, with the files it includes, into a layer for each file.
-///
-/// # Errors
-/// Every file that cannot be read, and every place at which one is no TOML.
 pub(in crate::config) fn read(file: &File) -> Result<Vec<Layer>, Vec<Problem>> {
     let (mut layers, mut problems) = (Vec::new(), Vec::new());
     for (index, (source, text)) in texts(file).into_iter().enumerate() {
@@ -140,16 +135,14 @@ fn patterns(path: &Path) -> Vec<String> {
 }
 
 /// The files that a change of the declaration would show in.
-#[must_use]
-pub fn watched(file: &File) -> Vec<PathBuf> {
+pub(crate) fn watched(file: &File) -> Vec<PathBuf> {
     let Some(path) = file.path() else { return Vec::new() };
     let included = include::files(path, &patterns(path));
     std::iter::once(path.to_owned()).chain(included).collect()
 }
 
 /// The folders in which such files may come and go.
-#[must_use]
-pub fn watched_folders(file: &File) -> Vec<PathBuf> {
+pub(crate) fn watched_folders(file: &File) -> Vec<PathBuf> {
     let Some(path) = file.path() else { return Vec::new() };
     let folder = path.parent().unwrap_or(Path::new(""));
     let included = patterns(path).into_iter().map(|pattern| folder.join(pattern));
@@ -189,8 +182,7 @@ pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Ve
 }
 
 /// A text read as one TOML value, as JSON; what is no TOML value is a text.
-#[must_use]
-pub fn read_json(text: &str) -> serde_json::Value {
+pub(crate) fn read_json(text: &str) -> serde_json::Value {
     read_value(text).map_or_else(|| text.into(), |value| crate::config::origins::plain(&value))
 }
 

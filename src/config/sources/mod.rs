@@ -2,12 +2,13 @@
 //! built-in < jobs.toml < database rows < environment < command line.
 
 pub(super) mod database;
-pub mod environment;
-pub mod file;
+pub(crate) mod environment;
+pub(crate) mod file;
 mod include;
 
 pub use environment::Environment;
-pub use file::{File, SHIPPED};
+pub use file::File;
+pub(crate) use file::SHIPPED;
 
 use super::Rows;
 use super::layer::{Layer, Source};

@@ -27,7 +27,6 @@ impl Schedule {
     }
 
     /// The first instant after `after` at which one of the expressions matches a clock in `zone`.
-    #[must_use]
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         self.0
             .iter()
@@ -36,7 +35,6 @@ impl Schedule {
     }
 
     /// Whether it names the start of the service, too.
-    #[must_use]
     pub fn has_start(&self) -> bool {
         self.0.iter().any(Expression::is_start)
     }
