@@ -114,7 +114,7 @@ fn every_file_says_what_it_owns_and_is_small() {
     for (path, text) in sources() {
         assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
         assert!(
-            text.lines().count() <= 300,
+            text.lines().count() <= 500,
             "{} has {} lines",
             path.display(),
             text.lines().count()
