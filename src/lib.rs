@@ -33,21 +33,23 @@
 //! | an endpoint | a row of the table in `http/routes.rs` |
 //! | a setting | `config/declaration.rs`, `config/plan.rs`, a line in `config/resolve.rs`, and `jobs.toml`, which explains it |
 
-mod actions;
 mod cli;
 mod config;
 mod duplistatus;
 mod engine;
 mod http;
+mod kinds;
 mod notifications;
+mod run;
 mod signals;
-mod store;
+mod sql;
+mod state;
 mod values;
 mod watch;
 
 pub use cli::main;
-pub use config::{Environment, File, Loaded, Problem, Problems, Severity, Sources, load};
+pub use config::{Environment, File, Loaded, Problem, Problems, Sources, load};
 pub use engine::command::{JobReport, Report};
-pub use engine::{Clock, Command, Engine, Inbox, Setup};
-pub use store::{Filter, History, Run, RunId, Status, Trigger};
-pub use values::{JobId, Schedule, TimeZone};
+pub use engine::{Command, Engine, Inbox, Setup};
+pub use state::{Filter, History, Run, RunId, Status, Store, Trigger};
+pub use values::{Clock, JobId, Schedule, Severity, TimeZone};

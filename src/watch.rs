@@ -20,7 +20,7 @@ use crate::config::{File, Plan};
 use crate::duplistatus::settings::{self, Overrides};
 use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
-use crate::store::sqlite::open_read;
+use crate::sql::open_read;
 
 /// How long a burst of changes must have been over.
 const QUIET: Duration = Duration::from_millis(250);

@@ -9,10 +9,12 @@ const ORDER: &[&[&str]] = &[
     &["http", "watch", "signals"],
     &["engine"],
     &["config"],
-    &["actions"],
-    &["notifications"],
+    &["kinds"],
     &["duplistatus"],
-    &["store"],
+    &["run"],
+    &["notifications"],
+    &["state"],
+    &["sql"],
     &["values"],
 ];
 

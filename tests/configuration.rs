@@ -124,7 +124,7 @@ fn what_is_included_is_there_and_meant_once() {
     for (include, why) in [
         ("\"x\"", "jobs.toml:1:11: include: a list of patterns is expected"),
         ("[1]", "jobs.toml:1:12: include.0: a text is expected"),
-        ("[\"***\"]", "include.0: `***` is no pattern of files"),
+        ("[\"***\"]", "include.0: `***` is not a pattern of files"),
         (
             "[\"jobs.d/*.toml\", \"gone.toml\"]",
             "jobs.toml:1:29: include.1: there is no file `gone.toml`",
@@ -242,7 +242,7 @@ fn overrides_are_edited_in_the_row_and_checked_before() {
             "did you mean `enabled`?",
         ),
         (&["set", "server.host", "0.0.0.0"], "nothing was changed"),
-        (&["set", "jobs..x", "1"], "is no path"),
+        (&["set", "jobs..x", "1"], "is not a path"),
         (&["unset", "jobs.session-cleanup.timeout"], "is not overridden"),
     ] {
         let (code, text) = run(arguments);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use duplistatus_cron::Report;
 use duplistatus_cron::{Clock, Command, Engine, Inbox, Setup};
 use duplistatus_cron::{File, Sources, load};
-use duplistatus_cron::{Filter, History, Status, Trigger};
+use duplistatus_cron::{Filter, History, Status, Store, Trigger};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -28,11 +28,11 @@ pub(crate) fn engine_by(place: &Workplace, declaration: &str, clock: Clock) -> (
         database.display()
     );
     place.write("jobs.toml", &format!("{paths}{declaration}"));
-    engine_of(&place.file("jobs.toml"), clock)
+    engine_of(&place.file("jobs.toml"), &state, clock)
 }
 
 /// Starts an engine on the declaration in a file.
-pub(crate) fn engine_of(file: &std::path::Path, clock: Clock) -> (Inbox, JoinHandle<()>) {
+pub(crate) fn engine_of(file: &std::path::Path, state: &std::path::Path, clock: Clock) -> (Inbox, JoinHandle<()>) {
     let sources = Sources {
         file: File::Path(file.to_owned()),
         ..Sources::default()
@@ -40,6 +40,7 @@ pub(crate) fn engine_of(file: &std::path::Path, clock: Clock) -> (Inbox, JoinHan
     let loaded = load(&sources).unwrap();
     let setup = Setup {
         clock,
+        store: Store::at(state),
         sources,
         loaded,
         port: 9667,
@@ -55,8 +56,26 @@ pub(crate) async fn report(engine: &Inbox) -> Report {
     answer.await.unwrap()
 }
 
+/// The recorded runs that match `filter`. No time passes meanwhile, whatever the clock of the test.
+pub(crate) fn history(place: &Workplace, filter: &Filter) -> History {
+    let state = place.file("data/state.db");
+    if !state.exists() {
+        return History {
+            total: 0,
+            runs: Vec::new(),
+        };
+    }
+    let store = Store::at(&state);
+    let filter = filter.clone();
+    let read = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(store.history(filter)).unwrap()
+    });
+    read.join().unwrap()
+}
+
 fn times(place: &Workplace, filter: &Filter) -> Vec<String> {
-    let history = History::read(&place.file("data/state.db"), filter).unwrap();
+    let history = history(place, filter);
     let mut times: Vec<String> = history.runs.iter().map(|run| run.scheduled_at.to_string()).collect();
     times.reverse();
     times
@@ -129,7 +148,7 @@ async fn a_job_still_running_is_skipped_and_recorded_as_such() {
     }
     engine.send(Command::Shutdown).await.unwrap();
     running.await.unwrap();
-    let history = History::read(&place.file("data/state.db"), &skipped).unwrap();
+    let history = history(&place, &skipped);
     assert!(history.total >= 2);
     assert_eq!(
         history.runs[0].error.as_deref(),
@@ -143,9 +162,7 @@ async fn an_idle_engine_wakes_now_and_then_and_finished_runs_are_dropped() {
     let declaration = job("daily", "0 0 * * *", "UTC");
     let (engine, _running) = engine(&place, &declaration, "2026-01-01T12:00:00Z");
     tokio::time::sleep(95 * DAY).await;
-    let total = History::read(&place.file("data/state.db"), &Filter::default())
-        .unwrap()
-        .total;
+    let total = history(&place, &Filter::default()).total;
     assert!((90..=92).contains(&total), "runs older than 90 days are gone: {total}");
     drop(engine);
 }

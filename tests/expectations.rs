@@ -124,8 +124,8 @@ fn two_expectations_of_one_backup_and_one_of_none_are_warnings() {
     let (code, text) = printed(&place.run(&["validate"]));
     assert_eq!(code, 0, "{text}");
     for warning in [
-        "Files of office-1 is meant by the expectations first and second; first applies",
-        "the expectation none means no backup there is",
+        "Files of office-1 is matched by the expectations first and second; first applies",
+        "expectation `none` matches no known backup",
     ] {
         assert!(text.contains(warning), "{text}");
     }

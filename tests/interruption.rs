@@ -79,7 +79,7 @@ fn a_second_signal_ends_at_once() {
     service.post("/trigger/slow?wait=false");
     let began = std::time::Instant::now();
     service.signal("TERM");
-    service.logged("ending");
+    service.logged("shutting down");
     assert_eq!(service.post("/trigger/slow").0, 503, "no new work is taken");
     // Those of the first moment are the first one again: a terminal and a script tell it both.
     let status = eventually("the service to end", || {

@@ -168,7 +168,7 @@ fn variables_of_others_are_left_alone() {
 }
 
 #[test]
-fn broken_values_of_a_row_are_set_aside_one_by_one() {
+fn broken_values_of_a_row_are_ignored_one_by_one() {
     let place = Workplace::new();
     place.set(
         "cron_service",
@@ -191,7 +191,7 @@ fn broken_values_of_a_row_are_set_aside_one_by_one() {
     for expected in [
         "configurations.cron_service: tasks.audit-log-cleanup.cronExpression: `not at all` is not a cron expression",
         "configurations.cron_service: tasks.session-cleanup.enabled: true or false is expected",
-        "configurations.cron_service: `tasks.overdue-backup-check` is no table",
+        "configurations.cron_service: `tasks.overdue-backup-check` is not a table",
         "configurations.cron_overrides: jobs.session-cleanup.color: unknown key `color`",
         "configurations.cron_overrides: jobs.session-cleanup.sql: the job has more than one kind",
         "configurations.cron_overrides: `server` cannot be overridden from the database",
@@ -233,7 +233,7 @@ fn a_row_that_is_no_json_is_told_and_left_as_it_is() {
 }
 
 #[test]
-fn a_row_that_spoils_a_job_is_set_aside_for_that_job() {
+fn a_row_that_spoils_a_job_is_ignored_for_that_job() {
     for (row, value, of_row) in [
         (
             "cron_overrides",

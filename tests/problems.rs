@@ -46,7 +46,7 @@ fn problems_of_rows_name_row_and_key() {
         (
             "cron_overrides",
             "{\"jobs\":{\"session-cleanup\":{\"enabled\":\"no\"}}}",
-            "warning: database row configurations.cron_overrides: jobs.session-cleanup.enabled: true or false is expected, not the text \"no\"; set aside",
+            "warning: database row configurations.cron_overrides: jobs.session-cleanup.enabled: true or false is expected, not the text \"no\"; ignored",
         ),
         (
             "cron_overrides",
@@ -54,7 +54,7 @@ fn problems_of_rows_name_row_and_key() {
             "jobs.session-cleanup.enabeld: unknown key `enabeld`",
         ),
         ("cron_overrides", "{\"server\":{\"host\":\"0.0.0.0\"}}", "server"),
-        ("cron_overrides", "[1]", "it is not a JSON object; set aside"),
+        ("cron_overrides", "[1]", "it is not a JSON object; ignored"),
         // What shows elsewhere is told of the row.
         (
             "cron_overrides",
@@ -75,9 +75,9 @@ fn problems_of_rows_name_row_and_key() {
         (
             "cron_overrides",
             "{\"jobs\":null}",
-            "`jobs` is null, which says nothing; set aside",
+            "`jobs` is null, which says nothing; ignored",
         ),
-        ("cron_service", "{\"port\":0}", "`port` must not be 0; set aside"),
+        ("cron_service", "{\"port\":0}", "`port` must not be 0; ignored"),
         (
             "cron_service",
             "{\"port\":\"x\"}",
@@ -112,7 +112,7 @@ fn a_file_that_is_no_toml_at_all_is_told_in_a_hundred_places() {
     let place = Workplace::new();
     let (code, text) = place.validate(&format!("x = [{}]\n", "1 1, ".repeat(20_000)));
     assert_eq!(code, 2);
-    assert!(text.ends_with("jobs.toml: it is no TOML in 19900 places more\njobs.toml: 101 errors, 0 warnings\n"));
+    assert!(text.ends_with("jobs.toml: 19900 further syntax errors\njobs.toml: 101 errors, 0 warnings\n"));
     assert!(text.lines().all(|line| line.len() < 300), "{text}");
 }
 

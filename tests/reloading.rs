@@ -64,7 +64,7 @@ fn a_bad_expression_in_the_row_leaves_the_others_running() {
         .as_array()
         .unwrap()
         .iter()
-        .find(|problem| problem["severity"] == "set_aside")
+        .find(|problem| problem["severity"] == "ignored")
         .unwrap();
     assert_eq!(problem["source"], "database row configurations.cron_service");
     assert_eq!(problem["path"], "tasks.audit-log-cleanup.cronExpression");

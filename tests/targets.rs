@@ -119,7 +119,8 @@ fn every_kind_of_target_is_told() {
     mend(&place);
     run(&service);
     assert_eq!(got(&service, &ntfy, 2).len(), 2, "the success");
-    let paths: Vec<Value> = got(&service, &pings, 3)
+    // A start that could not be told before the end gives way to it.
+    let paths: Vec<Value> = got(&service, &pings, 2)
         .iter()
         .map(|ping| ping["path"].clone())
         .collect();
@@ -131,7 +132,7 @@ fn every_kind_of_target_is_told() {
     assert!(!log.contains("t0ken") && !log.contains("/hook"), "{log}");
     let state: String = place
         .state()
-        .query_row("SELECT group_concat(envelope) FROM outbox", [], |row| row.get(0))
+        .query_row("SELECT group_concat(notification) FROM outbox", [], |row| row.get(0))
         .unwrap();
     assert!(!state.contains("t0ken") && !state.contains("/hook"), "{state}");
 }
@@ -254,12 +255,12 @@ fn targets_that_are_no_good_are_told_by_key_and_never_show_a_secret() {
         "notifications.a.ntfy: the target has more than one kind: log, ntfy",
         "notifications.b: the target has no kind; exactly one of log, ntfy, email, webhook, healthchecks, duplistatus",
         "notifications.c.webhook.url: an address that begins with https:// or http:// is expected",
-        "notifications.c.webhook.headers: `X Y` is no header",
-        "notifications.c.webhook.body: `titel` is no field of a message",
+        "notifications.c.webhook.headers: `X Y` is not a header",
+        "notifications.c.webhook.body: `titel` is not a field of a message",
         "notifications.d.ntfy.token: the variable NO_SUCH_VARIABLE is not set",
-        "notifications.e.email.from: `x` is no mail address",
+        "notifications.e.email.from: `x` is not a mail address",
         "notifications.e.email.to: it names nobody",
-        "notifications.e.email.protection: a password is not sent over an open connection",
+        "notifications.e.email.protection: a password is not sent over an unencrypted connection",
         "notifications.f.healthchecks.url: no.file cannot be read",
         "notifications.g.pager: unknown key `pager`",
         "defaults.notify.on_failure: no target `zz` is declared; there are a, b, c, d, e, f, g",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use duplistatus_cron::{Clock, Command};
-use duplistatus_cron::{Filter, History, Run};
+use duplistatus_cron::{Filter, Run};
 use jiff::SignedDuration;
 use tokio::sync::oneshot;
 
@@ -40,7 +40,7 @@ fn all(place: &Workplace, job: &str) -> Vec<Run> {
         limit: 1000,
         ..Filter::default()
     };
-    let mut runs = History::read(&place.file("data/state.db"), &filter).unwrap().runs;
+    let mut runs = crate::engine::history(place, &filter).runs;
     runs.sort_by_key(|run| run.scheduled_at);
     runs
 }
@@ -385,7 +385,12 @@ async fn a_time_that_was_run_is_not_run_again_once_the_history_is_cleared() {
     );
     let start = |at: &str| {
         place.write("whole.toml", &format!("{declaration}{database}{job}"));
-        crate::engine::engine_of(&place.file("whole.toml"), Clock::starting_at(at.parse().unwrap()))
+        let state = place.file("data/state.db");
+        crate::engine::engine_of(
+            &place.file("whole.toml"),
+            &state,
+            Clock::starting_at(at.parse().unwrap()),
+        )
     };
     let (first, running) = start("2026-10-31T23:59:00Z");
     minutes(60 * 24 * 10).await;

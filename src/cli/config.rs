@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::output::say;
 use super::{Exit, client};
-use crate::config::{self, Problems, Setting, Severity, Sources};
+use crate::config::{self, Problems, Setting, Sources};
+use crate::values::Severity;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {

@@ -196,12 +196,7 @@ impl From<Problems> for Exit {
 /// The job of that id, or every job in the order of the declaration.
 fn jobs_of<'a>(plan: &'a Plan, id: Option<&str>) -> Result<Vec<&'a Job>, Exit> {
     let wanted = |job: &&Job| id.is_none_or(|id| job.id.as_str() == id);
-    let jobs: Vec<&Job> = plan
-        .jobs_in_order()
-        .into_iter()
-        .map(AsRef::as_ref)
-        .filter(wanted)
-        .collect();
+    let jobs: Vec<&Job> = plan.jobs_in_order().map(AsRef::as_ref).filter(wanted).collect();
     match id {
         Some(id) if jobs.is_empty() => {
             let declared: Vec<&str> = plan.jobs.keys().map(JobId::as_str).collect();
@@ -210,6 +205,13 @@ fn jobs_of<'a>(plan: &'a Plan, id: Option<&str>) -> Result<Vec<&'a Job>, Exit> {
         }
         _ => Ok(jobs),
     }
+}
+
+/// Does what may wait, for a command that is no service.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(|error| Exit::new(FAILED, format!("the command cannot start: {error}")))?;
+    Ok(runtime.block_on(work))
 }
 
 /// An instant, or the day whose beginning in UTC is meant.

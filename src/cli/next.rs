@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::output::say;
 use super::{Exit, Format};
 use crate::config::{self, Job, Sources};
-use crate::engine::Clock;
+use crate::values::Clock;
 use crate::values::TimeZone;
 
 #[derive(Args, Debug)]

@@ -5,8 +5,9 @@ use clap::{Args, Subcommand};
 use super::output::say;
 use super::{BAD_INPUT, Common, Exit, FAILED, log};
 use crate::config::{self, Sources};
-use crate::engine::Clock;
-use crate::notifications::{self, letter};
+use crate::kinds::INTEGRATION;
+use crate::notifications::{self, name_of};
+use crate::values::Clock;
 use crate::values::TargetId;
 
 #[derive(Args, Debug)]
@@ -27,7 +28,7 @@ enum Command {
 pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Result<(), Exit> {
     let Command::Test { target: id } = &options.command;
     let plan = config::load(sources)?.plan;
-    let Some(target) = plan.targets.get(id) else {
+    if !plan.targets.contains_key(id) {
         let declared: Vec<&str> = plan.targets.keys().map(TargetId::as_str).collect();
         let declared = if declared.is_empty() {
             "none".to_owned()
@@ -38,12 +39,12 @@ pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Res
             BAD_INPUT,
             format!("no target `{id}` is declared; there are {declared}"),
         ));
-    };
+    }
     log::set_up(common, &sources.environment, true);
     let mut failed = Vec::new();
-    for address in letter::addresses([id], &plan.targets, plan.default_database_path().as_deref()) {
-        let name = address.name().to_owned();
-        match notifications::test(target, address, Clock::System.now()) {
+    for address in notifications::addresses([id], &plan.targets, plan.default_database_path().as_deref()) {
+        let name = name_of(&address, INTEGRATION);
+        match notifications::test(address, &plan.targets, INTEGRATION, Clock::System.now()) {
             Ok(said) => say!("{name}: {said}"),
             Err(why) => failed.push(format!("{name}: {why}")),
         }

@@ -1,14 +1,14 @@
 //! `overrides`: the row of the database that overrides jobs and what they inherit, edited safely.
 
+use crate::sql::sqlite::{self, TransactionBehavior};
 use clap::{Args, Subcommand};
-use rusqlite::TransactionBehavior;
 use serde_json::{Map, Value};
 
 use super::output::say;
 use super::{BAD_INPUT, Exit, FAILED};
 use crate::config::{self, Problem, Problems, Source, Sources};
 use crate::duplistatus::settings::{self, CRON_OVERRIDES};
-use crate::store::sqlite::{Unusable, open_write};
+use crate::sql::{SqlError, open_write};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -24,7 +24,7 @@ enum Command {
     Set {
         /// The path of the value
         path: String,
-        /// The value, as in TOML; what is no TOML value is a text
+        /// The value, as in TOML; anything else is a text
         value: String,
     },
     /// Take an override away
@@ -40,7 +40,7 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
         let message = "there are several databases; `defaults.database` must name the one that has the overrides";
         return Err(Exit::new(BAD_INPUT, message));
     };
-    let failed = |error: rusqlite::Error| Exit::new(FAILED, Unusable::from_sqlite(&database, &error));
+    let failed = |error: sqlite::Error| Exit::new(FAILED, SqlError::of_database(&database, &error));
     let mut connection = open_write(&database).map_err(|unusable| Exit::new(FAILED, unusable))?;
     connection
         .busy_timeout(std::time::Duration::from_secs(10))
@@ -54,7 +54,7 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
         Some(Ok(Value::Object(row))) => row,
         Some(_) => {
             let message = format!(
-                "the row {CRON_OVERRIDES} of {} is no JSON object; it is left as it is",
+                "the row {CRON_OVERRIDES} of {} is not a JSON object; it is left as it is",
                 database.display()
             );
             return Err(Exit::new(FAILED, message));
@@ -90,7 +90,7 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
     Ok(())
 }
 
-/// Refuses what the service would set aside, but for what it does `before`: each fault can be mended alone.
+/// Refuses what the service would ignore, but for what it ignored `before`: each fault can be fixed alone.
 fn check(sources: &Sources, path: &str, before: &[Problem]) -> Result<(), Exit> {
     let loaded = config::load(sources)?;
     let is_new = |problem: &Problem| {
@@ -123,7 +123,7 @@ fn put(row: &mut Map<String, Value>, path: &str, value: Value) -> Result<(), Exi
     let Some((last, above)) = keys.split_last().filter(|_| keys.iter().all(|key| !key.is_empty())) else {
         return Err(Exit::new(
             BAD_INPUT,
-            format!("`{path}` is no path such as jobs.session-cleanup.enabled"),
+            format!("`{path}` is not a path such as jobs.session-cleanup.enabled"),
         ));
     };
     let mut table = row;

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::output::say;
 use super::{Exit, FAILED, Format};
-use crate::actions::{Failure, Forecast};
 use crate::config::{self, Job, Sources};
-use crate::engine::Clock;
+use crate::run::{DryRun, Failure};
+use crate::values::Clock;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -22,30 +22,40 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let plan = config::load(sources)?.plan;
     let jobs = super::jobs_of(&plan, options.job.as_deref())?;
     let now = Clock::System.now();
-    let found: Vec<(&Job, Result<Forecast, Failure>)> =
-        jobs.into_iter().map(|job| (job, plan.forecast(job, now))).collect();
+    let found: Vec<(&Job, Found)> = super::block_on(async {
+        let mut found = Vec::new();
+        for job in jobs {
+            found.push((job, plan.dry_run(job, now).await));
+        }
+        found
+    })?;
     match options.format {
         Format::Json => {
             let by_job: Map<String, Value> = found
                 .iter()
-                .map(|(job, forecast)| (job.id.to_string(), to_json(forecast)))
+                .map(|(job, found)| (job.id.to_string(), to_json(found)))
                 .collect();
             say!("{}", Value::Object(by_job));
         }
-        Format::Text => found.iter().for_each(|(job, forecast)| print(job, forecast)),
+        Format::Text => found.iter().for_each(|(job, found)| print(job, found)),
     }
-    let would_fail =
-        |forecast: &Result<Forecast, Failure>| forecast.as_ref().map_or(true, |found| found.refusal.is_some());
-    if found.iter().any(|(_, forecast)| would_fail(forecast)) {
+    let would_fail = |found: &Found| match found {
+        Ok(found) => found.as_ref().is_some_and(|found| found.refusal.is_some()),
+        Err(_) => true,
+    };
+    if found.iter().any(|(_, found)| would_fail(found)) {
         return Err(Exit::new(FAILED, ""));
     }
     Ok(())
 }
 
-fn to_json(forecast: &Result<Forecast, Failure>) -> Value {
-    match forecast {
-        Ok(forecast) => forecast.json.clone(),
-        Err(Failure { message: why, .. }) => json!({ "error": why }),
+/// What a run would do, where its kind can tell.
+type Found = Result<Option<DryRun>, Failure>;
+
+fn to_json(found: &Found) -> Value {
+    match found {
+        Ok(found) => found.as_ref().map_or_else(|| json!({}), |found| found.json.clone()),
+        Err(failure) => json!({ "error": failure.message }),
     }
 }
 
@@ -56,10 +66,11 @@ fn printable(line: &str) -> String {
         .collect()
 }
 
-fn print(job: &Job, forecast: &Result<Forecast, Failure>) {
+fn print(job: &Job, found: &Found) {
     say!("{}:", job.id);
-    match forecast {
-        Ok(forecast) => forecast.lines.iter().for_each(|line| say!("  {}", printable(line))),
-        Err(Failure { message: why, .. }) => say!("  cannot be told: {why}"),
+    match found {
+        Ok(Some(found)) => found.lines.iter().for_each(|line| say!("  {}", printable(line))),
+        Ok(None) => say!("  what it would do is known only when it is run"),
+        Err(failure) => say!("  cannot be told: {}", failure.message),
     }
 }

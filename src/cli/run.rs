@@ -1,25 +1,25 @@
 //! `run`: puts the parts together and lets them work until the service is told to end.
 
-use std::fs::{File as LockFile, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use super::{Common, Exit, FAILED, RunOptions, demo, log, rebuilt};
-use crate::config::{self, File, Loaded, Plan, Problem, Problems, Severity, Source, Sources};
-use crate::engine::{Clock, Engine, Setup, keep_last_good};
+use crate::config::{self, File, Loaded, Plan, Problem, Problems, Source, Sources};
+use crate::engine::{Engine, Setup, keep_last_good};
 use crate::http::{Context, FoundGood, FrontDoor, Listeners};
-use crate::notifications::Courier;
+use crate::kinds::INTEGRATION;
+use crate::notifications::DeliveryWorker;
 use crate::signals;
-use crate::store::last_good;
-use crate::store::sqlite::{Stop, StopReason};
+use crate::state::Store;
+use crate::values::{CancelReason, CancellationToken, Clock, Severity, plural};
 use crate::watch::{Watch, watch_rows};
 
-/// Threads for runs and for reading sources; each has SQLite's page cache and little more.
-const BLOCKING_THREADS: usize = 64;
+/// Threads that may wait: for runs, deliveries, the state and reading sources. Each has SQLite's page cache and little more.
+const BLOCKING_THREADS: usize = 128;
 /// How often the outbox is looked at for what waits.
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
 /// How long the end of the service waits for a message on the wire.
@@ -56,9 +56,13 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
 async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Option<PathBuf>, Exit> {
     let demo = options.demo;
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
-    let loaded = load(&sources, options)?;
+    let loaded = load(&sources, options).await?;
     let plan = loaded.plan.clone();
-    let _lock = lock(&plan.state.path)?;
+    let store = Store::at(&plan.state.path);
+    let _lock = store.lock().map_err(|error| Exit::new(FAILED, error.0))?;
+    keep_last_good(&sources, &loaded, &store).await;
+    // It is there before anyone asks for it; what is wrong with it is told by `/health`.
+    let _ = store.probe().await;
     let (host, port) = (plan.server.host.as_str(), plan.server.port);
     let listeners = Listeners::bind(host, port).await.map_err(|error| {
         Exit::new(
@@ -78,6 +82,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let posted = Arc::new(Notify::new());
     let setup = Setup {
         clock: Clock::System,
+        store: store.clone(),
         sources,
         loaded,
         port: listeners.port(),
@@ -94,7 +99,8 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let context = Context {
         engine: inbox.clone(),
         plans: plans.clone(),
-        state: plan.state.path.clone(),
+        store: store.clone(),
+        folder: plan.state.path.parent().map(Path::to_owned).unwrap_or_default(),
         databases: FoundGood::default(),
         runtime: tokio::runtime::Handle::current(),
     };
@@ -107,7 +113,6 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         tokio::spawn(demo::show(
             inbox.clone(),
             plan.jobs_in_order()
-                .into_iter()
                 .filter(|job| job.enabled)
                 .map(|job| job.id.to_string())
                 .collect(),
@@ -118,12 +123,11 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         tokio::spawn(rebuilt::watch(inbox.clone(), Arc::clone(&rebuilt)));
     }
     drop(inbox);
-    let stop = Stop::default();
-    let delivery = tokio::spawn(deliver(plans, Arc::clone(&posted), stop.clone()));
+    let cancel = CancellationToken::default();
+    let delivery = tokio::spawn(deliver(plans, store, Arc::clone(&posted), cancel.clone()));
     engine.run().await;
     // What is on the wire is waited for, so that it is not sent again.
-    stop.ask(StopReason::Interrupted);
-    posted.notify_one();
+    cancel.cancel(CancelReason::Shutdown);
     let _ = tokio::time::timeout(LAST_DELIVERY, delivery).await;
     let _ = end.send(());
     let _ = http.await;
@@ -131,38 +135,31 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
 }
 
 /// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.
-async fn deliver(plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>, stop: Stop) {
-    while stop.asked().is_none() {
-        // The time for another look, or something to deliver: both are worth one.
-        let _ = tokio::time::timeout(BETWEEN_DELIVERIES, posted.notified()).await;
-        let plan = Arc::clone(&plans.borrow());
-        let stopping = stop.clone();
-        let round = move || {
-            let state = &plan.state.path;
-            let courier = Courier {
-                state,
-                targets: &plan.targets,
-                now: &|| Clock::System.now(),
-                tells_failures: false,
-                stop: &stopping,
-            };
-            // A state that cannot be used is told by the engine.
-            state
-                .exists()
-                .then(|| courier.deliver(Instant::now() + BETWEEN_DELIVERIES))
+async fn deliver(plans: watch::Receiver<Arc<Plan>>, store: Store, posted: Arc<Notify>, cancel: CancellationToken) {
+    while !cancel.is_cancelled() {
+        tokio::select! {
+            () = posted.notified() => {}
+            () = tokio::time::sleep(BETWEEN_DELIVERIES) => {}
+            () = cancel.cancelled() => return,
+        }
+        let worker = DeliveryWorker {
+            store: store.clone(),
+            targets: Arc::clone(&plans.borrow().targets),
+            integration: INTEGRATION,
+            clock: Clock::System,
+            tells_failures: false,
+            cancel: cancel.clone(),
         };
-        let _ = tokio::task::spawn_blocking(round).await;
+        // A state that cannot be used is told by the store.
+        let _ = worker.deliver(Instant::now() + BETWEEN_DELIVERIES).await;
     }
 }
 
 /// Loads the configuration, and says in the log what is not as declared.
-fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
+async fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
     let loaded = match config::load(sources) {
-        Ok(loaded) => {
-            keep_last_good(sources, &loaded);
-            loaded
-        }
-        Err(problems) if options.keep_last_good => load_last_good(sources, problems)?,
+        Ok(loaded) => loaded,
+        Err(problems) if options.keep_last_good => load_last_good(sources, problems).await?,
         Err(problems) => return Err(problems.into()),
     };
     let overrides = loaded.rows.in_words();
@@ -186,14 +183,14 @@ fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
 }
 
 /// The last configuration that could be used, in the place of one that is broken.
-fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded, Exit> {
-    let path = config::state_path(sources).filter(|path| path.exists());
-    let files = path
-        .and_then(|path| last_good::kept(&path).ok())
-        .filter(|files| !files.is_empty());
-    let Some(files) = files else {
-        return Err(problems.into());
+async fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded, Exit> {
+    let files = match config::state_path(sources) {
+        Some(path) => Store::at(&path).kept_declaration().await.unwrap_or_default(),
+        None => Vec::new(),
     };
+    if files.is_empty() {
+        return Err(problems.into());
+    }
     for problem in &problems.0 {
         tracing::error!("{problem}");
     }
@@ -203,49 +200,13 @@ fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded, Exit>
     };
     let mut loaded = config::load(&kept)?;
     let message = format!(
-        "it is broken, with {} problems; the last good configuration is in force",
-        problems.0.len()
+        "it is broken, with {}; the last good configuration is in force",
+        plural(problems.0.len() as u64, "problem")
     );
     tracing::error!("{}: {message}", sources.file);
     let source = Source::File(sources.file.to_string());
     loaded
         .problems
-        .push(Problem::of_source(source, Severity::SetAside, message));
+        .push(Problem::of_source(source, Severity::Ignored, message));
     Ok(loaded)
-}
-
-/// Keeps two services from sharing one state: the second would take the first one's runs for interrupted. What is
-/// locked is the state's own file, so that there is nothing beside it that someone may delete; SQLite locks it in
-/// another way, which does not meet this one on a local disk. It must outlive every connection to the state, for closing
-/// it would take SQLite's locks away.
-fn lock(state: &Path) -> Result<Option<LockFile>, Exit> {
-    let made = state.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-        LockFile::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(state)
-    });
-    let file = match made {
-        Ok(file) => file,
-        Err(error) => {
-            tracing::warn!(
-                "{}: {error}; nothing keeps a second service from using the same state",
-                state.display()
-            );
-            return Ok(None);
-        }
-    };
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Exit::new(
-            FAILED,
-            format!(
-                "another duplistatus-cron uses {}; state.path must name a file of its own",
-                state.display()
-            ),
-        )),
-        _ => Ok(Some(file)),
-    }
 }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::output::say;
 use super::{BAD_INPUT, Exit, Format};
 use crate::config::{self, Plan, Sources};
-use crate::engine::Clock;
 use crate::engine::simulation::{self, Event, Stretch, What};
-use crate::store::Trigger;
+use crate::state::Trigger;
+use crate::values::Clock;
 use crate::values::{Duration, JobId, iso};
 
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::say;
 use super::{BAD_INPUT, Exit, Format};
 use crate::config::{self, File, Problem, Problems, Sources};
-use crate::engine::Clock;
+use crate::values::Clock;
 use crate::values::plural;
 
 #[derive(Args, Debug)]
@@ -27,7 +27,7 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
     if let Some(file) = options.file {
         sources.file = File::Path(file);
     }
-    let (jobs, problems) = match config::examine(&sources, Clock::System.now()) {
+    let (jobs, problems) = match super::block_on(config::examine(&sources, Clock::System.now()))? {
         Ok(loaded) => (loaded.plan.jobs.len(), loaded.problems),
         Err(problems) => (0, problems.0),
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::plan::{Job, Plan};
+use super::policy::Policy;
 use crate::values::JobId;
 
 /// The jobs that differ between two plans.
@@ -29,8 +30,9 @@ impl Diff {
         let changed = new
             .jobs
             .iter()
-            .filter_map(|(id, job)| Some((id.clone(), changed_keys(old.jobs.get(id)?, job))))
-            .filter(|(_, keys)| !keys.is_empty())
+            .filter_map(|(id, job)| Some((id, old.jobs.get(id)?, job)))
+            .filter(|(_, old, new)| old != new)
+            .map(|(id, old, new)| (id.clone(), changed_keys(old, new)))
             .collect();
         Self {
             added: only_in(new, old),
@@ -40,30 +42,53 @@ impl Diff {
     }
 }
 
+/// The keys that differ between two declarations of a job. What is no key of its own comes as `action`.
 fn changed_keys(old: &Job, new: &Job) -> Vec<&'static str> {
-    [
-        ("description", old.description != new.description),
-        ("enabled", old.enabled != new.enabled),
-        ("schedule", old.schedule != new.schedule),
-        ("time_zone", old.time_zone != new.time_zone),
-        ("jitter", old.offset != new.offset),
-        ("catch_up", old.policy.catch_up != new.policy.catch_up),
-        (
-            "starting_deadline",
-            old.policy.starting_deadline != new.policy.starting_deadline,
-        ),
-        ("concurrency_policy", old.policy.concurrency != new.policy.concurrency),
-        ("max_running", old.policy.max_running != new.policy.max_running),
-        ("group", old.policy.group != new.policy.group),
-        ("retry", old.policy.retry != new.policy.retry),
-        ("max_age", old.policy.max_age != new.policy.max_age),
-        ("on_interrupt", old.policy.on_interrupt != new.policy.on_interrupt),
-        ("timeout", old.timeout != new.timeout),
-        ("database", old.database != new.database),
-        ("notify", old.notify != new.notify),
-        ("action", old.action != new.action),
-    ]
-    .into_iter()
-    .filter_map(|(key, differs)| differs.then_some(key))
-    .collect()
+    // Every field is named, so that one that is new does not compile until it is compared.
+    let Job {
+        id: _,
+        description,
+        enabled,
+        schedule,
+        time_zone,
+        offset,
+        policy:
+            Policy {
+                catch_up,
+                starting_deadline,
+                concurrency,
+                max_running,
+                group,
+                retry,
+                max_age,
+                on_interrupt,
+            },
+        timeout,
+        database,
+        notify,
+        action,
+    } = old;
+    let policy = &new.policy;
+    let keys = [
+        ("description", *description != new.description),
+        ("enabled", *enabled != new.enabled),
+        ("schedule", *schedule != new.schedule),
+        ("time_zone", *time_zone != new.time_zone),
+        ("jitter", *offset != new.offset),
+        ("catch_up", *catch_up != policy.catch_up),
+        ("starting_deadline", *starting_deadline != policy.starting_deadline),
+        ("concurrency_policy", *concurrency != policy.concurrency),
+        ("max_running", *max_running != policy.max_running),
+        ("group", *group != policy.group),
+        ("retry", *retry != policy.retry),
+        ("max_age", *max_age != policy.max_age),
+        ("on_interrupt", *on_interrupt != policy.on_interrupt),
+        ("timeout", *timeout != new.timeout),
+        ("database", *database != new.database),
+        ("notify", *notify != new.notify),
+        ("action", *action != new.action),
+    ];
+    keys.into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
 }

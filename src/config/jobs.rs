@@ -1,24 +1,20 @@
-//! Resolves the jobs: what each inherits, its one kind, its database, and whether its action can work.
+//! Resolves the jobs: what each inherits, its one kind, its database, and the targets it names.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use figment::value::Value;
 use jiff::SignedDuration;
 
 use super::declaration;
-use super::kinds::below;
-use super::merged::path;
-use super::plan::{Database, Job};
+use super::merged::{below, path};
+use super::plan::Job;
 use super::policy::{Policy, Retry};
-use super::problem::Severity;
-use super::reading::read;
 use super::resolve::{Resolver, undeclared_database};
-use crate::actions::{Action, Fenced, Weight};
-use crate::notifications::{Target, Targets};
-use crate::store::sqlite::open_read;
-use crate::values::{DatabaseId, Duration, JobId};
+use crate::kinds::Action;
+use crate::notifications::Targets;
+use crate::sql::{Database, Mode};
+use crate::values::{DatabaseId, Duration, JobId, Severity};
 
 /// What jobs inherit and refer to.
 pub(super) struct JobContext {
@@ -26,69 +22,72 @@ pub(super) struct JobContext {
     pub default_database: Option<DatabaseId>,
     pub databases: BTreeMap<DatabaseId, Database>,
     pub targets: Targets,
-    /// The databases opened so far, for compiling SQL.
-    pub open: BTreeMap<PathBuf, Option<Fenced>>,
 }
 
 impl Resolver<'_> {
-    pub(super) fn jobs(&mut self, context: &mut JobContext) -> BTreeMap<JobId, Arc<Job>> {
+    /// Resolves every job, or `only` some.
+    pub(super) fn jobs(
+        &mut self,
+        context: &JobContext,
+        only: Option<&BTreeSet<String>>,
+    ) -> (BTreeMap<JobId, Arc<Job>>, Vec<JobId>) {
         let merged = self.merged;
         let mut declared: Vec<(&String, &Value)> = merged.table("jobs").collect();
         declared.sort_by_cached_key(|(id, _)| merged.position(&path(&["jobs", id])));
-        let mut jobs = BTreeMap::new();
-        for (rank, (name, value)) in declared.into_iter().enumerate() {
+        let (mut jobs, mut order) = (BTreeMap::new(), Vec::new());
+        let is_wanted = |name: &String| only.is_none_or(|only| only.contains(name));
+        for (name, value) in declared.into_iter().filter(|(name, _)| is_wanted(name)) {
             let at = path(&["jobs", name]);
             let id = name
                 .parse::<JobId>()
                 .map_err(|why| self.problems.push(self.merged.problem_of_key(&at, why)))
                 .ok();
-            let job = self.job(&at, id, value.clone(), rank, context);
-            jobs.extend(job.map(|job| (job.id.clone(), Arc::new(job))));
+            let Some(job) = self.job(&at, id, value.clone(), context) else {
+                continue;
+            };
+            order.push(job.id.clone());
+            jobs.insert(job.id.clone(), Arc::new(job));
         }
-        self.warn_of_herds(&jobs);
-        jobs
+        self.warn_of_thundering_herds(&jobs);
+        (jobs, order)
     }
 
-    fn job(
-        &mut self,
-        at: &[String],
-        id: Option<JobId>,
-        value: Value,
-        rank: usize,
-        context: &mut JobContext,
-    ) -> Option<Job> {
+    fn job(&mut self, at: &[String], id: Option<JobId>, value: Value, context: &JobContext) -> Option<Job> {
         if !self.is_table(at, &value) {
             return None;
         }
         let (value, action) = self.take_kind::<Action>(at, value, "job", Action::KINDS);
         let is_scheduled = value.as_dict().is_some_and(|table| table.contains_key("schedule"));
-        let declared: declaration::Job = read(self.merged, at, value, &mut self.problems)?;
+        let declared: declaration::Job = self.read(at, value)?;
         if !is_scheduled {
             let at = below(at, "schedule");
             self.problems
                 .push(self.merged.problem(&at, Severity::Error, "this key is missing"));
         }
-        let database = self.database_of(at, declared.database.as_ref(), context);
         let notify = self.alerts(at, declared.notify.as_ref(), &context.defaults.notify, &context.targets);
         let policy = self.policy(at, &declared, &context.defaults);
+        let has_no_database = action.as_ref().is_some_and(|action| action.database().is_none());
+        let database = if has_no_database && declared.database.is_none() {
+            None
+        } else {
+            Some(self.database_of(at, declared.database.as_ref(), context))
+        };
         let action = action?;
-        let enabled = declared.enabled.unwrap_or(true);
-        let database = database?;
-        self.check_action(at, &action, enabled, &database, context);
+        let database = database.map_or(Some(None), |found| found.map(Some))?;
+        self.check_references(at, &action, database.as_ref(), context);
         let id = id?;
         Some(Job {
             offset: share_of(declared.jitter.or(context.defaults.jitter), &id),
             policy,
             id,
             description: declared.description,
-            enabled,
+            enabled: declared.enabled.unwrap_or(true),
             schedule: declared.schedule?,
             time_zone: declared.time_zone.unwrap_or_else(|| context.defaults.time_zone.clone()),
             timeout: declared.timeout.unwrap_or(context.defaults.timeout),
             database,
             notify,
             action,
-            rank,
         })
     }
 
@@ -143,19 +142,10 @@ impl Resolver<'_> {
         database.cloned()
     }
 
-    fn check_action(
-        &mut self,
-        at: &[String],
-        action: &Action,
-        enabled: bool,
-        database: &Database,
-        context: &mut JobContext,
-    ) {
-        let open = context
-            .open
-            .entry(database.path.clone())
-            .or_insert_with(|| Fenced::around(open_read(&database.path).ok()?).ok());
-        if database.read_only && action.writes() {
+    /// What is wrong between an action and the database and targets it names.
+    fn check_references(&mut self, at: &[String], action: &Action, database: Option<&Database>, context: &JobContext) {
+        let is_read_only = database.is_some_and(|database| database.read_only);
+        if is_read_only && action.database() == Some(Mode::Write) {
             let why = "it writes, but its database is declared as read_only";
             self.problems
                 .push(self.merged.problem(&below(at, action.name()), Severity::Error, why));
@@ -163,26 +153,14 @@ impl Resolver<'_> {
         for (key, named) in action.targets() {
             let place = key.iter().fold(below(at, action.name()), |at, key| below(&at, key));
             for id in named {
-                if let Some(Target::Healthchecks(_)) = context.targets.get(id) {
+                if context.targets.get(id).is_some_and(|target| target.is_run_monitor()) {
                     let why = format!(
-                        "`{id}` gets pings of runs, which is no way to tell of backups; name it in the job's `notify`"
+                        "`{id}` is a run monitor and cannot receive these messages; name it in the job's `notify`"
                     );
                     self.problems.push(self.merged.problem(&place, Severity::Error, why));
                 }
             }
             self.check_targets(&place, named, &context.targets);
-        }
-        for flaw in action.flaws(open.as_ref()) {
-            let keys = flaw.key.split('.').filter(|key| !key.is_empty());
-            let place = keys.fold(below(at, action.name()), |at, key| below(&at, key));
-            let severity = match flaw.weight {
-                Weight::Broken => Severity::Error,
-                // A job that does not run by itself may wait for a table that is yet to come.
-                Weight::Mismatch if !enabled => continue,
-                Weight::Mismatch => Severity::Mismatch,
-                Weight::Notable => Severity::Warning,
-            };
-            self.problems.push(self.merged.problem(&place, severity, flaw.message));
         }
     }
 }

@@ -3,9 +3,9 @@
 use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
-use super::problem::Severity;
-use super::reading::read;
+use super::merged::below;
 use super::resolve::Resolver;
+use crate::values::Severity;
 
 impl Resolver<'_> {
     /// Takes the one kind out of the table at `at`, which is a `noun`, and reads it.
@@ -28,7 +28,7 @@ impl Resolver<'_> {
             self.problems.push(self.merged.problem(at, Severity::Error, message));
         }
         if kinds.len() > 1 {
-            // The kind that came last is the one to point at, for it may stand in a row that can be set aside.
+            // The kind that came last is the one to point at, for it may stand in a row that can be ignored.
             let sources = |kind: &&str| {
                 let message = format!("the {noun} has more than one kind: {}", kinds.join(", "));
                 self.merged.problem(&below(at, kind), Severity::Error, message)
@@ -44,7 +44,7 @@ impl Resolver<'_> {
         for kind in kinds.drain(..) {
             let Some(keys) = table.remove(kind) else { continue };
             let keys = Value::from(Dict::from([(kind.to_owned(), keys)]));
-            found = read(self.merged, at, keys, &mut self.problems);
+            found = self.read(at, keys);
         }
         // That the kind as a whole could not be read follows from what is wrong in it.
         if self.problems.len() > before + 1 {
@@ -57,8 +57,4 @@ impl Resolver<'_> {
         // What follows from a value that is no good is no news: the rules are checked once it is mended.
         (Value::Dict(tag, table), found.filter(|_| self.problems.len() == before))
     }
-}
-
-pub(super) fn below(at: &[String], key: &str) -> Vec<String> {
-    at.iter().cloned().chain([key.to_owned()]).collect()
 }

@@ -1,15 +1,15 @@
 //! One source's values on their way into the merge, each with its place in that source.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
-use figment::value::{Dict, Map, Value};
-use figment::{Metadata, Profile, Provider};
+use figment::value::{Dict, Value};
 use serde::Serialize;
 
 use super::excerpt::Excerpt;
-use super::problem::{Problem, Severity};
+use super::problem::Problem;
 use super::text::Text;
+use crate::values::Severity;
 
 /// Where values come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,11 +66,6 @@ impl Layer {
             text: None,
             names: HashMap::new(),
         }
-    }
-
-    /// What figment knows it by: no two sources share it, whatever a file is called.
-    pub(super) fn tag(&self) -> String {
-        format!("{:?}", self.source)
     }
 
     /// Puts `value` at `path`, making the tables above it.
@@ -146,24 +141,6 @@ impl Layer {
     }
 }
 
-/// Several layers as one, later ones winning, for what must be known before they are merged.
-#[derive(Clone, Copy)]
-pub(super) struct Stack<'a>(pub &'a [Layer]);
-
-impl<'a> Stack<'a> {
-    /// The value at `path`; a table is that of the last layer that has a part in it.
-    pub(super) fn get(self, path: &[&str]) -> Option<&'a Value> {
-        let path: Vec<String> = path.iter().map(|&part| part.to_owned()).collect();
-        self.0.iter().rev().find_map(|layer| layer.get(&path))
-    }
-
-    /// The keys of the table `section`.
-    pub(super) fn keys(self, section: &str) -> BTreeSet<&'a str> {
-        let tables = self.0.iter().filter_map(|layer| layer.values.get(section)?.as_dict());
-        tables.flat_map(Dict::keys).map(String::as_str).collect()
-    }
-}
-
 /// Puts `value` at `path` of `table`, making the tables above it.
 pub(super) fn insert(table: &mut Dict, path: &[String], value: Value) {
     let Some((last, above)) = path.split_last() else { return };
@@ -188,15 +165,5 @@ pub(super) fn remove(table: &mut Dict, path: &[String]) -> bool {
             Some(Value::Dict(_, below)) => remove(below, rest),
             _ => false,
         },
-    }
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.tag())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.values.clone()))
     }
 }

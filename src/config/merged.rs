@@ -1,32 +1,67 @@
 //! All layers merged by figment, which remembers the layer of every value.
 
-use figment::value::{Dict, Tag, Value};
-use figment::{Figment, Profile, Provider};
+use figment::value::{Dict, Map, Tag, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 
 use super::layer::{Layer, Source};
-use super::problem::{Problem, Severity};
+use super::problem::Problem;
+use crate::values::Severity;
 
 /// The merged values and the layers they came from.
-pub(super) struct Merged<'a> {
-    layers: &'a [Layer],
+#[derive(Clone)]
+pub(super) struct Merged {
+    layers: Vec<Layer>,
     figment: Figment,
     values: Dict,
 }
 
-impl<'a> Merged<'a> {
-    pub(super) fn new(layers: &'a [Layer]) -> Self {
-        let figment = layers.iter().fold(Figment::new(), |merged, layer| merged.merge(layer));
+/// A layer as figment takes it, known by its number: no two share it, whatever their sources are called.
+struct Numbered<'a>(usize, &'a Layer);
+
+impl Provider for Numbered<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.0.to_string())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.1.values.clone()))
+    }
+}
+
+impl Merged {
+    /// Merges `layers`, later ones winning.
+    pub(super) fn new(layers: Vec<Layer>) -> Self {
+        let nothing = Self {
+            layers: Vec::new(),
+            figment: Figment::new(),
+            values: Dict::new(),
+        };
+        nothing.with(layers)
+    }
+
+    /// Merges more layers, which win over those that are there.
+    pub(super) fn with(mut self, more: impl IntoIterator<Item = Layer>) -> Self {
+        for layer in more {
+            self.figment = self.figment.merge(Numbered(self.layers.len(), &layer));
+            self.layers.push(layer);
+        }
         // Our own providers never fail, so an error cannot occur here.
-        let values = figment
-            .data()
-            .ok()
+        let merged = self.figment.data().ok();
+        self.values = merged
             .and_then(|mut profiles| profiles.remove(&Profile::Default))
             .unwrap_or_default();
-        Self {
-            layers,
-            figment,
-            values,
-        }
+        self
+    }
+
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The same without what `change` takes out of the layers.
+    pub(super) fn changed(&self, change: impl FnOnce(&mut Vec<Layer>)) -> Self {
+        let mut layers = self.layers.clone();
+        change(&mut layers);
+        Self::new(layers)
     }
 
     /// The value at `path`.
@@ -58,8 +93,8 @@ impl<'a> Merged<'a> {
     }
 
     fn layer(&self, tag: Tag) -> Option<&Layer> {
-        let name = &self.figment.get_metadata(tag)?.name;
-        self.layers.iter().find(|layer| *name == layer.tag())
+        let number: usize = self.figment.get_metadata(tag)?.name.parse().ok()?;
+        self.layers.get(number)
     }
 
     /// The layer whose value stands at `path`: for a table, the last one that has a part in it.
@@ -106,4 +141,9 @@ fn problem_in(layer: Option<&Layer>, path: &[String], of_key: bool, severity: Se
 /// The text of a path's parts.
 pub(super) fn path(parts: &[&str]) -> Vec<String> {
     parts.iter().map(|&part| part.to_owned()).collect()
+}
+
+/// The path of `key` below `at`.
+pub(super) fn below(at: &[String], key: &str) -> Vec<String> {
+    at.iter().cloned().chain([key.to_owned()]).collect()
 }

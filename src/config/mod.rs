@@ -1,15 +1,15 @@
 //! From sources to a plan. [`load`] is the one door: a start, `validate`, a reload and a changed file all call it.
 //!
 //! sources -> layers, merged by figment -> declaration -> plan, or every problem with its place.
-//! A value of a database row that is no good is set aside, and the rest applies; one of the file or of a variable
-//! is a problem that whoever starts or reloads must mend.
+//! An invalid value of a database row is ignored, and the rest applies; one of the file or of a variable is a problem
+//! that whoever starts or reloads must fix.
 
-mod blame;
+mod checks;
 mod declaration;
 mod diff;
 mod examination;
 mod excerpt;
-mod herds;
+mod invocation;
 mod jobs;
 mod kept;
 mod kinds;
@@ -18,35 +18,41 @@ mod merged;
 mod origins;
 mod plan;
 mod policy;
-mod private;
 mod problem;
 mod reading;
+mod redact;
 mod resolve;
+mod row_attribution;
 mod schema;
 pub(crate) mod sources;
 mod targets;
 mod text;
+mod thundering_herd;
 
 pub(crate) use diff::Diff;
+pub(crate) use invocation::{Invocation, Services};
 pub(crate) use kept::without_secrets;
 pub(crate) use origins::{Setting, settings};
-pub(crate) use plan::{Job, Occasion, Plan, Server, Signals};
+pub(crate) use plan::{Job, Plan, Server};
 pub(crate) use policy::{CatchUp, Concurrency, OnInterrupt};
-pub use problem::{Problem, Problems, Severity};
+pub use problem::{Problem, Problems};
 pub(crate) use schema::schema;
 pub use sources::{Environment, File, Sources};
 
 use crate::duplistatus::settings::Overrides;
+use layer::Layer;
 pub(crate) use layer::Source;
-use layer::{Layer, Stack};
 use merged::Merged;
+use resolve::Resolved;
+
+use crate::values::Severity;
 
 /// A plan and what was noted while it was made.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// What is to be done.
     pub(crate) plan: Plan,
-    /// Everything that is not as declared although the plan stands: values set aside, warnings, SQL that does not
+    /// Everything that is not as declared although the plan stands: ignored values, warnings, SQL that does not
     /// fit the database.
     pub problems: Vec<Problem>,
     /// Where the declaration came from, for people.
@@ -95,10 +101,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 
 /// Reads every source as [`load`] does, and looks at the rows of the databases as well: what a run at `now` would
 /// meet there is a warning, and so is what could not be checked.
-pub(crate) fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded, Problems> {
+pub(crate) async fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded, Problems> {
     let mut layers = Layers::read(sources)?;
     let mut loaded = layers.load(sources)?;
-    let found = examination::examine(&Merged::new(&layers.all), &loaded.plan, &loaded.problems, now);
+    let found = examination::examine(&layers.merged, &loaded.plan, &loaded.problems, now).await;
     loaded.problems.extend(found);
     loaded.problems.sort();
     Ok(loaded)
@@ -107,18 +113,18 @@ pub(crate) fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded,
 /// Where the state is kept, as far as the sources can be read.
 pub(crate) fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
     let layers = Layers::as_far_as_readable(sources)?;
-    Some(Stack(&layers.all).get(&["state", "path"])?.as_str()?.into())
+    Some(layers.merged.get(&["state", "path"])?.as_str()?.into())
 }
 
 /// Where the service is, or would be, reached: what is left of the sources where some are broken.
 pub(crate) fn server(sources: &Sources) -> Option<Server> {
     let layers = Layers::as_far_as_readable(sources)?;
-    resolve::server(&Merged::new(&layers.all), &sources.environment)
+    resolve::server(&layers.merged, &sources.environment)
 }
 
-/// Every layer of settings, later ones winning.
+/// Every layer of settings, merged.
 struct Layers {
-    all: Vec<Layer>,
+    merged: Merged,
     noted: Vec<Problem>,
     overrides: Result<(), String>,
     rows: Rows,
@@ -126,7 +132,7 @@ struct Layers {
 
 impl Layers {
     fn load(&mut self, sources: &Sources) -> Result<Loaded, Problems> {
-        let (plan, mut problems) = self.settle(sources);
+        let Resolved { plan, mut problems, .. } = self.settle(sources);
         problems.extend(self.port_without_effect());
         match plan {
             Some(plan) if !problems.iter().any(|problem| problem.severity == Severity::Error) => Ok(Loaded {
@@ -153,7 +159,8 @@ impl Layers {
     fn port_without_effect(&self) -> Option<Problem> {
         let path = merged::path(&["server", "port"]);
         let of = |wanted: fn(&Source) -> bool| {
-            self.all
+            self.merged
+                .layers()
                 .iter()
                 .find(|layer| wanted(&layer.source) && layer.get(&path).is_some())
         };
@@ -180,96 +187,107 @@ impl Layers {
             Source::File(name) => Some((name.clone(), layer.text.as_ref()?.as_str().to_owned())),
             _ => None,
         };
-        self.all.iter().filter_map(file).collect()
+        self.merged.layers().iter().filter_map(file).collect()
     }
 
-    /// What is left where the file is no good: the shipped declaration stands in for it.
-    fn without_file(sources: &Sources) -> Result<Self, Problems> {
-        let shipped = sources::file::read(&File::Shipped).map_err(Problems)?;
-        Self::over(shipped, sources)
-    }
-
-    /// Whatever of the sources can be read, with what rows are at fault for set aside.
+    /// Whatever of the sources can be read, without what rows are at fault for. The shipped declaration stands in for a
+    /// file that cannot be read.
     fn as_far_as_readable(sources: &Sources) -> Option<Self> {
-        let mut layers = Self::read(sources).or_else(|_| Self::without_file(sources)).ok()?;
+        let shipped = |_| {
+            let files = sources::file::read(&File::Shipped).map_err(Problems)?;
+            Self::over(files, sources)
+        };
+        let mut layers = Self::read(sources).or_else(shipped).ok()?;
         layers.settle(sources);
         Some(layers)
     }
 
     fn over(files: Vec<Layer>, sources: &Sources) -> Result<Self, Problems> {
         let mut built_in = sources::built_in();
-        if Stack(&files).get(&["databases"]).is_none() {
+        if !files.iter().any(|file| file.values.contains_key("databases")) {
             // The one database everyone has, unless the declaration names its own.
             built_in.insert(
                 &merged::path(&["databases", "duplistatus", "path"]),
                 "data/backups.db".into(),
             );
         }
-        let mut all: Vec<Layer> = std::iter::once(built_in).chain(files).collect();
-        let (environment, mut noted) = sources.environment.layer(Stack(&all));
+        let declared = Merged::new(std::iter::once(built_in).chain(files).collect());
+        let (environment, mut noted) = sources.environment.layer(&declared);
         if noted.iter().any(|problem| problem.severity == Severity::Error) {
             // The problems of the file and of the other variables belong in the same answer.
-            all.push(environment);
-            let (_, problems) = resolve::resolve(&Merged::new(&all), &sources.environment);
-            noted.extend(problems);
+            let merged = declared.with([environment]);
+            let resolved = resolve::resolve(&merged, &sources.environment, None);
+            noted.extend(resolved.problems);
             noted.sort();
             return Err(Problems(noted));
         }
         // Variables win over rows but are read first: they may say which database the rows are in.
-        all.push(environment);
-        let rows = if sources.is_in_force {
-            sources::database::Rows::unasked()
+        let read = if sources.is_in_force {
+            Err("the database was not asked".to_owned())
         } else {
-            sources::database::read(Stack(&all), sources.candidate.as_deref())
+            let read = sources::database::read(&declared, &environment, sources.candidate.as_deref());
+            read.map_err(|error| error.message)
         };
-        let environment = all.pop();
-        noted.extend(rows.noted);
-        // A database that cannot be read for a while must not put jobs in force that it had switched off.
-        let remembered = if rows.outcome.is_ok() {
-            Rows {
-                layers: rows.layers,
-                texts: rows.texts,
+        let overrides = read.as_ref().map(drop).map_err(Clone::clone);
+        let rows = match read {
+            Ok(read) => {
+                noted.extend(read.noted);
+                Rows {
+                    layers: read.layers,
+                    texts: read.texts,
+                }
             }
-        } else {
-            sources.remembered.clone()
+            // A database that cannot be read for a while must not put jobs in force that it had switched off.
+            Err(_) => sources.remembered.clone(),
         };
-        all.extend(remembered.layers.iter().cloned());
-        all.extend(sources.defaults_of_command_line());
-        all.extend(environment);
-        all.extend(sources.command_line());
+        let others = [
+            sources.defaults_of_command_line(),
+            Some(environment),
+            sources.command_line(),
+        ];
         Ok(Self {
-            all,
+            merged: declared.with(rows.layers.iter().cloned().chain(others.into_iter().flatten())),
             noted,
-            overrides: rows.outcome,
-            rows: remembered,
+            overrides,
+            rows,
         })
     }
 
-    /// Makes the plan, setting aside what rows are at fault for, and gives every problem.
-    fn settle(&mut self, sources: &Sources) -> (Option<Plan>, Vec<Problem>) {
+    /// Makes the plan, ignoring what rows are at fault for, and gives every problem.
+    fn settle(&mut self, sources: &Sources) -> Resolved {
+        let environment = &sources.environment;
         let mut noted = std::mem::take(&mut self.noted);
         loop {
-            let (plan, problems) = resolve::resolve(&Merged::new(&self.all), &sources.environment);
-            let (mut of_rows, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::can_be_set_aside);
-            if of_rows.is_empty() {
-                of_rows = blame::caused_by_rows(&self.all, &others, &sources.environment);
+            let mut resolved = resolve::resolve(&self.merged, environment, None);
+            let mut at_fault = row_attribution::at_fault(&self.merged, &resolved.problems, |merged, jobs| {
+                resolve::resolve(merged, environment, Some(jobs)).problems
+            });
+            if at_fault.is_empty() {
+                let found = checks::check(&self.merged, resolved.jobs.values().map(AsRef::as_ref));
+                at_fault = row_attribution::at_fault(&self.merged, &found, |merged, jobs| {
+                    let resolved = resolve::resolve(merged, environment, Some(jobs));
+                    checks::check(merged, resolved.jobs.values().map(AsRef::as_ref))
+                });
+                resolved.problems.extend(found);
             }
-            if of_rows.is_empty() {
-                noted.extend(others);
-                noted.sort();
-                return (plan, noted);
+            if at_fault.is_empty() {
+                resolved.problems.extend(noted);
+                resolved.problems.sort();
+                return resolved;
             }
-            for problem in of_rows {
-                self.set_aside(&problem);
+            for problem in at_fault {
+                self.ignore(&problem);
                 noted.push(problem.noted());
             }
         }
     }
 
-    fn set_aside(&mut self, problem: &Problem) {
-        if let Some(layer) = self.all.iter_mut().find(|layer| layer.source == problem.source) {
-            layer.remove(&problem.keys);
-        }
+    fn ignore(&mut self, problem: &Problem) {
+        self.merged = self.merged.changed(|layers| {
+            if let Some(layer) = layers.iter_mut().find(|layer| layer.source == problem.source) {
+                layer.remove(&problem.keys);
+            }
+        });
     }
 }
 
@@ -298,6 +316,8 @@ mod tests {
             .lines()
             .map(|line| if is_default(line) { &line[1..] } else { line });
         let uncommented: Vec<&str> = uncommented.collect();
-        assert_eq!(plan(uncommented.join("\n")), plan(shipped.to_owned()));
+        let [uncommented, shipped] =
+            [uncommented.join("\n"), shipped.to_owned()].map(|text| format!("{:?}", plan(text)));
+        assert_eq!(uncommented, shipped);
     }
 }

@@ -6,10 +6,8 @@ use figment::value::{Dict, Num, Value};
 use serde_json::Value as Json;
 
 use super::layer::{Layer, Source};
-use super::merged::Merged;
-use super::private::may_be_secret;
-use super::resolve::resolve;
-use super::text::read_value;
+use super::redact::may_be_secret;
+use super::resolve::Resolved;
 use super::{Layers, Problems, Sources};
 
 /// One effective value.
@@ -28,11 +26,21 @@ pub(crate) struct Setting {
 /// Every effective value, in the order of the declaration, and what is wrong with them.
 pub(crate) fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Problems> {
     let mut layers = Layers::read(sources)?;
-    let (_, mut problems) = layers.settle(sources);
+    let Resolved {
+        mut problems, read_as, ..
+    } = layers.settle(sources);
     problems.extend(layers.port_without_effect());
-    read_as_meant(&mut layers.all, sources);
+    // A variable is shown as what it was read as: a number where one is wanted, say.
+    let layers = layers.merged.changed(|layers| {
+        for layer in layers.iter_mut().filter(|layer| layer.source == Source::Environment) {
+            for (path, value) in &read_as {
+                layer.insert(path, value.clone());
+            }
+        }
+    });
+    let layers = layers.layers();
     let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
-    for layer in &layers.all {
+    for layer in layers {
         leaves(&layer.values, &mut Vec::new(), &mut |path| {
             found.extend([path.to_vec()]);
         });
@@ -49,7 +57,6 @@ pub(crate) fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Pr
     paths.sort_by_cached_key(|path| {
         let place = |length| {
             layers
-                .all
                 .iter()
                 .find_map(|layer: &Layer| layer.text.as_ref()?.span(&path[..length], true))
                 .map(|span| span.start)
@@ -64,7 +71,7 @@ pub(crate) fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Pr
         )
     });
     let setting = |path: Vec<String>| {
-        let mut given = layers.all.iter().rev().filter_map(|layer| {
+        let mut given = layers.iter().rev().filter_map(|layer| {
             let value = layer.get(&path)?;
             Some((to_json(value, &path), origin(layer, &path)))
         });
@@ -78,31 +85,6 @@ pub(crate) fn settings(sources: &Sources) -> Result<(Vec<Setting>, Problems), Pr
         })
     };
     Ok((paths.into_iter().filter_map(setting).collect(), Problems(problems)))
-}
-
-/// Turns the texts of variables into the values they were taken for: a number where one is wanted, say.
-fn read_as_meant(layers: &mut [Layer], sources: &Sources) {
-    let problems = |layers: &[Layer]| resolve(&Merged::new(layers), &sources.environment).1;
-    let Some(index) = layers.iter().position(|layer| layer.source == Source::Environment) else {
-        return;
-    };
-    let mut paths = Vec::new();
-    leaves(&layers[index].values, &mut Vec::new(), &mut |path| {
-        paths.push(path.to_vec());
-    });
-    let before = problems(layers);
-    for path in paths {
-        let text = layers[index].get(&path).cloned();
-        let read = text.as_ref().and_then(Value::as_str).and_then(read_value);
-        let (Some(text), Some(read)) = (text, read.filter(|read| read.as_str().is_none())) else {
-            continue;
-        };
-        layers[index].insert(&path, read);
-        // A text that is wanted, such as a password of digits, stays one.
-        if problems(layers) != before {
-            layers[index].insert(&path, text);
-        }
-    }
 }
 
 fn origin(layer: &Layer, path: &[String]) -> String {

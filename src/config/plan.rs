@@ -7,14 +7,14 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::policy::Policy;
-use crate::actions::{Action, Failure, Flaw, Forecast, LONGEST_DRY_RUN, Progress, Workbench};
+use crate::kinds::Action;
 use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
-use crate::store::sqlite::Stop;
+use crate::sql::Database;
 use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, TimeZone};
 
 /// Everything the service is to do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// How it is reached.
     pub server: Server,
@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     /// there are several and none is named.
     pub default_database: Option<DatabaseId>,
     /// Where messages can go.
-    pub targets: Targets,
+    pub targets: Arc<Targets>,
     /// How many runs may be under way at once.
     pub max_running: u32,
     /// How many of each group's runs may be; one, where a group is not declared.
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub time_zone: TimeZone,
     /// The jobs.
     pub jobs: BTreeMap<JobId, Arc<Job>>,
+    /// Their ids, in the order of the declaration.
+    pub order: Vec<JobId>,
 }
 
 /// How the service is reached over HTTP.
@@ -63,17 +65,6 @@ pub(crate) struct State {
     pub history: Duration,
 }
 
-/// A database that jobs work on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Database {
-    /// The file.
-    pub path: PathBuf,
-    /// Whether no job may write it.
-    pub read_only: bool,
-    /// How long a run waits for another writer.
-    pub busy_timeout: Duration,
-}
-
 /// One job.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Job {
@@ -93,34 +84,12 @@ pub(crate) struct Job {
     pub policy: Policy,
     /// How long a run may take.
     pub timeout: Duration,
-    /// The database it works on.
-    pub database: Database,
+    /// The database it works on, for kinds that have one.
+    pub database: Option<Database>,
     /// Whom its runs are told to.
     pub notify: Alerts,
     /// What it does.
     pub action: Action,
-    /// Its rank among the jobs of the declaration.
-    pub rank: usize,
-}
-
-/// What passes between a run and whoever watches it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Signals {
-    /// Asks the run to end.
-    pub stop: Stop,
-    /// Tells how far it is.
-    pub progress: Progress,
-}
-
-/// The occasion of a run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Occasion {
-    /// The time it begins.
-    pub now: Timestamp,
-    /// The time it was due.
-    pub scheduled_at: Timestamp,
-    /// Whether someone asked for it.
-    pub by_hand: bool,
 }
 
 impl Job {
@@ -135,7 +104,7 @@ impl Job {
 
     /// Everything its times depend on, as text.
     pub(crate) fn times(&self) -> String {
-        format!("{} {} {:?}", self.schedule, self.time_zone, self.offset)
+        format!("{} {} {}s", self.schedule, self.time_zone, self.offset.as_secs())
     }
 }
 
@@ -152,54 +121,8 @@ impl Server {
 
 impl Plan {
     /// The jobs in the order of the declaration.
-    pub(crate) fn jobs_in_order(&self) -> Vec<&Arc<Job>> {
-        let mut jobs: Vec<_> = self.jobs.values().collect();
-        jobs.sort_by_key(|job| job.rank);
-        jobs
-    }
-
-    /// Everything a run of `job` may touch.
-    pub(crate) fn workbench<'a>(&'a self, job: &'a Job, occasion: &'a Occasion, signals: &'a Signals) -> Workbench<'a> {
-        Workbench {
-            job: &job.id,
-            now: occasion.now,
-            scheduled_at: occasion.scheduled_at,
-            by_hand: occasion.by_hand,
-            database: &job.database.path,
-            busy_timeout: job.database.busy_timeout.to_std(),
-            progress: &signals.progress,
-            state: &self.state.path,
-            targets: &self.targets,
-            zone: &self.time_zone,
-            schedule_zone: &job.time_zone,
-            stop: &signals.stop,
-        }
-    }
-
-    /// What a run of `job` would do at `now`; changes nothing.
-    ///
-    /// # Errors
-    /// Why that cannot be told.
-    pub(crate) fn forecast(&self, job: &Job, now: Timestamp) -> Result<Forecast, Failure> {
-        self.dry(job, now, |bench| job.action.forecast(bench))
-    }
-
-    /// What the rows of a job's database have against a run at `now`.
-    pub(super) fn doubts(&self, job: &Job, now: Timestamp) -> Result<Vec<Flaw>, Failure> {
-        self.dry(job, now, |bench| job.action.doubts(bench))
-    }
-
-    fn dry<T>(&self, job: &Job, now: Timestamp, work: impl FnOnce(&Workbench<'_>) -> T) -> T {
-        let occasion = Occasion {
-            now,
-            scheduled_at: now,
-            by_hand: true,
-        };
-        let signals = Signals {
-            stop: Stop::after(LONGEST_DRY_RUN),
-            ..Signals::default()
-        };
-        work(&self.workbench(job, &occasion, &signals))
+    pub(crate) fn jobs_in_order(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.order.iter().filter_map(|id| self.jobs.get(id))
     }
 
     /// The file of the default database.

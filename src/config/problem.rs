@@ -6,35 +6,7 @@ use serde::Serialize;
 
 use super::excerpt::Excerpt;
 use super::layer::Source;
-
-/// How much a problem matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// The declaration cannot be used.
-    Error,
-    /// The declaration is sound but does not fit the database: a start goes on without, a reload does not.
-    Mismatch,
-    /// A value of a database row that is no good; the rest of the row applies.
-    SetAside,
-    /// Worth knowing.
-    Warning,
-}
-
-impl Severity {
-    /// The word for it that people know.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error | Self::Mismatch => "error",
-            Self::SetAside | Self::Warning => "warning",
-        }
-    }
-
-    /// Whether `validate` and a reload refuse the declaration for it.
-    pub fn is_error(self) -> bool {
-        matches!(self, Self::Error | Self::Mismatch)
-    }
-}
+use crate::values::Severity;
 
 /// One thing that is wrong, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -83,7 +55,7 @@ impl Problem {
     }
 
     /// Whether the value at fault stands in a database row, which must never stop the service.
-    pub(super) fn can_be_set_aside(&self) -> bool {
+    pub(super) fn can_be_ignored(&self) -> bool {
         matches!(self.source, Source::Row(_)) && self.severity.is_error()
     }
 
@@ -95,11 +67,11 @@ impl Problem {
         }
     }
 
-    /// The same problem once its value is set aside.
+    /// The same problem once its value is ignored.
     pub(super) fn noted(self) -> Self {
         Self {
-            severity: Severity::SetAside,
-            message: format!("{}; set aside", self.message),
+            severity: Severity::Ignored,
+            message: format!("{}; ignored", self.message),
             ..self
         }
     }

@@ -5,68 +5,71 @@ use figment::error::{Actual, Kind};
 use figment::value::Value;
 use serde::de::DeserializeOwned;
 
-use crate::actions::Action;
-
 use super::layer::{Source, insert, remove};
 use super::merged::Merged;
-use super::problem::{Problem, Severity};
-use crate::values::with_suggestion;
+use super::problem::Problem;
+use super::resolve::Resolver;
+use crate::kinds::Action;
+use crate::values::{Severity, with_suggestion};
 
-/// Reads `value`, which stands at `path`, as `T`. A value that is no good is noted, taken out, and the reading
-/// tried again, so that all of them are found. Gives what is left, where that can still be read.
-pub(super) fn read<T: DeserializeOwned>(
-    merged: &Merged<'_>,
-    path: &[String],
-    value: Value,
-    problems: &mut Vec<Problem>,
-) -> Option<T> {
-    let mut value = value;
-    let mut taken_out: Vec<Vec<String>> = Vec::new();
-    loop {
-        let error = match value.deserialize::<T>() {
-            Ok(read) => return Some(read),
-            Err(error) => error,
-        };
-        let at = place_of(&error);
-        let is_reinterpreted = match error.kind {
-            Kind::InvalidType(..) => reinterpret(merged, &mut value, &at, |_| true),
-            // A text that is wanted, and is no good, stays the text it is; only a list may be meant in its place.
-            Kind::Message(..) => reinterpret(merged, &mut value, &at, |read| read.as_array().is_some()),
-            _ => false,
-        };
-        if is_reinterpreted {
-            continue;
+impl Resolver<'_> {
+    /// Reads `value`, which stands at `path`, as `T`. A value that is invalid is noted, taken out, and the reading tried
+    /// again, so that all of them are found. Gives what is left, where that can still be read.
+    pub(super) fn read<T: DeserializeOwned>(&mut self, path: &[String], mut value: Value) -> Option<T> {
+        let mut taken_out: Vec<Vec<String>> = Vec::new();
+        loop {
+            let error = match value.deserialize::<T>() {
+                Ok(read) => return Some(read),
+                Err(error) => error,
+            };
+            let at = place_of(&error);
+            let full: Vec<String> = path.iter().chain(&at).cloned().collect();
+            let read = match error.kind {
+                Kind::InvalidType(..) => reinterpret(self.merged, &mut value, &at, |_| true),
+                // A text that is wanted, and is invalid, stays the text it is; only a list may be meant in its place.
+                Kind::Message(..) => reinterpret(self.merged, &mut value, &at, |read| read.as_array().is_some()),
+                _ => None,
+            };
+            if let Some(read) = read {
+                self.read_as.push((full, read));
+                continue;
+            }
+            if taken_out.contains(&at) {
+                return None; // Taken out above, so that its absence is no news.
+            }
+            let problem = self.problem_of(&error.kind, &full);
+            self.problems.push(problem);
+            let Value::Dict(_, table) = &mut value else { return None };
+            // A value inside a list cannot be taken out alone: the list goes.
+            let gone = (1..=at.len()).rev().find(|length| remove(table, &at[..*length]))?;
+            let gone = &at[..gone];
+            // The rest is checked with what is built in.
+            if let Some(built_in) = self.merged.built_in(&[path, gone].concat()) {
+                insert(table, gone, built_in.clone());
+            }
+            taken_out.push(gone.to_vec());
         }
-        if taken_out.contains(&at) {
-            return None; // Taken out above, so that its absence is no news.
-        }
-        let full: Vec<String> = path.iter().chain(&at).cloned().collect();
-        problems.push(match &error.kind {
+    }
+
+    fn problem_of(&self, kind: &Kind, path: &[String]) -> Problem {
+        match kind {
             Kind::UnknownField(name, known) => {
                 // A kind that is mistyped looks like a key.
-                let kinds = if full.len() == 3 && full[0] == "jobs" {
+                let kinds = if path.len() == 3 && path[0] == "jobs" {
                     Action::KINDS
                 } else {
                     &[]
                 };
-                merged.problem_of_key(&full, unknown_key(name, &[known, kinds].concat()))
+                let message = unknown_key(name, &[known, kinds].concat());
+                self.merged.problem_of_key(path, message)
             }
-            Kind::MissingField(_) => merged.problem(&full, Severity::Error, "this key is missing"),
+            Kind::MissingField(_) => self.merged.problem(path, Severity::Error, "this key is missing"),
             kind => {
                 // What stands in a target may be a secret that was put in the wrong place.
-                let hidden = full.first().is_some_and(|section| section == "notifications");
-                merged.problem(&full, Severity::Error, describe(kind, hidden))
+                let hidden = path.first().is_some_and(|section| section == "notifications");
+                self.merged.problem(path, Severity::Error, describe(kind, hidden))
             }
-        });
-        let Value::Dict(_, table) = &mut value else { return None };
-        // A value inside a list cannot be taken out alone: the list goes.
-        let gone = (1..=at.len()).rev().find(|length| remove(table, &at[..*length]))?;
-        let gone = &at[..gone];
-        // The rest is checked with what is built in.
-        if let Some(built_in) = merged.built_in(&[path, gone].concat()) {
-            insert(table, gone, built_in.clone());
         }
-        taken_out.push(gone.to_vec());
     }
 }
 
@@ -83,26 +86,19 @@ fn place_of(error: &Error) -> Vec<String> {
 }
 
 /// A variable is text. Where no text is wanted, it is read as a TOML value: a number, true or false, a list.
-fn reinterpret(merged: &Merged<'_>, value: &mut Value, at: &[String], may_be: fn(&Value) -> bool) -> bool {
+fn reinterpret(merged: &Merged, value: &mut Value, at: &[String], may_be: fn(&Value) -> bool) -> Option<Value> {
     let mut found = value;
     for key in at {
-        let Value::Dict(_, table) = found else { return false };
-        let Some(below) = table.get_mut(key) else { return false };
-        found = below;
+        let Value::Dict(_, table) = found else { return None };
+        found = table.get_mut(key)?;
     }
-    let Value::String(tag, text) = found else { return false };
+    let Value::String(tag, text) = found else { return None };
     if merged.source(*tag) != Some(&Source::Environment) {
-        return false;
+        return None;
     }
-    let tag = *tag;
-    match super::text::read_value(text) {
-        None | Some(Value::String(..)) => false,
-        Some(read) if !may_be(&read) => false,
-        Some(read) => {
-            *found = retag(read, tag);
-            true
-        }
-    }
+    let read = super::text::read_value(text).filter(|read| read.as_str().is_none() && may_be(read))?;
+    *found = retag(read.clone(), *tag);
+    Some(read)
 }
 
 /// The same value as if it came from where `tag` came from.

@@ -1,8 +1,10 @@
 //! Declaration -> plan: reads every section, fills in what a job inherits, and checks what only holds between
 //! sections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use figment::error::Kind;
 use figment::value::{Dict, Value};
@@ -10,98 +12,126 @@ use figment::value::{Dict, Value};
 use super::declaration::{self, SECTIONS};
 use super::jobs::JobContext;
 use super::merged::{Merged, path};
-use super::plan::{Database, Plan, Server, State};
-use super::problem::{Problem, Severity};
-use super::reading::{describe, read, unknown_key};
+use super::plan::{Job, Plan, Server, State};
+use super::problem::Problem;
+use super::reading::{describe, unknown_key};
 use super::sources::Environment;
-use crate::notifications::{Target, Targets};
-use crate::values::with_suggestion;
-use crate::values::{DatabaseId, Duration, GroupId, Secret, TimeZone};
+use crate::notifications::Targets;
+use crate::sql::Database;
+use crate::values::{
+    DatabaseId, Duration, GroupId, JobId, Secret, Severity, TimeZone, reading_secrets, with_suggestion,
+};
 
 /// How long a run waits for another writer, unless it is declared.
 const BUSY_TIMEOUT: Duration = Duration::from_seconds(30);
 
-/// Makes the plan, as far as the problems it gives allow.
-pub(super) fn resolve(merged: &Merged<'_>, environment: &Environment) -> (Option<Plan>, Vec<Problem>) {
-    let mut resolver = Resolver {
-        merged,
-        problems: Vec::new(),
-    };
-    for section in merged
-        .sections()
-        .filter(|section| !SECTIONS.contains(&section.as_str()))
-    {
-        resolver
-            .problems
-            .push(merged.problem_of_key(std::slice::from_ref(section), unknown_key(section, SECTIONS)));
-    }
-    for section in SECTIONS {
-        if let Some(value) = merged.get(&[section]) {
-            resolver.is_table(&path(&[section]), value);
+/// What the merged values come to.
+pub(super) struct Resolved {
+    /// The plan, where nothing keeps it from standing.
+    pub plan: Option<Plan>,
+    /// The jobs that stand, whatever else does not.
+    pub jobs: BTreeMap<JobId, Arc<Job>>,
+    pub problems: Vec<Problem>,
+    /// What the texts of variables were read as, where no text is wanted.
+    pub read_as: Vec<(Vec<String>, Value)>,
+}
+
+/// Makes the plan, as far as the problems allow, of every job or `only` of some.
+pub(super) fn resolve(merged: &Merged, environment: &Environment, only: Option<&BTreeSet<String>>) -> Resolved {
+    with_secrets(environment, || {
+        let mut resolver = Resolver::new(merged);
+        for section in merged
+            .sections()
+            .filter(|section| !SECTIONS.contains(&section.as_str()))
+        {
+            let message = unknown_key(section, SECTIONS);
+            resolver
+                .problems
+                .push(merged.problem_of_key(std::slice::from_ref(section), message));
         }
-    }
-    let plan = resolver.plan(environment);
-    (plan, resolver.problems)
+        for section in SECTIONS {
+            if let Some(value) = merged.get(&[section]) {
+                resolver.is_table(&path(&[section]), value);
+            }
+        }
+        let (plan, jobs) = resolver.plan(environment, only);
+        Resolved {
+            plan,
+            jobs,
+            problems: resolver.problems,
+            read_as: resolver.read_as,
+        }
+    })
 }
 
 /// The section `server` alone, where it can be read.
-pub(super) fn server(merged: &Merged<'_>, environment: &Environment) -> Option<Server> {
-    Resolver {
-        merged,
-        problems: Vec::new(),
-    }
-    .server(environment.token())
+pub(super) fn server(merged: &Merged, environment: &Environment) -> Option<Server> {
+    Resolver::new(merged).server(environment.token())
+}
+
+fn with_secrets<T>(environment: &Environment, work: impl FnOnce() -> T) -> T {
+    let environment = environment.clone();
+    reading_secrets(Rc::new(move |source| environment.secret(source)), work)
 }
 
 pub(super) struct Resolver<'a> {
-    pub merged: &'a Merged<'a>,
+    pub merged: &'a Merged,
     pub problems: Vec<Problem>,
+    pub read_as: Vec<(Vec<String>, Value)>,
 }
 
-impl Resolver<'_> {
-    fn plan(&mut self, environment: &Environment) -> Option<Plan> {
+type Jobs = BTreeMap<JobId, Arc<Job>>;
+
+impl<'a> Resolver<'a> {
+    fn new(merged: &'a Merged) -> Self {
+        Self {
+            merged,
+            problems: Vec::new(),
+            read_as: Vec::new(),
+        }
+    }
+
+    fn plan(&mut self, environment: &Environment, only: Option<&BTreeSet<String>>) -> (Option<Plan>, Jobs) {
         let server = self.server(environment.token());
         let state: Option<declaration::State> = self.section("state");
         let databases = self.databases();
-        let defaults: Option<declaration::Defaults> = self.section("defaults");
-        let default_database = defaults
-            .as_ref()
-            .and_then(|defaults| self.default_database(defaults, &databases));
-        let defaults = defaults?;
-        let targets = self.targets(environment);
+        let Some(defaults) = self.section::<declaration::Defaults>("defaults") else {
+            return (None, Jobs::new());
+        };
+        let default_database = self.default_database(&defaults, &databases);
+        let targets = self.targets();
         if default_database.is_none() && defaults.database.is_none() && databases.len() > 1 {
             self.refuse_what_needs_the_application(&targets);
         }
         self.check_notify(&path(&["defaults"]), &defaults.notify, &targets);
         self.at_least_one(&["defaults", "max_running"], defaults.max_running);
         self.at_least_one(&["defaults", "retry", "max_attempts"], defaults.retry.max_attempts);
-        let mut context = JobContext {
+        let context = JobContext {
             defaults,
-            default_database: default_database.clone(),
+            default_database,
             databases,
             targets,
-            open: BTreeMap::new(),
         };
-        let jobs = self.jobs(&mut context);
-        let JobContext { databases, targets, .. } = context;
+        let (jobs, order) = self.jobs(&context, only);
         let limits: Option<declaration::Limits> = self.section("limits");
         let groups = self.groups();
-        let state = state?;
-        Some(Plan {
-            max_running: self.at_least_one(&["limits", "max_running"], limits?.max_running),
+        let plan = limits.zip(state).zip(server).map(|((limits, state), server)| Plan {
+            max_running: self.at_least_one(&["limits", "max_running"], limits.max_running),
             groups,
-            server: server?,
+            server,
             state: State {
                 path: state.path,
                 history: state.history,
             },
-            databases,
-            default_database,
-            targets,
+            databases: context.databases,
+            default_database: context.default_database,
+            targets: Arc::new(context.targets),
             // One that is no zone is a problem of its own, so that the plan is not used.
             time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
-            jobs,
-        })
+            jobs: jobs.clone(),
+            order,
+        });
+        (plan, jobs)
     }
 
     fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {
@@ -112,7 +142,7 @@ impl Resolver<'_> {
             .or_else(built_in)
             .cloned()
             .unwrap_or_else(|| Dict::new().into());
-        read(self.merged, &path(&[name]), value, &mut self.problems)
+        self.read(&path(&[name]), value)
     }
 
     /// Whether `value`, which stands at `at`, is a table; notes it where it is none.
@@ -174,7 +204,7 @@ impl Resolver<'_> {
             if !self.is_table(&path(&at), value) {
                 continue;
             }
-            let declared: Option<declaration::Group> = read(self.merged, &path(&at), value.clone(), &mut self.problems);
+            let declared: Option<declaration::Group> = self.read(&path(&at), value.clone());
             match (name.parse::<GroupId>(), declared) {
                 (Ok(id), Some(group)) => {
                     let limit = self.at_least_one(&[at[0], id.as_str(), "max_running"], group.max_running);
@@ -202,13 +232,13 @@ impl Resolver<'_> {
             if !self.is_table(&at, value) {
                 continue;
             }
-            let declared: Option<declaration::Database> = read(self.merged, &at, value.clone(), &mut self.problems);
+            let declared: Option<declaration::Database> = self.read(&at, value.clone());
             match id.parse::<DatabaseId>() {
                 Ok(id) => databases.extend(declared.map(|declared| {
                     let database = Database {
                         path: declared.path,
                         read_only: declared.read_only.unwrap_or(false),
-                        busy_timeout: declared.busy_timeout.unwrap_or(BUSY_TIMEOUT),
+                        busy_timeout: declared.busy_timeout.unwrap_or(BUSY_TIMEOUT).to_std(),
                     };
                     (id, database)
                 })),
@@ -249,7 +279,7 @@ impl Resolver<'_> {
     /// Which database is the application's is not known where there are several.
     fn refuse_what_needs_the_application(&mut self, targets: &Targets) {
         for (id, target) in targets {
-            if let Target::Duplistatus(_) = target {
+            if target.needs_application() {
                 let why = "there are several databases; `defaults.database` must name the application's";
                 self.fault(&["notifications", id.as_str(), target.name()], why);
             }

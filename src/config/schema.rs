@@ -6,8 +6,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::declaration::{Database, Defaults, Group, Job, Limits, Server, State};
-use crate::actions::Action;
-use crate::notifications::Target;
+use crate::kinds::Action;
+use crate::kinds::DeclaredTarget;
 use crate::values::{DatabaseId, GroupId};
 
 /// A declaration, but for jobs and targets, which hold a kind beside their keys. It is never read as a whole: only
@@ -36,7 +36,7 @@ struct Declaration {
 pub(crate) fn schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let (job, kind) = (generator.subschema_for::<Job>(), generator.subschema_for::<Action>());
-    let target = generator.subschema_for::<Target>();
+    let target = generator.subschema_for::<DeclaredTarget>();
     let mut schema = generator.into_root_schema_for::<Declaration>().to_value();
     let job = with_kind(&resolve(&schema, &job.to_value()), &resolve(&schema, &kind.to_value()));
     let target = resolve(&schema, &target.to_value());

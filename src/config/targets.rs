@@ -1,44 +1,36 @@
-//! Resolves the notification targets and who is told by them, and opens the secrets that stand in variables and
-//! files.
+//! Resolves the notification targets, and who is told by them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 
 use super::declaration::Notify;
-use super::kinds::below;
-use super::merged::path;
-use super::problem::Severity;
+use super::merged::{below, path};
 use super::resolve::Resolver;
-use super::sources::Environment;
+use crate::kinds::DeclaredTarget;
 use crate::notifications::alert::Alerts;
-use crate::notifications::{Target, Targets};
-use crate::values::TargetId;
-use crate::values::with_suggestion;
+use crate::notifications::{Targets, Withheld};
+use crate::values::{Issue, Severity, TargetId, with_suggestion};
 
 impl Resolver<'_> {
-    pub(super) fn targets(&mut self, environment: &Environment) -> Targets {
+    pub(super) fn targets(&mut self) -> Targets {
         let mut targets = BTreeMap::new();
         for (name, value) in self.merged.table("notifications") {
-            let (at, mut value) = (path(&["notifications", name]), value.clone());
-            if !self.is_table(&at, &value) {
+            let at = path(&["notifications", name]);
+            if !self.is_table(&at, value) {
                 continue;
             }
-            if holds_what_is_not_kept(&value) {
-                let why = "its secrets are not kept with the last good configuration; messages to it wait until the declaration is mended";
+            if holds_what_is_not_kept(value) {
+                let why = "its secrets are not kept with the last good configuration; messages to it wait until the declaration is fixed";
                 self.problems.push(self.merged.problem_of_key(&at, why).into_warning());
-                targets.extend(name.parse::<TargetId>().ok().map(|id| (id, Target::Withheld)));
+                targets.extend(name.parse::<TargetId>().ok().map(|id| (id, Arc::new(Withheld) as _)));
                 continue;
             }
-            let before = self.problems.len();
-            self.open_secrets(&at, &mut value, environment);
-            if self.problems.len() > before {
-                // Declared all the same, so that whoever names it is not told that it is not.
-                continue;
-            }
-            let (rest, target) = self.take_kind::<Target>(&at, value, "target", Target::KINDS);
+            let kinds = DeclaredTarget::KINDS;
+            let (rest, target) = self.take_kind::<DeclaredTarget>(&at, value.clone(), "target", kinds);
             for key in rest.as_dict().into_iter().flat_map(Dict::keys) {
-                let message = super::reading::unknown_key(key, Target::KINDS);
+                let message = super::reading::unknown_key(key, kinds);
                 self.problems
                     .push(self.merged.problem_of_key(&below(&at, key), message));
             }
@@ -46,31 +38,14 @@ impl Resolver<'_> {
                 .parse::<TargetId>()
                 .map_err(|why| self.problems.push(self.merged.problem_of_key(&at, why)));
             let (Ok(id), Some(target)) = (id, target) else { continue };
-            for (key, why) in target.flaws() {
-                let place = below(&below(&at, target.name()), key);
-                self.problems.push(self.merged.problem(&place, Severity::Error, why));
+            let target = target.into_target();
+            for Issue { key, message, severity } in target.check() {
+                let place = below(&below(&at, target.name()), &key);
+                self.problems.push(self.merged.problem(&place, severity, message));
             }
             targets.insert(id, target);
         }
         targets
-    }
-
-    /// Puts the secret in the place of every `{ env = "NAME" }` and `{ file = "path" }` that stands for one.
-    fn open_secrets(&mut self, at: &[String], value: &mut Value, environment: &Environment) {
-        let Value::Dict(_, table) = value else { return };
-        for (key, value) in table {
-            let place = below(at, key);
-            let may_be_secret = place.len() > 3
-                && (Target::SECRETS.contains(&key.as_str()) || at.last().is_some_and(|above| above == "headers"));
-            let Value::Dict(tag, source) = &*value else { continue };
-            match (may_be_secret, secret_source(source)) {
-                (true, Some((kind, name))) => match read_secret(kind, name, environment) {
-                    Ok(secret) => *value = Value::String(*tag, secret),
-                    Err(why) => self.problems.push(self.merged.problem(&place, Severity::Error, why)),
-                },
-                _ => self.open_secrets(&place, value, environment),
-            }
-        }
     }
 
     /// Whom a job's runs are told to: what it says itself, else what `defaults` says.
@@ -138,25 +113,4 @@ fn holds_what_is_not_kept(value: &Value) -> bool {
     value
         .as_dict()
         .is_some_and(|table| table.contains_key(super::kept::NOT_KEPT) || table.values().any(holds_what_is_not_kept))
-}
-
-/// `env` or `file` with what it names, where `table` is nothing else.
-fn secret_source(table: &Dict) -> Option<(&str, &str)> {
-    let (kind, name) = table.iter().next().filter(|_| table.len() == 1)?;
-    matches!(kind.as_str(), "env" | "file").then_some((kind.as_str(), name.as_str()?))
-}
-
-fn read_secret(kind: &str, name: &str, environment: &Environment) -> Result<String, String> {
-    let text = if kind == "env" {
-        environment
-            .get(name)
-            .ok_or_else(|| format!("the variable {name} is not set"))?
-    } else {
-        std::fs::read_to_string(name).map_err(|error| format!("{name} cannot be read: {error}"))?
-    };
-    let text = text.trim_end_matches(['\r', '\n']).to_owned();
-    if text.is_empty() {
-        return Err(format!("{name} is empty; a secret is expected"));
-    }
-    Ok(text)
 }

@@ -7,7 +7,7 @@ use figment::value::{Dict, Value};
 use toml::de::{DeTable, DeValue, Error};
 
 use super::excerpt::Excerpt;
-use super::private::{blot_out, may_be_secret};
+use super::redact::{blot_out, may_be_secret};
 
 /// What was read of a text.
 pub(super) struct Parsed {

@@ -1,15 +1,10 @@
 //! Entries this service writes into the application's audit log.
 
-use rusqlite::Connection;
+use crate::sql::sqlite::{self, Connection};
 use serde_json::Value;
 
 /// Writes one entry of the system; with `error`, one about a failure.
-pub(crate) fn write(
-    connection: &Connection,
-    action: &str,
-    details: &Value,
-    error: Option<&str>,
-) -> rusqlite::Result<()> {
+pub(crate) fn write(connection: &Connection, action: &str, details: &Value, error: Option<&str>) -> sqlite::Result<()> {
     let status = if error.is_some() { "error" } else { "success" };
     connection
         .execute(

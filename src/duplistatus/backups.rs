@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::sql::sqlite::{self, Connection, Row};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, Row};
 
 /// A backup job of a server, and its newest backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Backup {
 
 /// Every backup job, ordered by the names of server and job. One pass over the table in the order it is stored:
 /// grouping by an index would read every page of it in a random order.
-pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<Backup>> {
+pub(crate) fn read(connection: &Connection) -> sqlite::Result<Vec<Backup>> {
     let mut newest: HashMap<String, HashMap<String, String>> = HashMap::new();
     let mut statement = connection.prepare("SELECT server_id, backup_name, date FROM backups NOT INDEXED")?;
     let mut rows = statement.query([])?;
@@ -62,11 +62,11 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<Backup>> {
 }
 
 /// A column as text, without a copy; a value of another type counts as none.
-fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+fn text<'a>(row: &'a Row<'_>, column: usize) -> sqlite::Result<&'a str> {
     Ok(row.get_ref(column)?.as_str().unwrap_or_default())
 }
 
-fn server_names(connection: &Connection) -> rusqlite::Result<HashMap<String, String>> {
+fn server_names(connection: &Connection) -> sqlite::Result<HashMap<String, String>> {
     connection
         .prepare("SELECT id, name FROM servers")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?

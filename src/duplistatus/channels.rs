@@ -3,13 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-use rusqlite::Connection;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::expectation::Entry;
 use super::{secrets, settings};
+use crate::notifications::{NtfyServer, Protection, Smtp};
+use crate::sql::sqlite::Connection;
 use crate::values::Secret;
 
 const NTFY: &str = "ntfy_config";
@@ -67,24 +67,13 @@ pub(crate) fn of(entry: &Entry, default: Option<&Entry>, has_mail: bool) -> Vec<
     channels
 }
 
-/// How ntfy is reached.
-#[derive(Clone, Debug)]
-pub(crate) struct Ntfy {
-    /// The server.
-    pub url: String,
-    /// The topic of the settings.
-    pub topic: String,
-    /// The access token, where the server wants one.
-    pub token: Option<Secret>,
-}
-
-/// The settings of ntfy. Where there are none, a topic that nobody can guess is made and saved.
-pub(crate) fn ntfy(connection: &Connection) -> Result<Ntfy, String> {
+/// The server and topic of the settings of ntfy. Where there are none, a topic that nobody can guess is made and saved.
+pub(crate) fn ntfy(connection: &Connection) -> Result<(NtfyServer, String), String> {
     let text = settings::get(connection, NTFY).map_err(|error| error.to_string())?;
     let mut config = match text.as_deref().map(serde_json::from_str) {
         None => json!({ "url": "https://ntfy.sh/", "topic": "", "accessToken": "" }),
         Some(Ok(config @ Value::Object(_))) => config,
-        Some(_) => return Err(format!("the setting {NTFY} is no JSON object")),
+        Some(_) => return Err(format!("the setting {NTFY} is not a JSON object")),
     };
     if config["topic"].as_str().is_none_or(|topic| topic.trim().is_empty()) {
         config["topic"] = format!("duplistatus-{:016x}", RandomState::new().hash_one(NTFY)).into();
@@ -94,73 +83,36 @@ pub(crate) fn ntfy(connection: &Connection) -> Result<Ntfy, String> {
     let token = Some(field("accessToken"))
         .filter(|token| !token.is_empty())
         .map(Secret::new);
-    Ok(Ntfy {
+    let server = NtfyServer {
         url: field("url"),
-        topic: field("topic"),
         token,
+    };
+    Ok((server, field("topic")))
+}
+
+/// The connection as the audit log tells it.
+pub(super) fn details(smtp: &Smtp) -> Value {
+    json!({
+        "host": smtp.host,
+        "port": smtp.port,
+        "connectionType": match smtp.protection {
+            Protection::Plain => "plain",
+            Protection::StartTls => "starttls",
+            Protection::Tls => "ssl",
+        },
+        "secure": smtp.protection == Protection::Tls,
+        "requireTLS": smtp.protection == Protection::StartTls,
+        "ignoreTLS": smtp.protection == Protection::Plain,
+        "requireAuth": smtp.credentials.is_some(),
     })
 }
 
-/// How a connection to a mail server is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Protection {
-    /// Not at all.
-    Plain,
-    /// By STARTTLS, or there is no connection.
-    #[default]
-    StartTls,
-    /// By TLS from the start.
-    Tls,
-}
-
-/// How the mail server is reached, and who sends to whom.
-#[derive(Clone, Debug)]
-pub(crate) struct Smtp {
-    /// Its name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How the connection is protected.
-    pub protection: Protection,
-    /// Whether the server's certificate must be good. The application's settings never ask for it: its mail servers
-    /// are often in the same house, with certificates of their own, and a message that does not come is worse.
-    pub verifies: bool,
-    /// Name and password, where the server wants them.
-    pub credentials: Option<(Secret, Secret)>,
-    /// The recipient of the settings.
-    pub mailto: String,
-    /// The sender's name.
-    pub sender_name: Option<String>,
-    /// The sender's address.
-    pub from: String,
-}
-
-impl Smtp {
-    /// The connection as the audit log tells it.
-    pub(crate) fn details(&self) -> Value {
-        json!({
-            "host": self.host,
-            "port": self.port,
-            "connectionType": match self.protection {
-                Protection::Plain => "plain",
-                Protection::StartTls => "starttls",
-                Protection::Tls => "ssl",
-            },
-            "secure": self.protection == Protection::Tls,
-            "requireTLS": self.protection == Protection::StartTls,
-            "ignoreTLS": self.protection == Protection::Plain,
-            "requireAuth": self.credentials.is_some(),
-        })
-    }
-}
-
-/// The settings of mail; `None` where there are none. `key_file` opens the stored credentials.
-pub(crate) fn smtp(connection: &Connection, key_file: &Path) -> Result<Option<Smtp>, String> {
+/// The settings of mail and their recipient; `None` where there are none. `key_file` opens the stored credentials.
+pub(crate) fn smtp(connection: &Connection, key_file: &Path) -> Result<Option<(Smtp, String)>, String> {
     let Some(text) = settings::get(connection, SMTP).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
-    let config: Value = serde_json::from_str(&text).map_err(|_| format!("the setting {SMTP} is no JSON"))?;
+    let config: Value = serde_json::from_str(&text).map_err(|_| format!("the setting {SMTP} is not JSON"))?;
     let field = |key: &str| config[key].as_str().unwrap_or_default().trim().to_owned();
     if field("host").is_empty() {
         return Ok(None);
@@ -192,18 +144,20 @@ pub(crate) fn smtp(connection: &Connection, key_file: &Path) -> Result<Option<Sm
         .as_u64()
         .or_else(|| field("port").parse().ok())
         .and_then(|port| u16::try_from(port).ok());
-    Ok(Some(Smtp {
+    let smtp = Smtp {
         host: field("host"),
         port: port.ok_or_else(|| format!("the setting {SMTP} has no port"))?,
         protection,
+        // The application's settings never ask for it: its mail servers are often in the same house, with certificates
+        // of their own, and a message that does not come is worse.
         verifies: false,
         credentials,
-        mailto: field("mailto"),
         sender_name: Some(field("senderName"))
             .filter(|name| !name.is_empty())
             .or_else(|| Some("duplistatus".to_owned())),
         from,
-    }))
+    };
+    Ok(Some((smtp, field("mailto"))))
 }
 
 /// Whether mail can be sent by the settings.

@@ -119,9 +119,9 @@ impl Declared {
         self.expectations.iter().find(|expectation| expectation.matches(backup))
     }
 
-    /// What is odd between the expectations and the backups there are: two that mean one backup, one that means none.
-    pub(crate) fn oddities(&self, backups: &[Backup]) -> Vec<String> {
-        let mut odd = Vec::new();
+    /// What does not fit between the expectations and the backups there are: two that match one backup, one that matches none.
+    pub(crate) fn warnings(&self, backups: &[Backup]) -> Vec<String> {
+        let mut warnings = Vec::new();
         for backup in backups {
             let ids: Vec<&str> = self
                 .expectations
@@ -130,8 +130,8 @@ impl Declared {
                 .map(|expectation| expectation.id.as_str())
                 .collect();
             if let [first, _, ..] = ids.as_slice() {
-                odd.push(format!(
-                    "{} of {} is meant by the expectations {}; {first} applies",
+                warnings.push(format!(
+                    "{} of {} is matched by the expectations {}; {first} applies",
                     backup.name,
                     backup.server_name,
                     ids.join(" and ")
@@ -140,9 +140,9 @@ impl Declared {
         }
         for expectation in &self.expectations {
             if !backups.iter().any(|backup| expectation.matches(backup)) {
-                odd.push(format!("the expectation {} means no backup there is", expectation.id));
+                warnings.push(format!("expectation `{}` matches no known backup", expectation.id));
             }
         }
-        odd
+        warnings
     }
 }

@@ -3,18 +3,19 @@
 
 use std::path::Path;
 
+use crate::sql::sqlite::{self, Connection};
 use jiff::Timestamp;
-use rusqlite::Connection;
 use serde_json::Value;
 
 use super::channels::{self, Channel};
 use super::declared::{Declared, Kinds};
+use super::evaluation::Finding;
 use super::expectation::{self, Entry};
 use super::frequency::Frequency;
 use super::interval::{self, Interval};
-use super::message::{About, Message, Overdue as Template};
+use super::message::{About, Overdue as Template};
 use super::stamps;
-use super::survey::Finding;
+use crate::notifications::Message;
 use crate::values::{TargetId, TimeZone, iso};
 
 /// A message that is to be sent.
@@ -52,7 +53,7 @@ pub(crate) fn find(
     overdue: &[Finding],
     entries: &Entry,
     at: &Circumstances<'_>,
-) -> rusqlite::Result<(Vec<Due>, Vec<String>)> {
+) -> sqlite::Result<(Vec<Due>, Vec<String>)> {
     let (mut due, mut untold) = (Vec::new(), Vec::new());
     let stamps = stamps::read(connection)?;
     let frequency = frequency(connection, at.declared)?;
@@ -73,7 +74,7 @@ pub(crate) fn find(
     });
     let template = Template::read(connection, at.declared.language.as_deref())?;
     for (finding, newest, stamp) in late {
-        let (channels, targets) = ways(finding, entries, at.declared, has_mail);
+        let (channels, targets) = recipients(finding, entries, at.declared, has_mail);
         let (expected, rhythm) = match expected(finding, newest, entries, at.declared) {
             Ok(expected) => expected,
             Err(why) => {
@@ -107,7 +108,7 @@ pub(crate) fn find(
 }
 
 /// How often an overdue backup is told again.
-pub(crate) fn frequency(connection: &Connection, declared: &Declared) -> rusqlite::Result<Frequency> {
+pub(crate) fn frequency(connection: &Connection, declared: &Declared) -> sqlite::Result<Frequency> {
     match declared.frequency {
         Some(frequency) => Ok(frequency),
         None => Frequency::of_application(connection),
@@ -135,7 +136,7 @@ fn expected(
 }
 
 /// By which of the application's channels, and to which declared targets, a message about `finding` goes.
-pub(crate) fn ways(
+pub(crate) fn recipients(
     finding: &Finding,
     entries: &Entry,
     declared: &Declared,

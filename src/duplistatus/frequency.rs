@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::sql::sqlite::{self, Connection};
 use jiff::SignedDuration;
-use rusqlite::Connection;
 use serde::{Deserialize, Deserializer, de};
 
 use super::settings;
@@ -22,7 +22,7 @@ pub(crate) enum Frequency {
 
 impl Frequency {
     /// The application's setting; a day where it has none, or one that is not known.
-    pub(crate) fn of_application(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn of_application(connection: &Connection) -> sqlite::Result<Self> {
         let text = settings::get(connection, FREQUENCY)?.unwrap_or_default();
         Ok(Self::from_word(text.trim().trim_matches('"')).unwrap_or(Self::days(1)))
     }

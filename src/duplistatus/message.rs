@@ -1,30 +1,17 @@
 //! The text of a message about an overdue backup: the application's template, or one of ours in its language.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::backups::Backup;
 use super::dates;
 use super::elapsed::elapsed;
 use super::settings;
+use crate::notifications::Message;
+use crate::sql::sqlite::{self, Connection, OptionalExtension};
 use crate::values::{Template, TimeZone};
 
 const TEMPLATES: &str = "notification_templates";
-
-/// A message, ready to be sent by any channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Message {
-    /// Its title, or subject.
-    pub title: String,
-    /// Its text.
-    pub text: String,
-    /// Its priority, as ntfy names it.
-    pub priority: String,
-    /// Its tags, as ntfy takes them.
-    pub tags: String,
-}
 
 /// The template of messages about overdue backups.
 #[derive(Clone, Debug)]
@@ -57,7 +44,7 @@ pub(crate) struct About<'a> {
 
 impl Overdue {
     /// The template of the application's settings, in its language unless another is given.
-    pub(crate) fn read(connection: &Connection, language: Option<&str>) -> rusqlite::Result<Self> {
+    pub(crate) fn read(connection: &Connection, language: Option<&str>) -> sqlite::Result<Self> {
         let text = settings::get(connection, TEMPLATES)?.unwrap_or_default();
         let all: Value = serde_json::from_str(&text).unwrap_or_default();
         let language = language
@@ -80,7 +67,7 @@ impl Overdue {
     }
 
     /// The message about one backup.
-    pub(crate) fn write(&self, connection: &Connection, about: &About<'_>) -> rusqlite::Result<Message> {
+    pub(crate) fn write(&self, connection: &Connection, about: &About<'_>) -> sqlite::Result<Message> {
         let server = Server::read(connection, &about.backup.server_id)?;
         let date = |at: Timestamp| dates::short(at, &self.language, about.zone);
         let value = |name: &str| {
@@ -119,7 +106,7 @@ struct Server {
 }
 
 impl Server {
-    fn read(connection: &Connection, id: &str) -> rusqlite::Result<Self> {
+    fn read(connection: &Connection, id: &str) -> sqlite::Result<Self> {
         let found = connection
             .prepare_cached(
                 "SELECT coalesce(alias, ''), coalesce(note, ''), coalesce(server_url, '') FROM servers WHERE id = ?1",

@@ -1,12 +1,12 @@
 //! The check for overdue backups: the application's settings brought up to date under one write lock, and what is to
 //! be told now.
 
-use rusqlite::{Connection, TransactionBehavior};
+use crate::sql::sqlite::{self, Connection, TransactionBehavior};
 use serde_json::{Value, json};
 
 use super::backups;
 use super::due::{self, Circumstances, Due};
-use super::survey::{BACKUP_SETTINGS, Finding, Survey, Verdict};
+use super::evaluation::{BACKUP_SETTINGS, Evaluation, Finding, Verdict};
 use super::{settings, stamps};
 use crate::values::iso;
 
@@ -24,31 +24,36 @@ pub(crate) struct Check {
     /// What is to be told now.
     pub due: Vec<Due>,
     /// Backups and settings that could not be checked, and why.
-    pub troubles: Vec<String>,
+    pub warnings: Vec<String>,
     /// What was checked but cannot be told, channels that cannot be used, expectations that do not fit, and why.
     pub untold: Vec<String>,
 }
 
 /// Brings the settings up to date, finds what is overdue, and which of it is to be told now.
-pub(crate) fn check(connection: &mut Connection, at: &Circumstances<'_>) -> rusqlite::Result<Check> {
+pub(crate) fn check(connection: &mut Connection, at: &Circumstances<'_>) -> sqlite::Result<Check> {
     // The long read comes before the lock.
     let backups = backups::read(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let survey = Survey::take(&transaction, &backups, at.declared, at.now)?;
-    if let Some(changed) = &survey.changed {
+    let evaluation = Evaluation::take(&transaction, &backups, at.declared, at.now)?;
+    if let Some(changed) = &evaluation.changed {
         settings::set(&transaction, BACKUP_SETTINGS, changed)?;
     }
     let is = |verdict| move |finding: &&Finding| finding.verdict == verdict;
     let mut check = Check {
-        configured: survey.entries.len(),
-        checked: survey.findings.len() - survey.findings.iter().filter(is(Verdict::Unchecked)).count(),
-        overdue: survey.findings.iter().filter(is(Verdict::Overdue)).cloned().collect(),
-        troubles: survey.troubles.clone(),
-        untold: at.declared.oddities(&backups),
+        configured: evaluation.entries.len(),
+        checked: evaluation.findings.len() - evaluation.findings.iter().filter(is(Verdict::Unchecked)).count(),
+        overdue: evaluation
+            .findings
+            .iter()
+            .filter(is(Verdict::Overdue))
+            .cloned()
+            .collect(),
+        warnings: evaluation.warnings.clone(),
+        untold: at.declared.warnings(&backups),
         due: Vec::new(),
     };
     (check.due, check.untold) = {
-        let (due, untold) = due::find(&transaction, &check.overdue, &survey.entries, at)?;
+        let (due, untold) = due::find(&transaction, &check.overdue, &evaluation.entries, at)?;
         (due, [check.untold, untold].concat())
     };
     stamps::ensure(&transaction)?;

@@ -1,6 +1,10 @@
 //! The application's settings: `configurations(key, value)`, text or JSON in each.
 
-use rusqlite::{Connection, OptionalExtension};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::sql::sqlite::{self, Connection, OptionalExtension};
+use crate::sql::{SqlError, open_write};
 
 /// The row that holds the port and the tasks' schedules, shared with the web application.
 pub(crate) const CRON_SERVICE: &str = "cron_service";
@@ -8,7 +12,7 @@ pub(crate) const CRON_SERVICE: &str = "cron_service";
 pub(crate) const CRON_OVERRIDES: &str = "cron_overrides";
 
 /// The value of setting `key`; `None` where there is no such row, or it holds nothing.
-pub(crate) fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+pub(crate) fn get(connection: &Connection, key: &str) -> sqlite::Result<Option<String>> {
     connection
         .query_row(
             "SELECT CAST(value AS TEXT) FROM configurations WHERE key = ?1",
@@ -20,7 +24,7 @@ pub(crate) fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option
 }
 
 /// Whether the application has settings at all: any other one may share its database with this service.
-pub(crate) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
+pub(crate) fn exist(connection: &Connection) -> sqlite::Result<bool> {
     connection.query_row(
         "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'configurations' COLLATE NOCASE",
         [],
@@ -29,7 +33,7 @@ pub(crate) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// The texts of the rows that override the declaration; none of an application without settings.
-pub(crate) fn overrides(connection: &Connection) -> rusqlite::Result<Overrides> {
+pub(crate) fn overrides(connection: &Connection) -> sqlite::Result<Overrides> {
     if !exist(connection)? {
         return Ok(Overrides::default());
     }
@@ -49,7 +53,7 @@ pub struct Overrides {
 }
 
 /// Sets `key` to `value`; changes nothing where it is that already.
-pub(crate) fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+pub(crate) fn set(connection: &Connection, key: &str, value: &str) -> sqlite::Result<()> {
     connection
         .execute(
             "INSERT INTO configurations (key, value) VALUES (?1, ?2)
@@ -61,7 +65,17 @@ pub(crate) fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::
 
 /// Writes `port` into the row `cron_service`, where the application looks for the service, and nothing else in it.
 /// Gives whether that was a change. A row that holds no JSON object is left alone.
-pub(crate) fn publish_port(connection: &Connection, port: u16) -> rusqlite::Result<bool> {
+pub(crate) fn publish_port(database: &Path, port: u16) -> Result<bool, SqlError> {
+    // It is tried again, so that another writer is not waited for for long.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let connection = open_write(database)?;
+    let written = connection
+        .busy_timeout(PATIENCE)
+        .and_then(|()| write_port(&connection, port));
+    written.map_err(|error| SqlError::of_database(database, &error))
+}
+
+fn write_port(connection: &Connection, port: u16) -> sqlite::Result<bool> {
     if !exist(connection)? {
         return Ok(false);
     }
@@ -111,7 +125,7 @@ mod tests {
             (None, true, Some(r#"{"port":9667}"#)),
         ] {
             let connection = settings(before);
-            assert_eq!(publish_port(&connection, 9667).unwrap(), changed, "{before:?}");
+            assert_eq!(write_port(&connection, 9667).unwrap(), changed, "{before:?}");
             assert_eq!(get(&connection, CRON_SERVICE).unwrap().as_deref(), after);
         }
     }

@@ -1,7 +1,7 @@
 //! When a message about a backup was last sent: the application's setting `overdue_notifications`.
 
+use crate::sql::sqlite::{self, Connection};
 use jiff::Timestamp;
-use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::backups::read_instant;
@@ -11,7 +11,7 @@ use crate::values::iso;
 const STAMPS: &str = "overdue_notifications";
 
 /// Every stamp there is, by the key of the backup job; none where the setting cannot be read.
-pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Map<String, Value>> {
+pub(crate) fn read(connection: &Connection) -> sqlite::Result<Map<String, Value>> {
     let text = settings::get(connection, STAMPS)?.unwrap_or_default();
     Ok(serde_json::from_str(&text).unwrap_or_default())
 }
@@ -23,7 +23,7 @@ pub(crate) fn of(stamps: &Map<String, Value>, key: &str) -> Option<Timestamp> {
 
 /// Sets the stamp of one backup job, unless a later one is there; keeps everything else as it is. Call it in a
 /// transaction that writes.
-pub(crate) fn set(connection: &Connection, key: &str, server_name: &str, at: Timestamp) -> rusqlite::Result<()> {
+pub(crate) fn set(connection: &Connection, key: &str, server_name: &str, at: Timestamp) -> sqlite::Result<()> {
     let mut stamps = read(connection)?;
     if of(&stamps, key).is_some_and(|there| there >= at) {
         return Ok(());
@@ -40,7 +40,7 @@ pub(crate) fn set(connection: &Connection, key: &str, server_name: &str, at: Tim
 }
 
 /// Writes the setting where there is none, as the application does.
-pub(crate) fn ensure(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn ensure(connection: &Connection) -> sqlite::Result<()> {
     if settings::get(connection, STAMPS)?.is_none() {
         settings::set(connection, STAMPS, "{}")?;
     }

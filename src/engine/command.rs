@@ -1,16 +1,15 @@
 //! Everything the outside may ask of the engine: its one inbox takes these, and each answer comes by a one-shot.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::runner::RunResult;
 use crate::config::{Diff, Problem, Sources};
 use crate::duplistatus::settings::Overrides;
-use crate::store::outbox::Depth;
-use crate::store::{LastRun, RunId, Status};
+use crate::state::{LastRun, OutboxCounts, RunId};
 use crate::values::JobId;
 
 /// A way to answer one question.
@@ -107,20 +106,7 @@ pub struct Triggered {
     /// Its number.
     pub run: RunId,
     /// Told how it ended.
-    pub ended: oneshot::Receiver<Ended>,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Its number.
-    pub run: RunId,
-    /// How.
-    pub status: Status,
-    /// What it has to say, or why it did not end well.
-    pub message: String,
-    /// Figures, for kinds that give some.
-    pub statistics: Option<serde_json::Value>,
+    pub ended: oneshot::Receiver<RunResult>,
 }
 
 /// What came of a reload.
@@ -151,8 +137,8 @@ pub struct Report {
     pub active: Vec<JobId>,
     /// Every declared job, in the order of the declaration.
     pub jobs: Vec<JobReport>,
-    /// The messages that wait and that were given up.
-    pub outbox: Depth,
+    /// The messages that wait and that were abandoned.
+    pub outbox: OutboxCounts,
     /// What is wrong with the state database.
     pub state_error: Option<String>,
     /// Whether the service is about to end.
@@ -221,6 +207,3 @@ pub struct LastReload {
     /// What was wrong.
     pub problems: Vec<Problem>,
 }
-
-/// Newest runs by job.
-pub(super) type LastRuns = BTreeMap<JobId, LastRun>;

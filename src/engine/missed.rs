@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::timetable::Due;
+use super::scheduler::Due;
 use crate::config::CatchUp;
-use crate::store::Trigger;
+use crate::state::Trigger;
 use crate::values::iso;
 
 /// A run that begins so late is still on time.
@@ -14,13 +14,13 @@ const MOST_RECORDED: usize = 100;
 
 /// What becomes of one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Disposition {
     Run(Trigger),
     Skip(String),
 }
 
 /// Decides for every time of `due` at `now`, oldest first.
-pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Fate)> {
+pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Disposition)> {
     let policy = &due.job.policy;
     let deadline = policy.starting_deadline.signed();
     let newest = due.times.last().copied().unwrap_or(now);
@@ -28,43 +28,43 @@ pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Fate)> {
         .times
         .first()
         .is_some_and(|first| now.duration_since(*first) > ON_TIME);
-    let fate = |at: Timestamp| {
+    let disposition = |at: Timestamp| {
         let late = now.duration_since(at);
         let all = policy.catch_up == CatchUp::All && has_missed;
         if late <= ON_TIME && !all {
-            return Fate::Run(Trigger::Schedule);
+            return Disposition::Run(Trigger::Schedule);
         }
         let too_late = late > deadline;
         match policy.catch_up {
-            CatchUp::None => Fate::Skip("missed, and catch_up is none".to_owned()),
-            _ if too_late => Fate::Skip(format!(
+            CatchUp::None => Disposition::Skip("missed, and catch_up is none".to_owned()),
+            _ if too_late => Disposition::Skip(format!(
                 "missed, and older than starting_deadline, {}",
                 policy.starting_deadline
             )),
             CatchUp::Once if at < newest => {
-                Fate::Skip(format!("missed; the run due at {} makes up for it", iso(newest)))
+                Disposition::Skip(format!("missed; the run due at {} makes up for it", iso(newest)))
             }
-            CatchUp::Once | CatchUp::All => Fate::Run(Trigger::CatchUp),
+            CatchUp::Once | CatchUp::All => Disposition::Run(Trigger::CatchUp),
         }
     };
-    let mut fates: Vec<(Timestamp, Fate)> = due.times.iter().map(|at| (*at, fate(*at))).collect();
-    let (dropped, first_dropped) = drop_old_skips(&mut fates);
+    let mut dispositions: Vec<(Timestamp, Disposition)> = due.times.iter().map(|at| (*at, disposition(*at))).collect();
+    let (dropped, first_dropped) = drop_old_skips(&mut dispositions);
     let first = due.earlier.map(|(_, first)| first).or(first_dropped);
     let unrecorded = dropped + due.earlier.map_or(0, |(count, _)| count);
     if let Some(first) = first {
         let why = format!("missed, and too many to record one by one: {unrecorded} times from this one on");
-        fates.insert(0, (first, Fate::Skip(why)));
+        dispositions.insert(0, (first, Disposition::Skip(why)));
     }
-    fates
+    dispositions
 }
 
 /// Leaves the newest skipped times only; gives how many went, and the first of them.
-fn drop_old_skips(fates: &mut Vec<(Timestamp, Fate)>) -> (usize, Option<Timestamp>) {
-    let skips = fates
+fn drop_old_skips(dispositions: &mut Vec<(Timestamp, Disposition)>) -> (usize, Option<Timestamp>) {
+    let skips = dispositions
         .iter()
-        .take_while(|(_, fate)| matches!(fate, Fate::Skip(_)))
+        .take_while(|(_, disposition)| matches!(disposition, Disposition::Skip(_)))
         .count();
     let surplus = skips.saturating_sub(MOST_RECORDED);
-    let first = fates.drain(..surplus).map(|(at, _)| at).next();
+    let first = dispositions.drain(..surplus).map(|(at, _)| at).next();
     (surplus, first)
 }

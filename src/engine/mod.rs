@@ -1,54 +1,47 @@
-//! The engine: one task that owns the plan, the timetable, the runs under way and the state database, and takes
-//! its orders from one inbox. It does what is due, then sleeps until the next time or until it is told something.
+//! The engine: one task that owns the plan, the scheduler, the runs under way and the state, and takes its orders from
+//! one inbox. It does what is due, then sleeps until the next time or until it is told something.
 
-pub(crate) mod clock;
+mod alerting;
+mod clock_watch;
 pub(crate) mod command;
-pub(crate) mod dispatcher;
-mod ends;
+mod job_state;
 mod journal;
 mod missed;
+mod recovery;
 mod reload;
 mod report;
 mod runner;
 mod runs;
+mod scheduler;
 pub(crate) mod simulation;
-mod start;
-mod takeover;
-mod telling;
-pub(crate) mod timetable;
-mod waiting;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-pub use clock::Clock;
 pub use command::{Command, Inbox};
-pub(crate) use dispatcher::Dispatcher;
 pub(crate) use reload::keep_last_good;
+pub(crate) use runner::RunResult;
 
-use crate::config::{Job, Loaded, Plan, Sources};
-use crate::store::alerts::Failing;
-use crate::values::JobId;
-use command::{LastRuns, Refusal};
+use crate::config::{Loaded, Plan, Services, Sources};
+use crate::state::Store;
+use crate::values::{Clock, JobId};
+use clock_watch::ClockWatch;
+use command::Refusal;
 use journal::Journal;
-use reload::Reloads;
-use runs::Runs;
+use reload::Reloader;
+use runs::{BETWEEN_PROGRESS, Runs};
+use scheduler::Scheduler;
 
 /// The longest sleep, so that a clock that was set is noticed.
-const LONGEST_NAP: Duration = Duration::from_secs(30);
-/// How often long runs tell how far they are.
-const BETWEEN_PROGRESS: Duration = Duration::from_secs(10);
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How soon to look again for a database that is not there, or a state that cannot be written.
 const SOON: Duration = Duration::from_secs(5);
-/// How far the clock may fall behind what was seen before it counts as set back.
-const SET_BACK: SignedDuration = SignedDuration::from_secs(1);
-/// A jump forward up to this long is time that was missed; a longer one corrects a wrong clock.
-const MOST_MISSED: SignedDuration = SignedDuration::from_hours(3);
 /// How long runs that were asked to end may take to do so.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 
@@ -57,77 +50,54 @@ const LAST_GRACE: Duration = Duration::from_secs(5);
 pub struct Setup {
     /// The time.
     pub clock: Clock,
+    /// The service's own state.
+    pub store: Store,
     /// What is read again at a reload.
     pub sources: Sources,
     /// What was loaded for the start.
     pub loaded: Loaded,
     /// The port the service answers on, told to the application.
     pub port: u16,
-    /// Told when messages were posted.
+    /// Told when messages are posted.
     pub posted: Arc<Notify>,
 }
 
-/// The engine. Build it with [`Engine::new`] and let [`Engine::run`] have it.
+/// The engine. Build it with [`Engine::new`], then drive it with [`Engine::run`].
 #[derive(Debug)]
 pub struct Engine {
-    clock: Clock,
-    started_at: Timestamp,
-    last_seen: Timestamp,
-    plan: Arc<Plan>,
-    dispatcher: Dispatcher,
-    last_instant: Instant,
-    last_progress: Instant,
-    active_since: BTreeMap<JobId, Timestamp>,
-    runs: Runs,
-    last_runs: LastRuns,
-    journal: Journal,
-    reloads: Reloads,
+    clock: ClockWatch,
     inbox: mpsc::Receiver<Command>,
     plans: watch::Sender<Arc<Plan>>,
-    failing: BTreeMap<JobId, Failing>,
-    posted: Arc<Notify>,
-    ending: Option<Ending>,
+    scheduler: Scheduler,
+    runs: Runs,
+    journal: Journal,
+    reloader: Reloader,
+    shutdown: Option<Shutdown>,
 }
 
 /// A shutdown under way.
 #[derive(Debug)]
-struct Ending {
+struct Shutdown {
     next_step: Instant,
-    asked_runs: bool,
+    has_asked_runs: bool,
 }
 
 impl Engine {
-    /// An engine with its jobs active as declared, the place to put commands for it, and the plan as reloads change
-    /// it.
+    /// An engine with its jobs active as declared, and the place to put commands for it.
     pub fn new(setup: Setup) -> (Self, Inbox) {
         let (sender, inbox) = mpsc::channel(64);
         let now = setup.clock.now();
         let plan = Arc::new(setup.loaded.plan.clone());
-        let (plans, _) = watch::channel(Arc::clone(&plan));
-        let mut engine = Self {
-            clock: setup.clock,
-            started_at: now,
-            last_seen: now,
-            dispatcher: Dispatcher::default(),
-            last_instant: Instant::now(),
-            last_progress: Instant::now(),
-            active_since: BTreeMap::new(),
-            runs: Runs::default(),
-            last_runs: LastRuns::new(),
-            journal: Journal::new(&plan.state.path),
-            reloads: Reloads::new(setup.sources, &setup.loaded, setup.port, now),
-            plan,
+        let engine = Self {
+            scheduler: Scheduler::new(&plan, now),
+            runs: Runs::new(Services::new(setup.store.clone(), setup.clock.clone())),
+            journal: Journal::new(setup.store, setup.posted),
+            reloader: Reloader::new(setup.sources, setup.loaded, setup.port, now),
+            clock: ClockWatch::new(setup.clock),
+            plans: watch::Sender::new(plan),
             inbox,
-            plans,
-            failing: BTreeMap::new(),
-            posted: setup.posted,
-            ending: None,
+            shutdown: None,
         };
-        for job in engine.plan.jobs_in_order().into_iter().filter(|job| job.enabled) {
-            engine.dispatcher.timetable.activate(job, now);
-        }
-        // A state that cannot be read now is opened later, and nothing begins before.
-        let _ = engine.open_state(now);
         (engine, sender)
     }
 
@@ -136,59 +106,76 @@ impl Engine {
         self.plans.subscribe()
     }
 
+    fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plans.borrow())
+    }
+
     /// Runs until it is told to end, or every sender of its inbox is gone.
     pub async fn run(mut self) {
-        self.publish_port().await;
+        // A state that cannot be read now is read later, and nothing begins before.
+        let _ = self.recover(self.clock.started_at).await;
+        self.reloader.publish_port(self.plan().default_database_path()).await;
         loop {
-            let now = self.look_at_the_clock();
-            self.journal.tend(now, self.plan.state.history);
-            if self.ending.is_none() {
-                self.start_what_is_due(now);
-                self.look_again(now);
+            let now = self.look_at_the_clock().await;
+            self.journal.maintain(now, self.plan().state.history).await;
+            if self.shutdown.is_none() {
+                self.start_what_is_due(now).await;
+                self.reloader.look_again(now, &self.plan());
             } else if self.has_ended() {
                 break;
             }
-            self.tell_progress();
-            let nap = self.nap(now);
+            self.record_progress().await;
+            let sleep = self.sleep_from(now);
             tokio::select! {
                 command = self.inbox.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => self.begin_to_end(),
+                    Some(command) => self.handle(command).await,
+                    None => self.begin_shutdown().await,
                 },
-                Some(ended) = self.runs.next_ended() => self.finish(ended),
-                Some(loaded) = self.reloads.next_loaded() => self.take_over(loaded),
-                () = tokio::time::sleep(nap) => {}
+                Some(ended) = self.runs.next_ended() => self.finish(ended).await,
+                Some(loaded) = self.reloader.next_loaded() => self.apply_reload(loaded).await,
+                () = tokio::time::sleep(sleep) => {}
             }
         }
         tracing::info!("ended");
     }
 
-    /// Reads the clock. Where it was set back, or far forward, no time in between counts: next times are set anew.
-    fn look_at_the_clock(&mut self) -> Timestamp {
-        let (now, instant) = (self.clock.now(), Instant::now());
-        let passed = SignedDuration::try_from(instant.duration_since(self.last_instant)).unwrap_or_default();
-        let jump = now.duration_since(self.last_seen).saturating_sub(passed);
-        if jump < -SET_BACK || jump > MOST_MISSED {
-            tracing::warn!(from = %self.last_seen, to = %now, "the clock was set; next times are set anew");
-            self.dispatcher.timetable.recompute(now);
-            self.journal.put_off_clearing(now);
-            // What the clock never showed, or shows again, was not missed.
-            let active = self.dispatcher.timetable.active_jobs();
-            self.journal.mark(&active, now);
+    async fn handle(&mut self, command: Command) {
+        // The requester may have disconnected; the order is executed all the same.
+        match command {
+            Command::Trigger { job, reply } => drop(reply.send(self.trigger(&job).await)),
+            Command::Start { job, reply } => drop(reply.send(self.start(&job).await)),
+            Command::Stop { job, reply } => drop(reply.send(self.stop(&job).await)),
+            Command::Reload { cause, reply } => self.reloader.ask(cause, reply),
+            Command::Rows { texts } => self.reloader.look_at_rows(texts),
+            Command::Report { reply } => drop(reply.send(self.report().await)),
+            Command::Shutdown => self.begin_shutdown().await,
         }
-        (self.last_seen, self.last_instant) = (now, instant);
+    }
+
+    /// Reads the clock. Where it was set, no time in between counts: next times are set anew.
+    async fn look_at_the_clock(&mut self) -> Timestamp {
+        let (now, was_set) = self.clock.look();
+        if was_set {
+            self.scheduler.recompute(now);
+            self.journal.postpone_clearing(now);
+            // What the clock never showed, or shows again, was not missed.
+            let active = self.scheduler.active();
+            let active = active.iter().map(|job| (job.id.clone(), job.times())).collect();
+            self.record_activations(active, now).await;
+        }
         now
     }
 
-    fn nap(&self, now: Timestamp) -> Duration {
-        let look_again = self.reloads.looks_again_after().unwrap_or(LONGEST_NAP);
+    /// How long to sleep from `now`, where nothing happens.
+    fn sleep_from(&self, now: Timestamp) -> Duration {
+        let look_again = self.reloader.looks_again_after().unwrap_or(LONGEST_SLEEP);
         let longest = match (self.journal.is_well(), self.runs.is_empty()) {
             (false, _) => SOON,
             (true, false) => look_again.min(BETWEEN_PROGRESS),
             (true, true) => look_again,
         };
-        let until_due = match (&self.ending, self.dispatcher.timetable.next_wake()) {
-            (Some(ending), _) => Some(ending.next_step.saturating_duration_since(Instant::now())),
+        let until_due = match (&self.shutdown, self.scheduler.next_wake()) {
+            (Some(shutdown), _) => Some(shutdown.next_step.saturating_duration_since(Instant::now())),
             // While the state cannot be written nothing can begin, and trying again at once would only burn time.
             (None, _) if !self.journal.is_well() => None,
             (None, next) => next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default()),
@@ -196,96 +183,101 @@ impl Engine {
         until_due.map_or(longest, |until| until.min(longest))
     }
 
-    fn obey(&mut self, command: Command) {
-        // Whoever asked may be gone by now; the order stands all the same.
-        match command {
-            Command::Trigger { job, reply } => drop(reply.send(self.trigger(&job))),
-            Command::Start { job, reply } => drop(reply.send(self.start(&job))),
-            Command::Stop { job, reply } => drop(reply.send(self.stop(&job))),
-            Command::Reload { cause, reply } => self.reloads.ask(cause, reply),
-            Command::Rows { texts } => self.reloads.look_at_rows(texts),
-            Command::Report { reply } => drop(reply.send(self.report())),
-            Command::Shutdown => self.begin_to_end(),
-        }
-    }
-
-    fn start(&mut self, job: &str) -> Result<(), Refusal> {
+    async fn start(&mut self, job: &str) -> Result<(), Refusal> {
         let (job, now) = (self.declared(job)?, self.clock.now());
-        self.open_state(now).map_err(Refusal::State)?;
-        self.journal.lift_stops(Some(&job.id)).map_err(Refusal::State)?;
-        self.activate(&job, now);
+        self.recover(now).await.map_err(Refusal::State)?;
+        let lifted = self.journal.store.lift_stops(Some(job.id.clone())).await;
+        lifted.map_err(|error| Refusal::State(error.message))?;
+        self.journal.stopped.remove(&job.id);
+        self.activate(&job.id, now).await;
         tracing::info!(job = %job.id, "started");
         Ok(())
     }
 
-    fn stop(&mut self, job: &str) -> Result<(), Refusal> {
-        let job = self.declared(job)?;
-        if !self.dispatcher.timetable.is_active(&job.id) {
+    async fn stop(&mut self, job: &str) -> Result<(), Refusal> {
+        let (job, now) = (self.declared(job)?, self.clock.now());
+        if self.scheduler.get(&job.id).is_none_or(|state| state.active.is_none()) {
             return Err(Refusal::Unknown);
         }
-        self.open_state(self.clock.now()).map_err(Refusal::State)?;
-        self.journal.stop(&job.id, self.clock.now()).map_err(Refusal::State)?;
-        self.deactivate(&job.id);
+        self.recover(now).await.map_err(Refusal::State)?;
+        let stopped = self.journal.store.stop(job.id.clone(), now).await;
+        stopped.map_err(|error| Refusal::State(error.message))?;
+        self.journal.stopped.insert(job.id.clone());
+        self.deactivate(&job.id).await;
         tracing::info!(job = %job.id, "stopped");
         Ok(())
     }
 
     /// Has a job run by its schedule from `now` on.
-    fn activate(&mut self, job: &Arc<Job>, now: Timestamp) {
-        if !self.dispatcher.timetable.is_active(&job.id) {
-            self.dispatcher.timetable.activate(job, now);
-            self.active_since.insert(job.id.clone(), now);
-            self.journal.mark(std::slice::from_ref(job), now);
+    async fn activate(&mut self, id: &JobId, now: Timestamp) {
+        if self.scheduler.activate(id, now)
+            && let Some(state) = self.scheduler.get(id)
+        {
+            let times = state.job.times();
+            self.record_activations(vec![(id.clone(), times)], now).await;
         }
     }
 
-    /// Has a job not run by its schedule any more; runs of it that wait are withdrawn.
-    fn deactivate(&mut self, job: &JobId) {
-        if self.dispatcher.timetable.deactivate(job) {
-            let waiting = self.dispatcher.withdraw(job);
-            self.drop_waiting(waiting, "the job was stopped, or changed, before its turn came");
-            self.active_since.remove(job);
-            self.journal.unmark(job);
+    /// Has a job not run by its schedule any more; its queued runs are withdrawn.
+    async fn deactivate(&mut self, job: &JobId) {
+        if self.scheduler.deactivate(job) {
+            let queued = self.scheduler.withdraw(job);
+            self.drop_queued(queued, "the job was stopped, or changed, before its turn came")
+                .await;
+            if self.journal.is_recovered {
+                // What cannot be recorded now is told by the store, and looked at again at the next start.
+                let _ = self.journal.store.deactivate(vec![job.clone()]).await;
+            }
         }
     }
 
-    /// Reads the sources again where something was missing that may be there now.
-    fn look_again(&mut self, now: Timestamp) {
-        if self.plan.default_database_path().is_some_and(|file| file.is_file()) {
-            self.reloads.look_again(now);
+    async fn record_activations(&mut self, jobs: Vec<(JobId, String)>, now: Timestamp) {
+        if self.journal.is_recovered {
+            // What cannot be recorded now is told by the store, and counts from the next start on.
+            let _ = self.journal.store.activate(jobs, now).await;
         }
     }
 
-    fn begin_to_end(&mut self) {
-        if self.ending.is_none() {
-            let grace = self.plan.server.shutdown_grace.to_std();
-            tracing::info!(runs = self.runs.len(), "ending");
-            let waiting = self.dispatcher.withdraw_all();
-            self.drop_waiting(waiting, "the service ended before its turn came");
-            self.ending = Some(Ending {
+    async fn record_progress(&mut self) {
+        let progress = self.runs.take_progress();
+        if !progress.is_empty() {
+            // It is told in the log as well, and again in a moment.
+            let _ = self.journal.store.note_progress(progress).await;
+        }
+    }
+
+    async fn begin_shutdown(&mut self) {
+        if self.shutdown.is_none() {
+            let grace = self.plan().server.shutdown_grace.to_std();
+            tracing::info!(runs = self.runs.len(), "shutting down");
+            self.shutdown = Some(Shutdown {
                 next_step: Instant::now() + grace,
-                asked_runs: false,
+                has_asked_runs: false,
             });
+            let queued = self.scheduler.withdraw_all();
+            self.drop_queued(queued, "the service ended before its turn came").await;
         }
     }
 
     /// Whether every run is over, or has had its time to end.
     fn has_ended(&mut self) -> bool {
-        let Some(ending) = &mut self.ending else { return false };
+        let Some(shutdown) = &mut self.shutdown else {
+            return false;
+        };
         if self.runs.is_empty() {
             return true;
         }
-        if Instant::now() < ending.next_step {
+        if Instant::now() < shutdown.next_step {
             return false;
         }
-        if ending.asked_runs {
+        if shutdown.has_asked_runs {
             return true; // Their rows stay "running" and are closed at the next start.
         }
-        *ending = Ending {
+        *shutdown = Shutdown {
             next_step: Instant::now() + LAST_GRACE,
-            asked_runs: true,
+            has_asked_runs: true,
         };
-        self.runs.ask_all_to_end();
+        self.runs.cancel_all();
         false
     }
 }

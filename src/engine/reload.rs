@@ -1,73 +1,77 @@
-//! Reloads: every source is read on a blocking thread, one reload at a time, then the plan is swapped at once.
+//! Reloads: every source is read on a thread that may wait, one reload at a time; then the new plan takes the place of
+//! the one in force, whole, at once, and only as far as a running service can change.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
-use super::command::{Cause, ConfigReport, Reloaded, Reply};
-use super::{LONGEST_NAP, SOON};
-use crate::config::{self, File, Loaded, Problem, Problems, Severity, Source, Sources, without_secrets};
-use crate::duplistatus::settings::{self, Overrides};
-use crate::store::last_good;
-use crate::store::sqlite::{Unusable, open_write};
+use super::command::{Cause, ConfigReport, LastReload, Reloaded, Reply};
+use super::{Engine, LONGEST_SLEEP, SOON};
+use crate::config::{self, Diff, File, Loaded, Plan, Problem, Problems, Rows, Source, Sources, without_secrets};
+use crate::duplistatus::publish_port;
+use crate::duplistatus::settings::{CRON_SERVICE, Overrides};
+use crate::state::Store;
+use crate::values::{JobId, Severity};
 
-/// How long telling the port waits for another writer; it is tried again.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// The configuration in force, and the reloads asked for and under way.
+/// Reads the sources, one reload at a time, and knows what is in force.
 #[derive(Debug)]
-pub(super) struct Reloads {
+pub(super) struct Reloader {
     sources: Sources,
     port: u16,
     loading: JoinSet<Result<Fresh, Problems>>,
     asked: Vec<(Cause, Option<Reply<Reloaded>>)>,
-    pub(super) under_way: Vec<(Cause, Option<Reply<Reloaded>>)>,
+    under_way: Vec<(Cause, Option<Reply<Reloaded>>)>,
     overrides: Result<(), String>,
     /// Whether the application was told the port, as far as it could be.
-    port_is_told: bool,
+    is_port_told: bool,
     last_look: Option<Timestamp>,
     /// The rows that a reload was last asked for.
     asked_for: Option<Overrides>,
     pub(super) report: ConfigReport,
 }
 
-impl Reloads {
-    pub(super) fn new(mut sources: Sources, loaded: &Loaded, port: u16, now: Timestamp) -> Self {
-        sources.remembered = loaded.rows.clone();
-        let report = ConfigReport {
-            source: loaded.source.clone(),
-            loaded_at: now,
-            problems: loaded.problems.clone(),
-            last_reload: None,
-            in_force: in_force(&sources, loaded),
-        };
+/// What was loaded, and what keeps the application from being told the port.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    loaded: Loaded,
+    untold_port: Option<Problem>,
+}
+
+impl Reloader {
+    pub(super) fn new(sources: Sources, loaded: Loaded, port: u16, now: Timestamp) -> Self {
+        let Loaded {
+            problems,
+            source,
+            files,
+            overrides,
+            rows,
+            ..
+        } = loaded;
+        let in_force = in_force(&sources, files, &rows);
         Self {
-            sources,
+            sources: Sources {
+                remembered: rows,
+                ..sources
+            },
             port,
             loading: JoinSet::new(),
             asked: Vec::new(),
             under_way: Vec::new(),
-            overrides: loaded.overrides.clone(),
-            port_is_told: true,
+            overrides,
+            is_port_told: true,
             last_look: None,
             asked_for: None,
-            report,
+            report: ConfigReport {
+                source,
+                loaded_at: now,
+                problems,
+                last_reload: None,
+                in_force,
+            },
         }
-    }
-
-    /// What was loaded for the start, with the plan made of it, and the port.
-    pub(super) fn as_loaded(&self, plan: config::Plan) -> (Loaded, u16) {
-        let loaded = Loaded {
-            plan,
-            problems: self.report.problems.clone(),
-            source: self.report.source.clone(),
-            files: Vec::new(),
-            overrides: self.overrides.clone(),
-            rows: self.sources.remembered.clone(),
-        };
-        (loaded, self.port)
     }
 
     /// Why the application's database could not be asked for its overrides.
@@ -75,25 +79,19 @@ impl Reloads {
         self.overrides.clone().err()
     }
 
-    /// Takes down what is in force now.
-    pub(super) fn note(&mut self, fresh: &Fresh, problems: Vec<Problem>, now: Timestamp) {
-        self.overrides.clone_from(&fresh.loaded.overrides);
-        self.port_is_told = fresh.port_is_told;
-        self.sources.remembered = fresh.loaded.rows.clone();
-        let source = fresh.loaded.source.clone();
-        // What was loaded for the start is noted without its files.
-        let in_force = if fresh.loaded.files.is_empty() {
-            Arc::clone(&self.report.in_force)
-        } else {
-            in_force(&self.sources, &fresh.loaded)
+    /// Tells the application the port, when the engine starts.
+    pub(super) async fn publish_port(&mut self, database: Option<PathBuf>) {
+        // Where the database is not there, or not the application's, that is told already.
+        let Some(database) = database.filter(|_| self.overrides.is_ok()) else {
+            return;
         };
-        self.report = ConfigReport {
-            source,
-            loaded_at: now,
-            problems,
-            last_reload: self.report.last_reload.take(),
-            in_force,
-        };
+        let port = self.port;
+        let told = tokio::task::spawn_blocking(move || tell_port(&database, port)).await;
+        if let Ok(Some(problem)) = told {
+            tracing::warn!("{problem}");
+            self.is_port_told = false;
+            self.report.problems.push(problem);
+        }
     }
 
     /// Asks for a reload. What is asked for while one is under way is done after it, once for all.
@@ -104,26 +102,22 @@ impl Reloads {
 
     /// How soon the sources are worth another look of our own, where something was missing.
     pub(super) fn looks_again_after(&self) -> Option<Duration> {
-        if self.overrides.is_err() || !self.port_is_told {
+        if self.overrides.is_err() || !self.is_port_told {
             return Some(SOON);
         }
-        let mismatch = self
-            .report
-            .problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Mismatch);
-        mismatch.then_some(LONGEST_NAP)
+        let is_mismatch = |problem: &Problem| problem.severity == Severity::Mismatch;
+        self.report.problems.iter().any(is_mismatch).then_some(LONGEST_SLEEP)
     }
 
-    /// Asks for a reload where something was missing and the last look was a while ago.
-    pub(super) fn look_again(&mut self, now: Timestamp) {
+    /// Asks for a reload where something was missing that may be there now, and the last look was a while ago.
+    pub(super) fn look_again(&mut self, now: Timestamp, plan: &Plan) {
         let Some(after) = self.looks_again_after() else { return };
         let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::ZERO);
-        if self.loading.is_empty()
-            && self
-                .last_look
-                .is_none_or(|last| now.duration_since(last).abs() >= after)
-        {
+        let is_time = self
+            .last_look
+            .is_none_or(|last| now.duration_since(last).abs() >= after);
+        let has_database = || plan.default_database_path().is_some_and(|file| file.is_file());
+        if self.loading.is_empty() && is_time && has_database() {
             self.last_look = Some(now);
             self.ask(Cause::Database, None);
         }
@@ -138,15 +132,16 @@ impl Reloads {
         }
     }
 
-    pub(super) fn begin(&mut self) {
-        if !self.asked.is_empty() && self.loading.is_empty() {
-            self.under_way = std::mem::take(&mut self.asked);
-            let (sources, port) = (self.sources.clone(), self.port);
-            // Our own look puts in force what a start would: it is there to mend a start.
-            let as_a_start = self.under_way.iter().all(|(cause, _)| *cause == Cause::Database);
-            self.loading
-                .spawn_blocking(move || Fresh::load(&sources, port, as_a_start));
+    fn begin(&mut self) {
+        if self.asked.is_empty() || !self.loading.is_empty() {
+            return;
         }
+        self.under_way = std::mem::take(&mut self.asked);
+        let (sources, port) = (self.sources.clone(), self.port);
+        // Our own look puts in force what a start would: it is there to repair a start.
+        let as_a_start = self.under_way.iter().all(|(cause, _)| *cause == Cause::Database);
+        self.loading
+            .spawn_blocking(move || Fresh::load(&sources, port, as_a_start));
     }
 
     /// Waits for the sources being read; `None` at once when none are.
@@ -154,44 +149,46 @@ impl Reloads {
         let loaded = self.loading.join_next().await?;
         Some(loaded.unwrap_or_else(|error| {
             let message = format!("reading the configuration failed, which is a fault of this program: {error}");
-            Err(Problems(vec![Problem::of_source(
-                Source::BuiltIn,
-                Severity::Error,
-                message,
-            )]))
+            let problem = Problem::of_source(Source::BuiltIn, Severity::Error, message);
+            Err(Problems(vec![problem]))
         }))
     }
-}
 
-/// The sources as they were read for `loaded`.
-fn in_force(sources: &Sources, loaded: &Loaded) -> Arc<Sources> {
-    Arc::new(Sources {
-        file: File::Kept(Arc::new(loaded.files.clone())),
-        remembered: loaded.rows.clone(),
-        is_in_force: true,
-        ..sources.clone()
-    })
-}
-
-/// Keeps the declaration that was loaded, without its secrets, for a start at which it is broken.
-pub(crate) fn keep_last_good(sources: &Sources, loaded: &Loaded) {
-    if !matches!(sources.file.resolve(), File::Path(_)) {
-        return;
+    /// Notes what is in force now.
+    fn note(&mut self, loaded: Loaded, is_port_told: bool, problems: Vec<Problem>, now: Timestamp) {
+        self.overrides = loaded.overrides;
+        self.is_port_told = is_port_told;
+        self.report = ConfigReport {
+            source: loaded.source,
+            loaded_at: now,
+            problems,
+            last_reload: self.report.last_reload.take(),
+            in_force: in_force(&self.sources, loaded.files, &loaded.rows),
+        };
+        self.sources.remembered = loaded.rows;
     }
-    let files = loaded.files.iter();
-    let kept: Vec<(String, String)> = files
-        .map(|(name, text)| (name.clone(), without_secrets(text)))
-        .collect();
-    if let Err(why) = last_good::keep(&loaded.plan.state.path, &kept) {
-        tracing::warn!("the configuration cannot be kept for a start at which it is broken: {why}");
-    }
-}
 
-/// What was loaded, and whether the application was told the port.
-#[derive(Debug)]
-pub(super) struct Fresh {
-    pub(super) loaded: Loaded,
-    pub(super) port_is_told: bool,
+    /// Answers whoever asked for the reload that is over.
+    fn answer(&mut self, asked: Vec<(Cause, Option<Reply<Reloaded>>)>, last: LastReload, answer: &Reloaded) {
+        self.report.last_reload = Some(last);
+        for reply in asked.into_iter().filter_map(|(_, reply)| reply) {
+            let _ = reply.send(answer.clone());
+        }
+        self.begin();
+    }
+
+    /// Whether the last reload was refused for the same reasons.
+    fn was_refused_for(&self, problems: &[Problem]) -> bool {
+        let last = self.report.last_reload.as_ref();
+        last.is_some_and(|last| !last.applied && last.problems == problems)
+    }
+
+    fn problem(&self, name: &str, severity: Severity, message: String) -> Problem {
+        Problem {
+            name: name.to_owned(),
+            ..Problem::of_source(Source::File(self.report.source.clone()), severity, message)
+        }
+    }
 }
 
 impl Fresh {
@@ -201,55 +198,208 @@ impl Fresh {
         if !as_a_start && loaded.problems.iter().any(|problem| problem.severity.is_error()) {
             return Err(Problems(loaded.problems));
         }
-        // One that names another state is kept there once that is in use.
-        if loaded.plan.state.path.exists() {
-            keep_last_good(sources, &loaded);
+        let database = loaded.plan.default_database_path();
+        let database = database.filter(|_| loaded.overrides.is_ok());
+        Ok(Self {
+            untold_port: database.and_then(|database| tell_port(&database, port)),
+            loaded,
+        })
+    }
+}
+
+/// Writes the port into the application's row where it differs; gives what is in the way.
+fn tell_port(database: &Path, port: u16) -> Option<Problem> {
+    match publish_port(database, port) {
+        Ok(true) => tracing::info!(
+            port,
+            "wrote the port into the row cron_service, where the application looks for it"
+        ),
+        Ok(false) => {}
+        Err(why) => {
+            let message = format!("the application cannot be told port {port} yet: {why}");
+            return Some(Problem::of_source(
+                Source::Row(CRON_SERVICE),
+                Severity::Ignored,
+                message,
+            ));
         }
-        Ok(Self::publish(loaded, port))
+    }
+    None
+}
+
+/// The sources as they were read.
+fn in_force(sources: &Sources, files: Vec<(String, String)>, rows: &Rows) -> Arc<Sources> {
+    Arc::new(Sources {
+        file: File::Kept(Arc::new(files)),
+        remembered: rows.clone(),
+        is_in_force: true,
+        ..sources.clone()
+    })
+}
+
+/// Keeps the declaration that was loaded, without its secrets, for a start at which it is broken.
+pub(crate) async fn keep_last_good(sources: &Sources, loaded: &Loaded, store: &Store) {
+    if !matches!(sources.file.resolve(), File::Path(_)) {
+        return;
+    }
+    let files = loaded.files.iter();
+    let kept = files
+        .map(|(name, text)| (name.clone(), without_secrets(text)))
+        .collect();
+    if let Err(why) = store.keep_declaration(kept).await {
+        tracing::warn!("the configuration cannot be kept for a start at which it is broken: {why}");
+    }
+}
+
+impl Engine {
+    /// Puts what was loaded in force, or keeps everything as it is, and tells whoever waits.
+    pub(super) async fn apply_reload(&mut self, loaded: Result<Fresh, Problems>) {
+        let now = self.clock.now();
+        let asked = std::mem::take(&mut self.reloader.under_way);
+        let mut causes = asked.iter().map(|(cause, _)| *cause);
+        let first = causes.next().unwrap_or(Cause::Operator);
+        let is_operator = causes.any(|cause| cause == Cause::Operator);
+        let cause = if is_operator { Cause::Operator } else { first };
+        let answer = match loaded {
+            Ok(fresh) => self.apply_plan(fresh, cause, now).await,
+            Err(Problems(problems)) => {
+                // What was told is not told again by every look of our own.
+                let is_news = !self.reloader.was_refused_for(&problems);
+                for problem in problems.iter().filter(|problem| is_news && problem.severity.is_error()) {
+                    tracing::error!(cause = cause.as_str(), "reload refused: {problem}");
+                }
+                Reloaded::Refused { problems }
+            }
+        };
+        let (applied, problems) = match &answer {
+            Reloaded::Applied { problems, .. } => (true, problems.clone()),
+            Reloaded::Refused { problems } => (false, problems.clone()),
+        };
+        let last = LastReload {
+            at: now,
+            cause,
+            applied,
+            problems,
+        };
+        self.reloader.answer(asked, last, &answer);
     }
 
-    /// Writes the port into the application's row where it differs; what is in the way becomes a problem.
-    pub(super) fn publish(mut loaded: Loaded, port: u16) -> Self {
-        if loaded.overrides.is_err() {
-            // The database is not there, or not the application's: that is told already.
-            return Self {
-                loaded,
-                port_is_told: true,
-            };
+    async fn apply_plan(&mut self, fresh: Fresh, cause: Cause, now: Timestamp) -> Reloaded {
+        let Fresh { loaded, untold_port } = fresh;
+        let (old, mut new) = (self.plan(), loaded.plan.clone());
+        let mut problems = loaded.problems.clone();
+        let is_port_told = untold_port.is_none();
+        problems.extend(untold_port);
+        if new.state.path == old.state.path {
+            keep_last_good(&self.reloader.sources, &loaded, &self.journal.store).await;
         }
-        let path = loaded.plan.default_database_path();
-        let Some(path) = path else {
-            return Self {
-                loaded,
-                port_is_told: true,
-            };
-        };
-        let published = open_write(&path)
-            .map_err(|unusable| unusable.to_string())
-            .and_then(|connection| {
-                connection
-                    .busy_timeout(PATIENCE)
-                    .and_then(|()| settings::publish_port(&connection, port))
-                    .map_err(|error| Unusable::from_sqlite(&path, &error).to_string())
-            });
-        match &published {
-            Ok(true) => tracing::info!(
-                port,
-                "wrote the port into the row cron_service, where the application looks for it"
-            ),
-            Ok(false) => {}
-            Err(why) => {
-                let message = format!("the application cannot be told port {port} yet: {why}");
-                loaded.problems.push(Problem::of_source(
-                    Source::Row(settings::CRON_SERVICE),
-                    Severity::SetAside,
-                    message,
-                ));
+        problems.extend(self.refuse_an_empty_file(&old, &mut new, cause));
+        problems.extend(self.keep_what_cannot_change(&old, &mut new));
+        let diff = Diff::new(&old, &new);
+        self.plans.send_replace(Arc::new(new));
+        if cause == Cause::Operator {
+            match self.journal.store.lift_stops(None).await {
+                Ok(()) => self.journal.stopped.clear(),
+                Err(error) => tracing::error!("the operator's stops stay in force: {error}"),
             }
         }
-        Self {
-            loaded,
-            port_is_told: published.is_ok(),
+        self.apply_to_jobs(&diff, cause, now).await;
+        let is_news = cause != Cause::Database || diff != Diff::default() || problems != self.reloader.report.problems;
+        self.reloader.note(loaded, is_port_told, problems.clone(), now);
+        if is_news {
+            tracing::info!(cause = cause.as_str(), added = ?names(&diff.added), changed = ?names(diff.changed.keys()), removed = ?names(&diff.removed), "configuration reloaded");
+            for problem in &problems {
+                tracing::warn!("{problem}");
+            }
         }
+        Reloaded::Applied { diff, problems }
     }
+
+    /// Keeps the old value of what cannot change while the service runs, and names each.
+    fn keep_what_cannot_change(&self, old: &Plan, new: &mut Plan) -> Vec<Problem> {
+        let mut refused = Vec::new();
+        let mut refuse = |name: &str, from: String, to: String| {
+            let message = format!(
+                "{name} cannot change from {from} to {to} while the service runs; it takes effect at the next start"
+            );
+            refused.push(self.reloader.problem(name, Severity::Warning, message));
+        };
+        if new.server.host != old.server.host {
+            let to = std::mem::replace(&mut new.server.host, old.server.host.clone());
+            refuse("server.host", old.server.host.clone(), to);
+        }
+        if new.server.port != old.server.port {
+            let to = std::mem::replace(&mut new.server.port, old.server.port);
+            refuse("server.port", old.server.port.to_string(), to.to_string());
+        }
+        if new.state.path != old.state.path {
+            let to = std::mem::replace(&mut new.state.path, old.state.path.clone());
+            refuse(
+                "state.path",
+                old.state.path.display().to_string(),
+                to.display().to_string(),
+            );
+        }
+        let exposed = !new.server.is_local() && !new.server.allow_anonymous;
+        if exposed && new.server.token.is_none() {
+            refuse("server.token", "one".to_owned(), "none".to_owned());
+            new.server.token.clone_from(&old.server.token);
+        }
+        refused
+    }
+
+    /// A file that was cut short while it was written must not take every job away.
+    fn refuse_an_empty_file(&self, old: &Plan, new: &mut Plan, cause: Cause) -> Option<Problem> {
+        if cause != Cause::File || !new.jobs.is_empty() || old.jobs.is_empty() {
+            return None;
+        }
+        (new.jobs, new.order) = (old.jobs.clone(), old.order.clone());
+        let message = "the file declares no job any more; the jobs stay until a reload is asked for";
+        Some(self.reloader.problem("", Severity::Ignored, message.to_owned()))
+    }
+
+    /// Makes the scheduler fit the new plan: what did not change keeps its next time.
+    async fn apply_to_jobs(&mut self, diff: &Diff, cause: Cause, now: Timestamp) {
+        let plan = self.plan();
+        self.scheduler.set_limits(&plan);
+        for job in &diff.removed {
+            self.deactivate(job).await;
+            self.scheduler.remove(job);
+            // It is told by the store; a job that is declared again is told to fail anew.
+            let _ = self.journal.store.forget_failing(job.clone()).await;
+        }
+        for job in &diff.added {
+            self.scheduler.declare(&plan.jobs[job]);
+        }
+        for job in plan.jobs_in_order() {
+            let is_new = diff.added.contains(&job.id) || diff.changed.contains_key(&job.id);
+            if !is_new && cause != Cause::Operator {
+                continue;
+            }
+            if self.scheduler.redeclare(job, now) {
+                // What the new times would have been before now was not missed.
+                self.record_activations(vec![(job.id.clone(), job.times())], now).await;
+                let queued = self.scheduler.withdraw(&job.id);
+                self.drop_queued(queued, "the schedule was changed before its turn came")
+                    .await;
+            }
+            let is_switched = diff.changed.get(&job.id).is_none_or(|keys| keys.contains(&"enabled"));
+            if !is_switched && cause != Cause::Operator {
+                continue; // Active or not, as an operator has left it.
+            }
+            if job.enabled && !self.journal.stopped.contains(&job.id) {
+                self.activate(&job.id, now).await;
+            } else {
+                self.deactivate(&job.id).await;
+            }
+        }
+        if cause == Cause::Operator {
+            self.scheduler.order_by(plan.jobs_in_order().map(|job| &job.id));
+        }
+        self.read_last_runs(diff.added.clone()).await;
+    }
+}
+
+fn names<'a>(jobs: impl IntoIterator<Item = &'a JobId>) -> Vec<&'a str> {
+    jobs.into_iter().map(JobId::as_str).collect()
 }

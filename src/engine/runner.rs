@@ -1,143 +1,140 @@
-//! One run: its work on a blocking thread, under a deadline that ends it, tried again where that may help. A panic is
-//! a failed run.
+//! One run: its work under a deadline that ends it, tried again where that may help. A panic is a failed run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinError;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::actions::{Failure, Report};
-use crate::config::{Job, Occasion, Plan, Signals};
-use crate::store::Status;
-use crate::store::sqlite::{Stop, StopReason};
-use crate::values::spread;
+use crate::config::Job;
+use crate::run::{Failure, Report, RunContext};
+use crate::state::Status;
+use crate::values::{CancelReason, spread};
 
-/// How often a wait for another attempt looks whether the run is to end.
-const LOOK: Duration = Duration::from_millis(250);
+/// How long work may take to end once it is asked to; then the run is over without it.
+const END_GRACE: Duration = Duration::from_secs(10);
 
-/// What came of the work.
-#[derive(Debug)]
-pub(super) struct Outcome {
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct RunResult {
+    /// How it ended.
     pub status: Status,
+    /// What it has to say, or why it did not end well.
     pub message: String,
+    /// Figures, for kinds that give some.
     pub statistics: Option<serde_json::Value>,
-    pub troubles: Vec<String>,
+    /// What could not be done though the rest was.
+    pub warnings: Vec<String>,
+    /// How often it was tried.
     pub attempts: u32,
+    /// Whether it was ended for a newer run, which is no failure of its job.
+    pub was_replaced: bool,
 }
 
-impl Outcome {
-    pub(super) fn failed(status: Status, message: String) -> Self {
+impl RunResult {
+    /// That of a run without anything to show for itself.
+    pub(super) fn without_work(status: Status, message: impl Into<String>) -> Self {
         Self {
             status,
-            message,
+            message: message.into(),
             statistics: None,
-            troubles: Vec::new(),
+            warnings: Vec::new(),
             attempts: 1,
+            was_replaced: false,
         }
     }
 }
 
-/// Runs `job` of `plan`, again and again while a failure may pass.
-pub(super) async fn run(plan: Arc<Plan>, job: Arc<Job>, occasion: Occasion, signals: Signals) -> Outcome {
+/// One attempt: what came of the work, and whether it had been asked to end before that.
+type Attempt = (Result<Report, Failure>, Option<CancelReason>);
+
+/// Runs `job`, again and again while its failures may pass.
+pub(super) async fn run(ctx: RunContext, job: Arc<Job>) -> RunResult {
     let deadline = Instant::now() + job.timeout.to_std();
     let retry = job.policy.retry;
-    let mut wait = retry.backoff.to_std();
-    for attempt in 1.. {
-        let (mut outcome, may_pass) = attempt_once(&plan, &job, occasion, &signals, deadline).await;
-        outcome.attempts = attempt;
+    let (mut wait, mut attempts) = (retry.backoff.to_std(), 1);
+    loop {
+        let attempt = attempt(&ctx, &job, deadline).await;
+        let is_transient = attempt.0.as_ref().is_err_and(|failure| failure.is_transient);
         // Whoever asked for a run wants to hear of it now.
-        let is_last = attempt >= retry.max_attempts || occasion.by_hand || Instant::now() + wait >= deadline;
-        if !may_pass || is_last || signals.stop.asked().is_some() {
-            return outcome;
+        let is_last = attempts >= retry.max_attempts || ctx.manual || Instant::now() + wait >= deadline;
+        if !is_transient || is_last || ctx.cancel.is_cancelled() {
+            return result_of(attempt, &job, attempts);
         }
-        tracing::warn!(job = %job.id, attempt, "tried again in {wait:?}: {}", outcome.message);
-        if !pause(spread(wait, number_of(&job, attempt)), &signals.stop).await {
-            outcome = failed(&Failure::lasting(outcome.message), signals.stop.asked(), job.timeout);
-            return outcome;
+        if let Err(failure) = &attempt.0 {
+            tracing::warn!(job = %job.id, attempt = attempts, "tried again in {wait:?}: {}", failure.message);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(spread(wait, number_of(&job, attempts))) => {}
+            () = ctx.cancel.cancelled() => return result_of((attempt.0, ctx.cancel.reason()), &job, attempts),
         }
         wait = wait.saturating_mul(2);
+        attempts += 1;
     }
-    Outcome::failed(Status::Failed, "no attempt was made".to_owned())
 }
 
-/// One attempt; whether its failure may pass.
-async fn attempt_once(
-    plan: &Arc<Plan>,
-    job: &Arc<Job>,
-    occasion: Occasion,
-    signals: &Signals,
-    deadline: Instant,
-) -> (Outcome, bool) {
-    let (plan, job, governed) = (Arc::clone(plan), Arc::clone(job), signals.clone());
-    let timeout = job.timeout;
-    let mut work = tokio::task::spawn_blocking(move || {
-        let result = job.action.run(&plan.workbench(&job, &occasion, &governed));
-        (result, governed.stop.asked())
+async fn attempt(ctx: &RunContext, job: &Arc<Job>, deadline: Instant) -> Attempt {
+    let (working, action) = (ctx.clone(), Arc::clone(job));
+    let mut work = tokio::spawn(async move {
+        let done = action.action.run(&working).await;
+        (done, working.cancel.reason())
     });
-    let done = tokio::select! {
-        done = &mut work => done,
-        () = tokio::time::sleep_until(deadline) => {
-            signals.stop.ask(StopReason::TimedOut);
-            // What it does must be over before anything else is done.
-            work.await
+    let end_is_asked_for = async {
+        tokio::select! {
+            () = sleep_until(deadline) => ctx.cancel.cancel(CancelReason::TimedOut),
+            () = ctx.cancel.cancelled() => {}
         }
     };
+    let done = tokio::select! {
+        done = &mut work => Some(done),
+        // What it does must be over before anything else is done, unless it does not listen.
+        () = end_is_asked_for => timeout(END_GRACE, &mut work).await.ok(),
+    };
     match done {
-        Ok((Ok(report), _)) => (succeeded(report), false),
-        Ok((Err(failure), asked)) => (failed(&failure, asked, timeout), failure.may_pass),
-        Err(error) => (Outcome::failed(Status::Failed, panic_message(error)), false),
+        Some(Ok(attempt)) => attempt,
+        Some(Err(error)) => (Err(Failure::lasting(panic_message(error))), None),
+        None => {
+            work.abort();
+            let why = "it did not end when it was asked to, and was left behind";
+            let left = Failure {
+                done: Some(why.to_owned()),
+                ..Failure::lasting(why)
+            };
+            (Err(left), ctx.cancel.reason())
+        }
     }
 }
 
-fn succeeded(report: Report) -> Outcome {
-    Outcome {
-        status: Status::Success,
-        message: report.message,
-        statistics: report.statistics,
-        troubles: report.troubles,
-        attempts: 1,
-    }
-}
-
-fn failed(failure: &Failure, asked: Option<StopReason>, timeout: crate::values::Duration) -> Outcome {
-    match asked {
-        None => Outcome::failed(Status::Failed, failure.message.clone()),
-        Some(StopReason::TimedOut) => Outcome::failed(
+fn result_of((done, asked): Attempt, job: &Job, attempts: u32) -> RunResult {
+    let failure = match done {
+        Ok(report) => {
+            return RunResult {
+                statistics: report.statistics,
+                warnings: report.warnings,
+                attempts,
+                ..RunResult::without_work(Status::Success, report.message)
+            };
+        }
+        Err(failure) => failure,
+    };
+    let left = failure.done.as_deref().unwrap_or("what was not committed is undone");
+    let (status, message) = match asked {
+        None => (Status::Failed, failure.message),
+        Some(CancelReason::TimedOut) => (
             Status::TimedOut,
-            format!(
-                "not done within {timeout}, its timeout; {}",
-                left(failure, "what was not committed is undone")
-            ),
+            format!("not done within {}, its timeout; {left}", job.timeout),
         ),
-        Some(StopReason::Interrupted) => Outcome::failed(
+        Some(CancelReason::Shutdown) => (
             Status::Interrupted,
-            format!(
-                "the service ended during this run; {}",
-                left(failure, "what was not committed is undone")
-            ),
+            format!("the service ended during this run; {left}"),
         ),
-        Some(StopReason::Replaced) => {
-            Outcome::failed(Status::Interrupted, "ended to make room for a newer run".to_owned())
-        }
+        Some(CancelReason::Replaced) => (Status::Interrupted, "ended to make room for a newer run".to_owned()),
+    };
+    RunResult {
+        attempts,
+        was_replaced: asked == Some(CancelReason::Replaced),
+        ..RunResult::without_work(status, message)
     }
-}
-
-/// What a run that was ended leaves behind.
-fn left<'a>(failure: &'a Failure, nothing: &'a str) -> &'a str {
-    failure.done.as_deref().unwrap_or(nothing)
-}
-
-/// Waits, unless the run is to end; whether it waited to the end.
-async fn pause(wait: Duration, stop: &Stop) -> bool {
-    let end = Instant::now() + wait;
-    while Instant::now() < end {
-        if stop.asked().is_some() {
-            return false;
-        }
-        tokio::time::sleep_until(end.min(Instant::now() + LOOK)).await;
-    }
-    stop.asked().is_none()
 }
 
 /// A number of the job's own for each attempt.

@@ -1,43 +1,62 @@
-//! The runs under way: how they begin, by schedule or by hand, and what happens when they end.
+//! The runs under way: how they begin, by schedule or because someone asked, and what happens when they end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
 use super::Engine;
-use super::command::{Ended, Refusal, Triggered};
-use super::dispatcher::{Step, Wanted};
-use super::runner::{self, Outcome};
-use crate::config::{Job, Occasion, Plan, Signals};
+use super::alerting::tell;
+use super::command::{Refusal, Triggered};
+use super::runner::{self, RunResult};
+use super::scheduler::{PendingRun, Step};
+use crate::config::{Invocation, Job, Plan, Services};
 use crate::notifications::alert::Turn;
-use crate::store::sqlite::StopReason;
-use crate::store::{NewRun, RunId, Status, Trigger};
-use crate::values::JobId;
+use crate::state::{EndedRun, NewRun, RunId, Status, Trigger};
+use crate::values::{CancelReason, CancellationToken, JobId, Progress};
 
-/// How many runs that ended are taken down at once.
+/// How many runs that ended are recorded at once.
 const MOST_AT_ONCE: usize = 1000;
+/// How often long runs tell how far they are.
+pub(super) const BETWEEN_PROGRESS: Duration = Duration::from_secs(10);
+/// How much of a message is kept, in characters.
+const LONGEST_MESSAGE: usize = 4096;
 
 /// The runs under way.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Runs {
-    tasks: JoinSet<Outcome>,
-    by_task: HashMap<Id, Running>,
+    services: Services,
+    tasks: JoinSet<RunResult>,
+    by_task: HashMap<Id, RunHandle>,
     /// Whoever waits for a run that was asked for, by its ticket.
-    pub(super) replies: HashMap<u64, oneshot::Sender<Ended>>,
+    replies: HashMap<u64, oneshot::Sender<RunResult>>,
+    last_progress: Instant,
 }
 
-/// A run under way.
+/// What the engine holds of a run under way.
 #[derive(Debug)]
-pub(super) struct Running {
-    pub(super) id: RunId,
-    pub(super) wanted: Wanted,
-    pub(super) signals: Signals,
+pub(super) struct RunHandle {
+    id: RunId,
+    run: PendingRun,
+    cancel: CancellationToken,
+    progress: Progress,
 }
 
 impl Runs {
+    pub(super) fn new(services: Services) -> Self {
+        Self {
+            services,
+            tasks: JoinSet::new(),
+            by_task: HashMap::new(),
+            replies: HashMap::new(),
+            last_progress: Instant::now(),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_task.len()
     }
@@ -47,7 +66,7 @@ impl Runs {
     }
 
     /// Waits for the next run to end, and gives it with those that have ended, too; none at once when none is under way.
-    pub(super) async fn next_ended(&mut self) -> Option<Vec<(Running, Outcome)>> {
+    pub(super) async fn next_ended(&mut self) -> Option<Vec<(RunHandle, RunResult)>> {
         let mut ended = vec![self.tasks.join_next_with_id().await?];
         while ended.len() < MOST_AT_ONCE
             && let Some(next) = self.tasks.try_join_next_with_id()
@@ -55,183 +74,307 @@ impl Runs {
             ended.push(next);
         }
         let runs = ended.into_iter().filter_map(|ended| {
-            let (task, outcome) = match ended {
+            let (task, result) = match ended {
                 Ok(ended) => ended,
-                Err(error) => (error.id(), Outcome::failed(Status::Failed, error.to_string())),
+                Err(error) => (error.id(), RunResult::without_work(Status::Failed, error.to_string())),
             };
-            Some((self.by_task.remove(&task)?, outcome))
+            Some((self.by_task.remove(&task)?, result))
         });
         Some(runs.collect())
     }
 
     /// How many rows the runs under way of a job have done.
     pub(super) fn progress_of(&self, job: &JobId) -> u64 {
-        let of_job = self.by_task.values().filter(|run| run.wanted.job.id == *job);
-        of_job.map(|run| run.signals.progress.rows()).sum()
+        let of_job = self.by_task.values().filter(|handle| handle.run.job.id == *job);
+        of_job.map(|handle| handle.progress.rows()).sum()
     }
 
-    /// The runs under way that have done something, with how many rows.
-    pub(super) fn progress(&self) -> impl Iterator<Item = (&JobId, RunId, u64)> {
-        let runs = self.by_task.values();
-        runs.map(|run| (&run.wanted.job.id, run.id, run.signals.progress.rows()))
-            .filter(|(.., rows)| *rows > 0)
+    /// The runs under way that have done something since that was last told, with how many rows.
+    pub(super) fn take_progress(&mut self) -> Vec<(RunId, u64)> {
+        if self.is_empty() || self.last_progress.elapsed() < BETWEEN_PROGRESS {
+            return Vec::new();
+        }
+        self.last_progress = Instant::now();
+        let mut progress = Vec::new();
+        for RunHandle {
+            id,
+            run,
+            progress: done,
+            ..
+        } in self.by_task.values()
+        {
+            if done.rows() > 0 {
+                tracing::info!(job = %run.job.id, run = %id, "{} rows so far", done.rows());
+                progress.push((*id, done.rows()));
+            }
+        }
+        progress
     }
 
-    pub(super) fn ask_all_to_end(&self) {
-        for run in self.by_task.values() {
-            tracing::warn!(job = %run.wanted.job.id, run = %run.id, "interrupted: the service ends");
-            run.signals.stop.ask(StopReason::Interrupted);
+    pub(super) fn cancel_all(&self) {
+        for handle in self.by_task.values() {
+            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "interrupted: the service ends");
+            handle.cancel.cancel(CancelReason::Shutdown);
         }
     }
 
-    fn ask_to_end(&self, ticket: u64) {
-        for run in self.by_task.values().filter(|run| run.wanted.ticket == ticket) {
-            tracing::warn!(job = %run.wanted.job.id, run = %run.id, "ended: a newer run takes its place");
-            run.signals.stop.ask(StopReason::Replaced);
+    fn replace(&self, ticket: u64) {
+        for handle in self.by_task.values().filter(|handle| handle.run.ticket == ticket) {
+            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "ended: a newer run takes its place");
+            handle.cancel.cancel(CancelReason::Replaced);
         }
     }
 
-    fn begin(&mut self, plan: &Arc<Plan>, run: Running, occasion: Occasion) {
-        let work = runner::run(
-            Arc::clone(plan),
-            Arc::clone(&run.wanted.job),
-            occasion,
-            run.signals.clone(),
-        );
-        let task = self.tasks.spawn(work).id();
-        self.by_task.insert(task, run);
+    fn begin(&mut self, plan: &Plan, id: RunId, run: PendingRun, now: Timestamp) {
+        tracing::info!(job = %run.job.id, run = %id, trigger = run.trigger.as_str(), "run started");
+        let invocation = Invocation {
+            now,
+            scheduled_at: run.scheduled_at,
+            manual: run.trigger == Trigger::Manual,
+        };
+        let ctx = plan.context(&run.job, invocation, &self.services);
+        let (cancel, progress) = (ctx.cancel.clone(), ctx.progress.clone());
+        let task = self.tasks.spawn(runner::run(ctx, Arc::clone(&run.job))).id();
+        let handle = RunHandle {
+            id,
+            run,
+            cancel,
+            progress,
+        };
+        self.by_task.insert(task, handle);
+    }
+
+    /// Tells whoever waits for a run. They may have disconnected.
+    fn reply(&mut self, ticket: u64, result: impl FnOnce() -> RunResult) {
+        if let Some(reply) = self.replies.remove(&ticket) {
+            let _ = reply.send(result());
+        }
     }
 }
 
 impl Engine {
-    pub(super) fn start_what_is_due(&mut self, now: Timestamp) {
-        if !self.journal.is_well() || self.open_state(now).is_err() {
+    /// Begins what is due, once the state is there.
+    pub(super) async fn start_what_is_due(&mut self, now: Timestamp) {
+        if !self.journal.is_well() || self.recover(now).await.is_err() {
             return;
         }
-        let steps = self.dispatcher.due(now, &self.plan);
-        self.carry_out(steps, now);
+        let steps = self.scheduler.due(now);
+        self.carry_out(steps, now).await;
     }
 
-    /// Carries out what the dispatcher decided; all that begins is taken down in one transaction.
-    pub(super) fn carry_out(&mut self, mut steps: Vec<Step>, now: Timestamp) {
+    /// Carries out what the scheduler decided; all that begins is recorded at once.
+    pub(super) async fn carry_out(&mut self, mut steps: Vec<Step>, now: Timestamp) {
         while !steps.is_empty() {
             let mut runs = Vec::new();
             for step in steps {
                 match step {
-                    Step::End(ticket) => self.runs.ask_to_end(ticket),
-                    Step::Begin(wanted) => runs.push((wanted, None)),
-                    Step::Skip(wanted, why) => runs.push((wanted, Some(why))),
+                    Step::End(ticket) => self.runs.replace(ticket),
+                    Step::Begin(run) => runs.push((run, None)),
+                    Step::Skip(run, why) => runs.push((run, Some(why))),
                 }
             }
-            let begun = self.begin_or_record(runs, now);
+            let all_began = self.begin_or_skip(runs, now).await;
             // Times that were in the ledger already make room for others.
-            steps = if begun {
-                Vec::new()
-            } else {
-                self.dispatcher.ready(&self.plan)
-            };
+            steps = if all_began { Vec::new() } else { self.scheduler.ready() };
         }
-        self.record_waiting(now);
+        self.record_queued(now).await;
     }
 
     /// Whether every one that was to begin did.
-    fn begin_or_record(&mut self, runs: Vec<(Wanted, Option<String>)>, now: Timestamp) -> bool {
-        let (recorded, new): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(wanted, _)| wanted.run.is_some());
-        for (wanted, why) in recorded {
+    async fn begin_or_skip(&mut self, runs: Vec<(PendingRun, Option<String>)>, now: Timestamp) -> bool {
+        let (queued, new): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(run, _)| run.run.is_some());
+        let mut begun = Vec::new();
+        for (run, why) in queued {
             match why {
-                None => self.begin(wanted, now),
-                Some(why) => self.drop_waiting(vec![wanted], &why),
+                None => begun.push(run),
+                Some(why) => self.drop_queued(vec![run], &why).await,
             }
         }
-        let rows: Vec<(NewRun, Option<String>)> = new
-            .iter()
-            .map(|(wanted, why)| (new_run(wanted, now), why.clone()))
-            .collect();
-        let Ok(ids) = self.journal.record(&rows) else {
-            for (wanted, _) in new {
-                self.dispatcher.ended(wanted.ticket);
-                self.dispatcher.timetable.put_back(&wanted.job.id, wanted.scheduled_at);
+        let waited = begun.iter().filter(|run| run.scheduled_at < now);
+        let waited: Vec<RunId> = waited.filter_map(|run| run.run).collect();
+        // What cannot be noted of the beginning of a run is told at its end.
+        let _ = self.journal.store.begin(waited, now).await;
+        let rows = new.iter().map(|(run, why)| (new_run(run, now), why.clone())).collect();
+        let Ok(ids) = self.journal.store.record(rows).await else {
+            for (run, _) in new {
+                self.scheduler.ended(run.ticket);
+                self.scheduler.put_back(&run.job.id, run.scheduled_at);
             }
+            self.begin(begun, now).await;
             return true;
         };
-        let mut all = true;
-        for ((mut wanted, why), id) in new.into_iter().zip(ids) {
+        let mut all_began = true;
+        for ((mut run, why), id) in new.into_iter().zip(ids) {
             match (why, id) {
                 (Some(why), Some(_)) => {
-                    tracing::warn!(job = %wanted.job.id, at = %wanted.scheduled_at, "skipped: {why}");
+                    tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {why}");
                 }
                 (None, Some(_)) => {
-                    wanted.run = id;
-                    self.begin(wanted, now);
+                    run.run = id;
+                    begun.push(run);
                 }
                 (_, None) => {
-                    tracing::debug!(job = %wanted.job.id, at = %wanted.scheduled_at, "this time was run already");
-                    self.dispatcher.ended(wanted.ticket);
-                    all = false;
+                    tracing::debug!(job = %run.job.id, at = %run.scheduled_at, "this time was run already");
+                    self.scheduler.ended(run.ticket);
+                    all_began = false;
                 }
             }
         }
-        all
+        self.begin(begun, now).await;
+        all_began
     }
 
-    pub(super) fn trigger(&mut self, job: &str) -> Result<Triggered, Refusal> {
+    async fn begin(&mut self, runs: Vec<PendingRun>, now: Timestamp) {
+        let plan = self.plan();
+        let mut messages = Vec::new();
+        for run in runs {
+            let Some(id) = run.run else { continue };
+            let mut state = self.scheduler.get_mut(&run.job.id);
+            if let Some(state) = &mut state {
+                state.last.started_at = Some(now);
+            }
+            let telling = tell(&run.job, state, &plan, (id, Turn::Began), now);
+            messages.extend(telling.into_iter().flat_map(|telling| telling.messages));
+            self.runs.begin(&plan, id, run, now);
+        }
+        self.journal.post(messages, now).await;
+    }
+
+    pub(super) async fn trigger(&mut self, job: &str) -> Result<Triggered, Refusal> {
         let job = self.declared(job)?;
-        if self.ending.is_some() {
+        if self.shutdown.is_some() {
             return Err(Refusal::ShuttingDown);
         }
-        if self.dispatcher.refuses(&job).is_some() {
+        if self.scheduler.refusal(&job).is_some() {
             return Err(Refusal::Running);
         }
         let now = self.clock.now();
-        self.open_state(now).map_err(Refusal::State)?;
-        let mut wanted = self.dispatcher.wanted(&job, Trigger::Manual, now);
-        let recorded = self.journal.record(&[(new_run(&wanted, now), None)]);
-        let id = recorded.map_err(Refusal::State)?.into_iter().next().flatten();
-        let run = id.ok_or(Refusal::Running)?;
-        wanted.run = Some(run);
+        self.recover(now).await.map_err(Refusal::State)?;
+        let mut pending = self.scheduler.pending(&job, Trigger::Manual, now);
+        let recorded = self.journal.store.record(vec![(new_run(&pending, now), None)]).await;
+        let ids = recorded.map_err(|error| Refusal::State(error.message))?;
+        let run = ids.into_iter().next().flatten().ok_or(Refusal::Running)?;
+        pending.run = Some(run);
         let (reply, ended) = oneshot::channel();
-        self.runs.replies.insert(wanted.ticket, reply);
+        self.runs.replies.insert(pending.ticket, reply);
         let mut steps = Vec::new();
-        self.dispatcher.admit(wanted, &mut steps);
-        steps.extend(self.dispatcher.ready(&self.plan));
-        self.carry_out(steps, now);
+        self.scheduler.admit(pending, &mut steps);
+        steps.extend(self.scheduler.ready());
+        self.carry_out(steps, now).await;
         Ok(Triggered { run, ended })
-    }
-
-    fn begin(&mut self, wanted: Wanted, now: Timestamp) {
-        let Some(id) = wanted.run else { return };
-        if wanted.scheduled_at < now {
-            self.journal.note_start(id, now);
-        }
-        let job = &wanted.job;
-        tracing::info!(job = %job.id, run = %id, trigger = wanted.trigger.as_str(), "run started");
-        self.last_runs.entry(job.id.clone()).or_default().started_at = Some(now);
-        let occasion = Occasion {
-            now,
-            scheduled_at: wanted.scheduled_at,
-            by_hand: wanted.trigger == Trigger::Manual,
-        };
-        let letters = self.tell(job, id, Turn::Began, now).map(|telling| telling.letters);
-        if let Some(letters) = letters {
-            self.journal.post(&letters, now);
-            self.posted.notify_one();
-        }
-        let signals = Signals::default();
-        self.runs.begin(&self.plan, Running { id, wanted, signals }, occasion);
     }
 
     /// The declared job of that id.
     pub(super) fn declared(&self, job: &str) -> Result<Arc<Job>, Refusal> {
         let id: JobId = job.parse().map_err(|_| Refusal::Unknown)?;
-        self.plan.jobs.get(&id).cloned().ok_or(Refusal::Unknown)
+        self.plan().jobs.get(&id).cloned().ok_or(Refusal::Unknown)
+    }
+
+    /// Records the runs that are queued, so that none is lost without a word.
+    async fn record_queued(&mut self, now: Timestamp) {
+        let queued = self.scheduler.take_unrecorded();
+        let rows = queued.iter().map(|run| (new_run(run, now), None)).collect();
+        // Where that fails, they are recorded when they begin.
+        let ids = self.journal.store.record(rows).await.unwrap_or_default();
+        for (run, id) in queued.iter().zip(ids) {
+            self.scheduler.recorded(run.ticket, id);
+        }
+    }
+
+    /// Records that runs which were queued do not take place, and why; whoever waits for one is told.
+    pub(super) async fn drop_queued(&mut self, queued: Vec<PendingRun>, why: &str) {
+        let now = self.clock.now();
+        let mut ended = Vec::new();
+        for run in queued {
+            let Some(id) = run.run else { continue };
+            tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {why}");
+            let skipped = || RunResult::without_work(Status::Skipped, why);
+            ended.push(row_of(id, &skipped(), now));
+            self.runs.reply(run.ticket, skipped);
+        }
+        self.journal.finish(ended).await;
+    }
+
+    /// Records how runs ended, and lets those begin that waited for them.
+    pub(super) async fn finish(&mut self, ended: Vec<(RunHandle, RunResult)>) {
+        let now = self.clock.now();
+        let plan = self.plan();
+        let rows = ended
+            .iter()
+            .map(|(handle, result)| {
+                self.scheduler.ended(handle.run.ticket);
+                self.note_end(handle, result, &plan, now)
+            })
+            .collect();
+        self.journal.finish(rows).await;
+        for (handle, result) in ended {
+            self.runs.reply(handle.run.ticket, || result);
+        }
+        if self.shutdown.is_none() {
+            let steps = self.scheduler.ready();
+            self.carry_out(steps, now).await;
+        }
+    }
+
+    fn note_end(&mut self, handle: &RunHandle, result: &RunResult, plan: &Plan, now: Timestamp) -> EndedRun {
+        let (id, job) = (handle.id, &handle.run.job);
+        let message = result.message.as_str();
+        let succeeded = result.status == Status::Success;
+        if succeeded {
+            tracing::info!(job = %job.id, run = %id, "{message}");
+        } else {
+            tracing::error!(job = %job.id, run = %id, status = result.status.as_str(), "{message}");
+        }
+        let mut state = self.scheduler.get_mut(&job.id);
+        if let Some(state) = &mut state {
+            let last = &mut state.last;
+            if succeeded {
+                let new = |warning: &&String| !last.warnings.contains(warning);
+                for warning in result.warnings.iter().filter(new) {
+                    tracing::warn!(job = %job.id, run = %id, "{warning}");
+                }
+                last.warnings.clone_from(&result.warnings);
+                (last.succeeded_at, last.error) = (Some(now), None);
+            } else if !result.was_replaced {
+                last.error = Some(message.to_owned());
+            }
+        }
+        let turn = if succeeded {
+            Turn::Succeeded(message)
+        } else {
+            Turn::Failed(message)
+        };
+        EndedRun {
+            telling: (!result.was_replaced)
+                .then(|| tell(job, state, plan, (id, turn), now))
+                .flatten(),
+            ..row_of(id, result, now)
+        }
     }
 }
 
-pub(super) fn new_run(wanted: &Wanted, now: Timestamp) -> NewRun {
+fn new_run(run: &PendingRun, now: Timestamp) -> NewRun {
     NewRun {
-        job: wanted.job.id.clone(),
-        trigger: wanted.trigger,
-        scheduled_at: wanted.scheduled_at,
+        job: run.job.id.clone(),
+        trigger: run.trigger,
+        scheduled_at: run.scheduled_at,
         started_at: now,
+    }
+}
+
+/// What is recorded of a result that tells nobody anything.
+pub(super) fn row_of(run: RunId, result: &RunResult, at: Timestamp) -> EndedRun {
+    let message = &result.message;
+    EndedRun {
+        run,
+        status: result.status,
+        at,
+        message: match message.char_indices().nth(LONGEST_MESSAGE) {
+            Some((end, _)) => format!("{}…", &message[..end]),
+            None => message.clone(),
+        },
+        attempts: result.attempts,
+        output: result.statistics.as_ref().map(ToString::to_string),
+        telling: None,
     }
 }

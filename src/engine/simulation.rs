@@ -1,4 +1,4 @@
-//! What the service would do in a stretch of time: the same dispatcher, driven by a clock that jumps from one event
+//! What the service would do in a stretch of time: the same scheduler, driven by a clock that jumps from one event
 //! to the next.
 
 use std::collections::BTreeSet;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::dispatcher::{Dispatcher, Step, Wanted};
+use super::scheduler::{PendingRun, Scheduler, Step};
 use crate::config::{Job, OnInterrupt, Plan};
-use crate::store::Trigger;
+use crate::state::Trigger;
 use crate::values::JobId;
 
 /// A stretch of time to be simulated.
@@ -51,34 +51,29 @@ pub(crate) enum What {
 /// Simulates the jobs of `plan`, telling `event` each thing that would happen, in order.
 pub(crate) fn run(plan: &Plan, stretch: Stretch, event: &mut impl FnMut(Event)) {
     let mut simulation = Simulation {
-        plan,
         stretch,
-        dispatcher: Dispatcher::default(),
+        scheduler: Scheduler::new(plan, stretch.from),
         ends: BTreeSet::new(),
         running: Vec::new(),
     };
-    for job in plan.jobs_in_order().into_iter().filter(|job| job.enabled) {
-        simulation.dispatcher.timetable.activate(job, stretch.from);
-    }
     simulation.start(stretch.from, &[], event);
     while let Some(at) = simulation.next().filter(|at| *at <= stretch.to) {
         simulation.step(at, event);
     }
 }
 
-struct Simulation<'a> {
-    plan: &'a Plan,
+struct Simulation {
     stretch: Stretch,
-    dispatcher: Dispatcher,
+    scheduler: Scheduler,
     ends: BTreeSet<(Timestamp, u64)>,
-    running: Vec<Wanted>,
+    running: Vec<PendingRun>,
 }
 
-impl Simulation<'_> {
+impl Simulation {
     /// The time of the next thing that happens.
     fn next(&self) -> Option<Timestamp> {
         let end = self.ends.first().map(|(at, _)| *at);
-        let due = self.dispatcher.timetable.next_wake();
+        let due = self.scheduler.next_wake();
         end.into_iter()
             .chain(due)
             .chain(self.stretch.down.map(|(from, _)| from))
@@ -92,40 +87,40 @@ impl Simulation<'_> {
         }
         while let Some((_, ticket)) = self.ends.first().copied().filter(|(end, _)| *end <= at) {
             self.ends.pop_first();
-            self.running.retain(|wanted| wanted.ticket != ticket);
-            self.dispatcher.ended(ticket);
+            self.running.retain(|run| run.ticket != ticket);
+            self.scheduler.ended(ticket);
         }
-        let steps = self.dispatcher.due(at, self.plan);
+        let steps = self.scheduler.due(at);
         self.carry_out(steps, at, event);
     }
 
     /// The service goes down: what runs is cut off, and what comes until it is up again is missed.
     fn go_down(&mut self, at: Timestamp, up: Timestamp, event: &mut impl FnMut(Event)) {
         let mut again = Vec::new();
-        for wanted in std::mem::take(&mut self.running) {
+        for run in std::mem::take(&mut self.running) {
             event(Event {
                 at,
-                job: wanted.job.id.clone(),
-                scheduled_at: wanted.scheduled_at,
+                job: run.job.id.clone(),
+                scheduled_at: run.scheduled_at,
                 what: What::IsCutOff,
             });
-            self.dispatcher.ended(wanted.ticket);
-            if wanted.job.policy.on_interrupt == OnInterrupt::Rerun {
-                again.push(wanted.job);
+            self.scheduler.ended(run.ticket);
+            if run.job.policy.on_interrupt == OnInterrupt::Rerun {
+                again.push(run.job);
             }
         }
-        for wanted in self.dispatcher.withdraw_all() {
+        for run in self.scheduler.withdraw_all() {
             event(Event {
                 at,
-                job: wanted.job.id.clone(),
-                scheduled_at: wanted.scheduled_at,
+                job: run.job.id.clone(),
+                scheduled_at: run.scheduled_at,
                 what: What::Skips("the service ended before its turn came".to_owned()),
             });
         }
         self.ends.clear();
         if up <= self.stretch.to {
             self.start(up, &again, event);
-            let steps = self.dispatcher.due(up, self.plan);
+            let steps = self.scheduler.due(up);
             self.carry_out(steps, up, event);
         } else {
             self.stretch.to = at;
@@ -134,29 +129,29 @@ impl Simulation<'_> {
 
     fn start(&mut self, at: Timestamp, again: &[Arc<Job>], event: &mut impl FnMut(Event)) {
         let mut steps = Vec::new();
-        for job in self.dispatcher.timetable.active_jobs() {
+        for job in self.scheduler.active() {
             let reruns = again.iter().any(|other| other.id == job.id);
             if reruns || job.schedule.has_start() {
                 let trigger = if reruns { Trigger::CatchUp } else { Trigger::Schedule };
-                let wanted = self.dispatcher.wanted(&job, trigger, at);
-                self.dispatcher.admit(wanted, &mut steps);
+                let run = self.scheduler.pending(&job, trigger, at);
+                self.scheduler.admit(run, &mut steps);
             }
         }
-        steps.extend(self.dispatcher.ready(self.plan));
+        steps.extend(self.scheduler.ready());
         self.carry_out(steps, at, event);
     }
 
     fn carry_out(&mut self, steps: Vec<Step>, at: Timestamp, event: &mut impl FnMut(Event)) {
         for step in steps {
-            let (wanted, what) = match step {
-                Step::Begin(wanted) => {
+            let (run, what) = match step {
+                Step::Begin(run) => {
                     let end = at.saturating_add(self.stretch.run_time).unwrap_or(Timestamp::MAX);
-                    self.ends.insert((end, wanted.ticket));
-                    self.running.push(wanted.clone());
-                    let what = What::Runs(wanted.trigger);
-                    (wanted, what)
+                    self.ends.insert((end, run.ticket));
+                    self.running.push(run.clone());
+                    let what = What::Runs(run.trigger);
+                    (run, what)
                 }
-                Step::Skip(wanted, why) => (wanted, What::Skips(why)),
+                Step::Skip(run, why) => (run, What::Skips(why)),
                 Step::End(ticket) => {
                     let ended = self.ends.iter().find(|(_, other)| *other == ticket).copied();
                     if let Some(ended) = ended {
@@ -168,8 +163,8 @@ impl Simulation<'_> {
             };
             event(Event {
                 at,
-                job: Arc::clone(&wanted.job).id.clone(),
-                scheduled_at: wanted.scheduled_at,
+                job: Arc::clone(&run.job).id.clone(),
+                scheduled_at: run.scheduled_at,
                 what,
             });
         }

@@ -9,11 +9,10 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Context, Request, tasks};
-use crate::config::Severity;
 use crate::engine::Command;
 use crate::engine::command::{JobReport, Report};
-use crate::store::sqlite::open_read;
-use crate::values::{iso, plural};
+use crate::sql::open_read;
+use crate::values::{Severity, iso, plural};
 
 /// How many problems of a refused reload are told.
 const MOST_PROBLEMS: usize = 5;
@@ -124,23 +123,23 @@ fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
         .iter()
         .filter_map(|job| Some(format!("job {}: {}", job.id, job.last.error.as_ref()?)));
     reasons.extend(failed);
-    let troubles = |job: &JobReport| {
+    let warnings = |job: &JobReport| {
         job.last
-            .troubles
+            .warnings
             .iter()
-            .map(|trouble| format!("job {}: {trouble}", job.id))
+            .map(|warning| format!("job {}: {warning}", job.id))
             .collect::<Vec<_>>()
     };
-    reasons.extend(report.jobs.iter().flat_map(troubles));
+    reasons.extend(report.jobs.iter().flat_map(warnings));
     if report.outbox.dead > 0 {
         let messages = plural(report.outbox.dead, "message");
         reasons.push(format!(
-            "{messages} could not be delivered and {} given up",
+            "{messages} could not be delivered and {} abandoned",
             if report.outbox.dead == 1 { "was" } else { "were" }
         ));
     }
     if report.shutting_down {
-        reasons.push("the service is about to end".to_owned());
+        reasons.push("the service is shutting down".to_owned());
     }
     reasons
 }

@@ -33,7 +33,7 @@ struct Generation {
 impl Inner {
     /// Sets the server up on a thread of its own.
     pub(super) fn start(context: Context) -> io::Result<Self> {
-        let folder = context.state.parent().map(Path::to_owned).unwrap_or_default();
+        let folder = context.folder.clone();
         let current = Arc::new(Mutex::new(Arc::new(Generation::new(&folder)?)));
         let ended = Arc::new(AtomicBool::new(false));
         let (shared, end) = (Arc::clone(&current), Arc::clone(&ended));

@@ -27,6 +27,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::Plan;
 use crate::engine::{Command, Inbox};
+use crate::state::Store;
 
 pub(crate) use front_door::FrontDoor;
 pub(crate) use health::FoundGood;
@@ -42,8 +43,10 @@ pub(crate) struct Context {
     pub engine: Inbox,
     /// The plan in force, which a reload may change.
     pub plans: watch::Receiver<Arc<Plan>>,
-    /// The state database, for reading the history.
-    pub state: PathBuf,
+    /// The state, for reading the history.
+    pub store: Store,
+    /// Where the inner socket is made where there is no folder for temporary files.
+    pub folder: PathBuf,
     /// The databases that `/health` has found good.
     pub databases: FoundGood,
     /// The runtime that the engine's answers come from.

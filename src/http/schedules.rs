@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, Context, Request, tasks};
 use crate::engine::Command;
 use crate::engine::command::{JobReport, Refusal};
-use crate::store::{Filter, History, Status};
+use crate::state::{Filter, Status};
 use crate::values::iso;
 
 /// `GET /api/schedules`
@@ -55,13 +55,14 @@ pub(super) fn run(context: &Context, _request: &Request, job: &str) -> Answer {
         }
         Some(Ok(triggered)) => triggered,
     };
+    let run = triggered.run;
     let Some(ended) = context.wait(triggered.ended) else {
         return Answer::stuck();
     };
     Answer::ok(json!({
         "status": "executed",
         "job": job,
-        "run_id": ended.run,
+        "run_id": run,
         "success": ended.status == Status::Success,
         "outcome": ended.status,
         "message": ended.message,
@@ -78,8 +79,9 @@ pub(super) fn plan(context: &Context, _request: &Request, job: &str) -> Answer {
     let Some(job) = plan.jobs.values().find(|found| found.id.as_str() == job) else {
         return Answer::error(404, format!("no job `{job}` is declared"));
     };
-    match plan.forecast(job, report.at) {
-        Ok(forecast) => Answer::ok(forecast.json),
+    match context.runtime.block_on(plan.dry_run(job, report.at)) {
+        Ok(Some(found)) => Answer::ok(found.json),
+        Ok(None) => Answer::ok(json!({})),
         Err(failure) => Answer::error(503, failure.message),
     }
 }
@@ -90,9 +92,9 @@ pub(super) fn executions(context: &Context, request: &Request, _job: &str) -> An
         Ok(filter) => filter,
         Err(why) => return Answer::error(400, why),
     };
-    match History::read(&context.state, &filter) {
+    match context.runtime.block_on(context.store.history(filter)) {
         Ok(history) => Answer::ok(json!({ "total": history.total, "executions": history.runs })),
-        Err(unusable) => Answer::error(503, format!("state {unusable}")),
+        Err(error) => Answer::error(503, error.message),
     }
 }
 

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::{Answer, Context, Request};
 use crate::config::Problem;
 use crate::engine::Command;
-use crate::engine::command::{Cause, Ended, Refusal, Reloaded, Triggered};
-use crate::store::Status;
+use crate::engine::RunResult;
+use crate::engine::command::{Cause, Refusal, Reloaded, Triggered};
+use crate::state::Status;
 
 /// `POST /trigger/:job`: runs it now and answers when it is done; with `?wait=false`, when it has begun.
 pub(super) fn trigger(context: &Context, request: &Request, job: &str) -> Answer {
@@ -36,7 +37,7 @@ pub(super) fn begin(context: &Context, job: &str) -> Option<Result<Triggered, Re
     })
 }
 
-fn told(job: &str, ended: &Ended) -> Value {
+fn told(job: &str, ended: &RunResult) -> Value {
     let success = ended.status == Status::Success;
     let mut body = json!({ "taskName": job, "success": success, "message": ended.message });
     if !success {
@@ -50,30 +51,25 @@ fn told(job: &str, ended: &Ended) -> Value {
 
 /// `POST /start/:job`
 pub(super) fn start(context: &Context, _request: &Request, job: &str) -> Answer {
-    let obeyed = context.ask(|reply| Command::Start {
+    let done = context.ask(|reply| Command::Start {
         job: job.to_owned(),
         reply,
     });
-    obeyed_or_not(
-        obeyed,
-        job,
-        "started",
-        &format!("Task {job} not found in configuration"),
-    )
+    answer_of(done, job, "started", &format!("Task {job} not found in configuration"))
 }
 
 /// `POST /stop/:job`
 pub(super) fn stop(context: &Context, _request: &Request, job: &str) -> Answer {
-    let obeyed = context.ask(|reply| Command::Stop {
+    let done = context.ask(|reply| Command::Stop {
         job: job.to_owned(),
         reply,
     });
-    obeyed_or_not(obeyed, job, "stopped", &format!("Task {job} not found"))
+    answer_of(done, job, "stopped", &format!("Task {job} not found"))
 }
 
 /// What came of an order about `job`: that it is `done`, or `unknown`, or why not.
-fn obeyed_or_not(obeyed: Option<Result<(), Refusal>>, job: &str, done: &str, unknown: &str) -> Answer {
-    match obeyed {
+fn answer_of(result: Option<Result<(), Refusal>>, job: &str, done: &str, unknown: &str) -> Answer {
+    match result {
         None => Answer::stuck(),
         Some(Ok(())) => Answer::ok(json!({ "message": format!("Task {job} {done}") })),
         Some(Err(Refusal::Unknown)) => Answer::error(404, unknown),
@@ -139,6 +135,6 @@ pub(super) fn in_words(refusal: &Refusal, job: &str) -> String {
         Refusal::Unknown => format!("Task {job} not found"),
         Refusal::Running => format!("Task {job} is running already"),
         Refusal::State(why) => why.clone(),
-        Refusal::ShuttingDown => "the service is about to end".to_owned(),
+        Refusal::ShuttingDown => "the service is shutting down".to_owned(),
     }
 }

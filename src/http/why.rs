@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Answer, Context, Request};
 use crate::engine::Command;
 use crate::engine::command::JobReport;
-use crate::store::{Filter, History, Run, Status};
+use crate::state::{Filter, Run, Status};
 use crate::values::iso;
 
 /// How many decisions are told.
@@ -24,14 +24,14 @@ pub(super) fn get(context: &Context, _request: &Request, job: &str) -> Answer {
         limit: MOST,
         ..Filter::default()
     };
-    match History::read(&context.state, &filter) {
+    match context.runtime.block_on(context.store.history(filter)) {
         Ok(history) => Answer::ok(json!({
             "job": job,
             "summary": summary(found),
             "next_run": found.next_run.map(iso),
             "decisions": history.runs.iter().map(decision).collect::<Vec<_>>(),
         })),
-        Err(unusable) => Answer::error(503, format!("state {unusable}")),
+        Err(error) => Answer::error(503, error.message),
     }
 }
 

@@ -3,10 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::letter::Event;
-use super::target::Targets;
-use crate::duplistatus::message::Message;
-use crate::store::alerts::Failing;
+use super::{Event, Message, Targets};
+use crate::state::Failing;
 use crate::values::{Duration, JobId, TargetId, iso};
 
 /// Whom a job's runs are told to.
@@ -58,7 +56,7 @@ impl Alerts {
     ) -> (Vec<News>, Option<Failing>) {
         let mut news = Vec::new();
         let mut tell = |event, to: &[TargetId], message: Message| {
-            let of_every_run = |id: &&TargetId| targets.get(*id).is_some_and(super::Target::hears_every_run);
+            let of_every_run = |id: &&TargetId| targets.get(*id).is_some_and(|target| target.is_run_monitor());
             let wanted: Vec<TargetId> = to.iter().filter(|id| !of_every_run(id)).cloned().collect();
             if !wanted.is_empty() {
                 news.push(News {
@@ -127,7 +125,7 @@ impl Alerts {
         let mut wanted: Vec<TargetId> = named
             .into_iter()
             .flatten()
-            .filter(|id| targets.get(*id).is_some_and(super::Target::hears_every_run))
+            .filter(|id| targets.get(*id).is_some_and(|target| target.is_run_monitor()))
             .cloned()
             .collect();
         wanted.sort();
@@ -140,7 +138,7 @@ impl Alerts {
         (!wanted.is_empty()).then(|| News {
             event,
             targets: wanted,
-            message: message(format!("{job} {}", event.as_str()), text.to_owned(), "default", ""),
+            message: Message::new(format!("{job} {}", event.as_str()), text, "default", ""),
             is_signal: true,
         })
     }
@@ -159,22 +157,8 @@ fn cause_of(why: &str) -> String {
     cause
 }
 
-fn message(title: String, text: String, priority: &str, tags: &str) -> Message {
-    Message {
-        title,
-        text,
-        priority: priority.to_owned(),
-        tags: tags.to_owned(),
-    }
-}
-
 fn succeeded(job: &JobId, said: &str) -> Message {
-    message(
-        format!("{job} ended well"),
-        said.to_owned(),
-        "default",
-        "white_check_mark",
-    )
+    Message::new(format!("{job} succeeded"), said, "default", "white_check_mark")
 }
 
 fn failed(job: &JobId, failing: &Failing, why: &str) -> Message {
@@ -185,7 +169,7 @@ fn failed(job: &JobId, failing: &Failing, why: &str) -> Message {
             format!("{why}\nIt has failed {times} times since {}.", iso(failing.since)),
         ),
     };
-    message(title, text, "high", "rotating_light")
+    Message::new(title, text, "high", "rotating_light")
 }
 
 fn recovered(job: &JobId, failing: &Failing, said: &str) -> Message {
@@ -194,7 +178,7 @@ fn recovered(job: &JobId, failing: &Failing, said: &str) -> Message {
         times => format!("{times} times"),
     };
     let text = format!("{said}\nIt had failed {times} since {}.", iso(failing.since));
-    message(format!("{job} works again"), text, "default", "white_check_mark")
+    Message::new(format!("{job} works again"), text, "default", "white_check_mark")
 }
 
 #[cfg(test)]

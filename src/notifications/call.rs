@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Undelivered;
 use super::redaction::{redact, secrets_of_address};
-use crate::values::Secret;
+use crate::values::{Issue, Secret};
 
 /// How long a server may take for one message.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,8 +95,8 @@ fn blot_out(text: &str, url: &Secret, headers: &[(&str, &str)]) -> String {
     redact(text, address.iter().map(String::as_str).chain(values))
 }
 
-/// What is wrong with an address that messages are posted to. It is not shown: addresses may be secrets.
-pub(super) fn flaw(url: &Secret) -> Option<String> {
+/// What is wrong with the `url` that messages are posted to. It is not shown: addresses may be secrets.
+pub(super) fn check_url(url: &Secret) -> Option<Issue> {
     let is_good = ureq::http::Uri::try_from(url.reveal()).is_ok_and(|uri| {
         let has_host = uri.host().is_some_and(|host| !host.is_empty());
         let port = uri
@@ -105,7 +105,7 @@ pub(super) fn flaw(url: &Secret) -> Option<String> {
         let has_good_port = port.is_none_or(|(_, port)| port.ends_with(']') || port.parse::<u16>().is_ok());
         has_host && has_good_port && matches!(uri.scheme_str(), Some("http" | "https"))
     });
-    (!is_good).then(|| "an address that begins with https:// or http:// is expected".to_owned())
+    (!is_good).then(|| Issue::error("url", "an address that begins with https:// or http:// is expected"))
 }
 
 /// Whether `text` can be the value of a header.

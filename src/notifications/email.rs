@@ -1,5 +1,6 @@
 //! The kind `email`. The application's own mail settings are sent by here too. The only place that knows lettre.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lettre::message::{Mailbox, MultiPart};
@@ -9,12 +10,9 @@ use lettre::{Message as Mail, SmtpTransport, Transport};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::letter::{Address, Parcel};
 use super::redaction::{redact, secrets_of_login};
-use super::{Undelivered, html};
-use crate::duplistatus::channels::{Protection, Smtp};
-use crate::duplistatus::message::Message;
-use crate::values::{Secret, TargetId};
+use super::{Address, Delivery, Message, Target, Undelivered, html};
+use crate::values::{Issue, Secret, TargetId};
 
 /// How long the mail server may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,36 +33,72 @@ pub(crate) struct Email {
     to: Vec<String>,
 }
 
-impl Email {
-    pub(super) fn flaws(&self) -> Vec<(&'static str, String)> {
-        let mut flaws = Vec::new();
+/// How a connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protection {
+    /// Not at all.
+    Plain,
+    /// By STARTTLS, or there is no connection.
+    #[default]
+    StartTls,
+    /// By TLS from the start.
+    Tls,
+}
+
+/// How a mail server is reached, and who sends.
+#[derive(Clone, Debug)]
+pub(crate) struct Smtp {
+    pub host: String,
+    pub port: u16,
+    pub protection: Protection,
+    /// Whether the server's certificate must be good.
+    pub verifies: bool,
+    /// Name and password, where the server wants them.
+    pub credentials: Option<(Secret, Secret)>,
+    pub sender_name: Option<String>,
+    /// The sender's address.
+    pub from: String,
+}
+
+impl Target for Email {
+    fn name(&self) -> &'static str {
+        "email"
+    }
+
+    fn is_mail(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Vec<Issue> {
+        let mut issues = Vec::new();
         if self.host.trim().is_empty() {
-            flaws.push(("host", "the name of a mail server is expected".to_owned()));
+            issues.push(Issue::error("host", "the name of a mail server is expected"));
         }
-        let mut check = |key, address: &str| {
+        let mut check = |key: &str, address: &str| {
             if address.parse::<Mailbox>().is_err() {
-                flaws.push((key, format!("`{address}` is no mail address")));
+                issues.push(Issue::error(key, format!("`{address}` is not a mail address")));
             }
         };
         check("from", &self.from);
         self.to.iter().for_each(|address| check("to", address));
         if self.to.is_empty() {
-            flaws.push(("to", "it names nobody".to_owned()));
+            issues.push(Issue::error("to", "it names nobody"));
         }
         if self.username.is_some() != self.password.is_some() {
-            flaws.push(("username", "a username and a password go together".to_owned()));
+            issues.push(Issue::error("username", "a username and a password go together"));
         }
         if self.password.is_some() && self.protection == Protection::Plain {
-            flaws.push((
+            issues.push(Issue::error(
                 "protection",
-                "a password is not sent over an open connection; starttls or tls is expected".to_owned(),
+                "a password is not sent over an unencrypted connection; starttls or tls is expected",
             ));
         }
-        flaws
+        issues
     }
 
     /// An address for each recipient.
-    pub(super) fn addresses(&self, target: &TargetId) -> Vec<Address> {
+    fn addresses(&self, target: &TargetId, _database: Option<&Path>) -> Vec<Address> {
         let address = |to: &String| Address::Recipient {
             target: target.clone(),
             to: to.clone(),
@@ -72,8 +106,8 @@ impl Email {
         self.to.iter().map(address).collect()
     }
 
-    pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
-        let Address::Recipient { to, .. } = &parcel.envelope.address else {
+    fn send(&self, delivery: &Delivery<'_>) -> Result<String, Undelivered> {
+        let Address::Recipient { to, .. } = &delivery.notification.address else {
             return Err(Undelivered::new("a mail is addressed to one recipient"));
         };
         let port = self.port.unwrap_or(match self.protection {
@@ -87,17 +121,16 @@ impl Email {
             protection: self.protection,
             verifies: !self.accept_invalid_certificates,
             credentials: self.username.clone().zip(self.password.clone()),
-            mailto: String::new(),
             sender_name: None,
             from: self.from.clone(),
         };
-        send(&server, to, &parcel.envelope.message, parcel.id)
+        send(&server, to, &delivery.notification.message, delivery.id)
     }
 }
 
 /// Sends one mail to `recipient`; `id` becomes the Message-ID, so that a receiver can tell a repetition. Gives what
 /// the server said.
-pub(super) fn send(smtp: &Smtp, recipient: &str, message: &Message, id: &str) -> Result<String, Undelivered> {
+pub(crate) fn send(smtp: &Smtp, recipient: &str, message: &Message, id: &str) -> Result<String, Undelivered> {
     let mail = write(smtp, recipient, message, id)
         .map_err(|error| Undelivered::new(format!("the mail cannot be written: {error}")))?;
     let transport =

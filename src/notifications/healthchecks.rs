@@ -3,10 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Undelivered;
-use super::call;
-use super::letter::{Event, Parcel};
-use crate::values::Secret;
+use super::{Delivery, Event, Target, Undelivered, call};
+use crate::values::{Issue, Secret};
 
 /// The keys of `healthchecks`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -15,13 +13,21 @@ pub(crate) struct Healthchecks {
     url: Secret,
 }
 
-impl Healthchecks {
-    pub(super) fn flaws(&self) -> Vec<(&'static str, String)> {
-        call::flaw(&self.url).map(|why| ("url", why)).into_iter().collect()
+impl Target for Healthchecks {
+    fn name(&self) -> &'static str {
+        "healthchecks"
     }
 
-    pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
-        let signal = match parcel.envelope.event {
+    fn check(&self) -> Vec<Issue> {
+        call::check_url(&self.url).into_iter().collect()
+    }
+
+    fn is_run_monitor(&self) -> bool {
+        true
+    }
+
+    fn send(&self, delivery: &Delivery<'_>) -> Result<String, Undelivered> {
+        let signal = match delivery.notification.event {
             Event::Started => "/start",
             Event::Failed | Event::Overdue => "/fail",
             Event::Succeeded | Event::Recovered => "",
@@ -31,7 +37,7 @@ impl Healthchecks {
         let path = path.unwrap_or_else(|| self.url.reveal()).trim_end_matches('/');
         let query = query.map_or_else(String::new, |query| format!("?{query}"));
         let url = Secret::new(format!("{path}{signal}{query}"));
-        let text = parcel.envelope.message.text.as_bytes();
+        let text = delivery.notification.message.text.as_bytes();
         call::post(&url, &[("Content-Type", "text/plain; charset=utf-8")], text)?.accepted()
     }
 }

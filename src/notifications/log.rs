@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::letter::Parcel;
+use super::{Delivery, Target, Undelivered};
 
 /// The keys of `log`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -22,15 +22,19 @@ enum Level {
     Info,
 }
 
-impl Log {
-    pub(super) fn send(&self, parcel: &Parcel<'_>) -> String {
-        let message = &parcel.envelope.message;
-        let (event, title, text) = (parcel.envelope.event.as_str(), &message.title, &message.text);
+impl Target for Log {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn send(&self, delivery: &Delivery<'_>) -> Result<String, Undelivered> {
+        let message = &delivery.notification.message;
+        let (event, title, text) = (delivery.notification.event.as_str(), &message.title, &message.text);
         match self.level {
-            Level::Error => tracing::error!(id = parcel.id, event, "{title}: {text}"),
-            Level::Warn => tracing::warn!(id = parcel.id, event, "{title}: {text}"),
-            Level::Info => tracing::info!(id = parcel.id, event, "{title}: {text}"),
+            Level::Error => tracing::error!(id = delivery.id, event, "{title}: {text}"),
+            Level::Warn => tracing::warn!(id = delivery.id, event, "{title}: {text}"),
+            Level::Info => tracing::info!(id = delivery.id, event, "{title}: {text}"),
         }
-        "written to the log".to_owned()
+        Ok("written to the log".to_owned())
     }
 }

@@ -1,83 +1,74 @@
-//! Messages on their way: takes letters from the outbox, sends each to its address, and notes in the application's
-//! database what was delivered there. One file for each kind of target. What is said, and to whom, is decided
-//! elsewhere, but for [`alert`]: what a job's runs have to tell.
+//! Messages on their way: takes them from the outbox, sends each to its address, and has the application note what was
+//! delivered. One file for each kind of target. What is said, and to whom, is decided elsewhere, but for [`alert`]:
+//! what a job's runs have to tell.
 
 pub(crate) mod alert;
-mod application;
 mod call;
-mod courier;
+mod delivery_worker;
 mod email;
 mod healthchecks;
 mod html;
-pub(crate) mod letter;
 mod log;
+mod message;
+mod notification;
 mod ntfy;
-mod opened;
 mod redaction;
-mod route;
 mod target;
 mod webhook;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::duplistatus::message::Message;
-pub(crate) use courier::{Courier, Delivered};
-pub(crate) use letter::Envelope;
-use letter::{About, Address, Event, Parcel};
-use route::Route;
-pub(crate) use target::{Target, Targets};
+pub(crate) use delivery_worker::{Delivered, DeliveryWorker, name_of};
+pub(crate) use email::{Email, Protection, Smtp, send as send_mail};
+pub(crate) use healthchecks::Healthchecks;
+pub(crate) use log::Log;
+pub(crate) use message::Message;
+pub(crate) use notification::{About, Address, Delivery, Event, Notification};
+pub(crate) use ntfy::{Ntfy, NtfyServer, send as send_ntfy};
+pub(crate) use target::{Integration, Target, Targets, Withheld, addresses};
+pub(crate) use webhook::Webhook;
 
-/// Sends a message that says so to `target`, at once and past the outbox.
-pub(crate) fn test(target: &Target, address: Address, now: Timestamp) -> Result<String, String> {
-    let targets = match &address {
-        Address::Target(id) | Address::Recipient { target: id, .. } => Targets::from([(id.clone(), target.clone())]),
-        Address::Application { .. } => Targets::new(),
-    };
-    let route = Route::find(&address, &targets)?;
-    let envelope = Envelope {
+/// Sends a message that says so to an address, at once and past the outbox. It may wait.
+pub(crate) fn test(
+    address: Address,
+    targets: &Targets,
+    integration: &dyn Integration,
+    now: Timestamp,
+) -> Result<String, String> {
+    let route = delivery_worker::find_route(&address, targets, integration)?;
+    let text = "duplistatus-cron can reach you here.";
+    let notification = Notification {
         address,
         event: Event::Test,
         about: About::Nothing,
-        message: Message {
-            title: "Test message".to_owned(),
-            text: "duplistatus-cron can reach you here.".to_owned(),
-            priority: "default".to_owned(),
-            tags: "wave".to_owned(),
-        },
+        message: Message::new("Test message", text, "default", "wave"),
     };
-    let id = format!("{}-test", now.as_millisecond());
-    let parcel = Parcel {
-        id: &id,
-        envelope: &envelope,
+    let delivery = Delivery {
+        id: &format!("{}-test", now.as_millisecond()),
+        notification: &notification,
         at: now,
     };
-    route.send(&parcel).map_err(|undelivered| undelivered.error)
+    route.send(&delivery).map_err(|undelivered| undelivered.error)
 }
 
 /// Why a message was not delivered.
 #[derive(Debug)]
-struct Undelivered {
-    error: String,
+pub(crate) struct Undelivered {
+    pub error: String,
     /// How long the other side asks to wait.
-    wait: Option<Duration>,
+    pub wait: Option<Duration>,
     /// Whether another attempt would be in vain.
-    is_final: bool,
+    pub is_final: bool,
 }
 
 impl Undelivered {
-    fn new(error: impl Into<String>) -> Self {
+    pub(crate) fn new(error: impl Into<String>) -> Self {
         Self {
             error: error.into(),
             wait: None,
             is_final: false,
         }
     }
-}
-
-/// The application's master key, beside its database.
-pub(crate) fn key_file(database: &Path) -> PathBuf {
-    database.with_file_name(".duplistatus.key")
 }

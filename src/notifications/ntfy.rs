@@ -4,11 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::letter::Parcel;
-use super::{Undelivered, call};
-use crate::duplistatus::channels;
-use crate::duplistatus::message::Message;
-use crate::values::Secret;
+use super::{Delivery, Message, Target, Undelivered, call};
+use crate::values::{Issue, Secret};
 
 /// The code of ntfy for too many messages.
 const RATE_LIMITED: i64 = 42_901;
@@ -34,20 +31,32 @@ fn public_server() -> Secret {
     Secret::new("https://ntfy.sh".to_owned())
 }
 
-impl Ntfy {
-    pub(super) fn flaws(&self) -> Vec<(&'static str, String)> {
-        let mut flaws: Vec<_> = call::flaw(&self.url).map(|why| ("url", why)).into_iter().collect();
+/// How a server is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct NtfyServer {
+    pub url: String,
+    /// The access token, where the server wants one.
+    pub token: Option<Secret>,
+}
+
+impl Target for Ntfy {
+    fn name(&self) -> &'static str {
+        "ntfy"
+    }
+
+    fn check(&self) -> Vec<Issue> {
+        let mut issues: Vec<_> = call::check_url(&self.url).into_iter().collect();
         if self.topic.trim().is_empty() || self.topic.contains('/') {
-            flaws.push(("topic", "the name of a topic is expected".to_owned()));
+            issues.push(Issue::error("topic", "the name of a topic is expected"));
         }
         if self
             .token
             .as_ref()
             .is_some_and(|token| !call::fits_a_header(token.reveal()))
         {
-            flaws.push((
+            issues.push(Issue::error(
                 "token",
-                "it is no token: printable ASCII characters are expected".to_owned(),
+                "not a token: printable ASCII characters are expected",
             ));
         }
         if self
@@ -55,26 +64,28 @@ impl Ntfy {
             .as_ref()
             .is_some_and(|priority| !PRIORITIES.contains(&priority.as_str()))
         {
-            flaws.push(("priority", format!("one of {} is expected", PRIORITIES.join(", "))));
+            issues.push(Issue::error(
+                "priority",
+                format!("one of {} is expected", PRIORITIES.join(", ")),
+            ));
         }
-        flaws
+        issues
     }
 
-    pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
-        let mut message = parcel.envelope.message.clone();
+    fn send(&self, delivery: &Delivery<'_>) -> Result<String, Undelivered> {
+        let mut message = delivery.notification.message.clone();
         message.priority = self.priority.clone().unwrap_or(message.priority);
         message.tags = self.tags.clone().unwrap_or(message.tags);
-        let server = channels::Ntfy {
+        let server = NtfyServer {
             url: self.url.reveal().to_owned(),
-            topic: self.topic.clone(),
             token: self.token.clone(),
         };
-        send(&server, &self.topic, &message, parcel.id)
+        send(&server, &self.topic, &message, delivery.id)
     }
 }
 
 /// Sends `message` to `topic`; `id` lets a server that knows it tell a repetition.
-pub(super) fn send(ntfy: &channels::Ntfy, topic: &str, message: &Message, id: &str) -> Result<String, Undelivered> {
+pub(crate) fn send(ntfy: &NtfyServer, topic: &str, message: &Message, id: &str) -> Result<String, Undelivered> {
     let fields = [
         ("title", &message.title),
         ("priority", &message.priority),

@@ -1,108 +1,99 @@
-//! The kinds of targets a declaration can name: a closed list, one file for each with its keys, its rules and how
-//! it is reached. A new kind is a file here, a variant and an arm of [`Target`].
+//! What every kind of target can do; each has a file of its own here, and the list of them stands in `kinds`.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use jiff::Timestamp;
 
 use super::Undelivered;
-use super::application::Application;
-use super::email::Email;
-use super::healthchecks::Healthchecks;
-use super::letter::Parcel;
-use super::log::Log;
-use super::ntfy::Ntfy;
-use super::webhook::Webhook;
-use crate::values::TargetId;
+use super::notification::{Address, Delivery, Notification};
+use crate::values::{Issue, TargetId};
 
 /// The declared targets.
-pub(crate) type Targets = BTreeMap<TargetId, Target>;
+pub(crate) type Targets = BTreeMap<TargetId, Arc<dyn Target>>;
 
-/// Where messages go: exactly one kind, named by the key it stands under.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Target {
-    /// The log of this service.
-    Log(Log),
-    /// A topic of an ntfy server.
-    Ntfy(Ntfy),
-    /// Mail.
-    Email(Email),
-    /// A JSON document, posted to an address.
-    Webhook(Webhook),
-    /// The pings of a dead man's switch, as Healthchecks takes them.
-    Healthchecks(Healthchecks),
-    /// The channels of the application's own settings.
-    Duplistatus(Application),
-    /// One whose secrets were not kept: messages to it wait.
-    #[serde(skip)]
-    Withheld,
-}
-
-impl Target {
-    /// The keys a kind can stand under, as the declaration writes them.
-    pub(crate) const KINDS: &[&str] = &["log", "ntfy", "email", "webhook", "healthchecks", "duplistatus"];
-    /// The keys whose value may be `{ env = "NAME" }` or `{ file = "path" }`; below `headers`, every key.
-    pub(crate) const SECRETS: &[&str] = &["url", "token", "username", "password", "secret", "headers"];
-
-    /// The keys, whatever the kind, whose value is no secret; every other is hidden.
-    pub(crate) const HARMLESS: &[&str] = &[
-        "topic",
-        "priority",
-        "tags",
-        "host",
-        "port",
-        "protection",
-        "accept_invalid_certificates",
-        "from",
-        "to",
-        "level",
-        "email",
-        "ntfy",
-    ];
-
+/// Where messages go.
+pub(crate) trait Target: Any + Debug + Send + Sync {
     /// The key it stands under.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Log(_) => "log",
-            Self::Ntfy(_) => "ntfy",
-            Self::Email(_) => "email",
-            Self::Webhook(_) => "webhook",
-            Self::Healthchecks(_) => "healthchecks",
-            Self::Duplistatus(_) => "duplistatus",
-            Self::Withheld => "withheld",
-        }
+    fn name(&self) -> &'static str;
+
+    /// What is wrong with its declaration.
+    fn check(&self) -> Vec<Issue> {
+        Vec::new()
     }
 
-    /// What is wrong with its declaration, by the key at fault.
-    pub(crate) fn flaws(&self) -> Vec<(&'static str, String)> {
-        match self {
-            Self::Log(_) | Self::Duplistatus(_) | Self::Withheld => Vec::new(),
-            Self::Ntfy(ntfy) => ntfy.flaws(),
-            Self::Email(email) => email.flaws(),
-            Self::Webhook(webhook) => webhook.flaws(),
-            Self::Healthchecks(healthchecks) => healthchecks.flaws(),
-        }
+    /// The addresses that a message to it has; `database` is the application's.
+    fn addresses(&self, id: &TargetId, _database: Option<&Path>) -> Vec<Address> {
+        vec![Address::Target(id.clone())]
     }
 
-    /// Sends a message, and gives what the other side said.
-    pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
-        match self {
-            Self::Log(log) => Ok(log.send(parcel)),
-            Self::Ntfy(ntfy) => ntfy.send(parcel),
-            Self::Email(email) => email.send(parcel),
-            Self::Webhook(webhook) => webhook.send(parcel),
-            Self::Healthchecks(healthchecks) => healthchecks.send(parcel),
-            Self::Withheld => Err(Undelivered::new(
-                "its secrets are not kept with the last good configuration; mend the declaration",
-            )),
-            Self::Duplistatus(_) => Err(Undelivered::new("the application's channels are addressed one by one")),
-        }
-    }
+    /// Sends a message, and gives what the other side said. It may wait.
+    fn send(&self, delivery: &Delivery<'_>) -> Result<String, Undelivered>;
 
     /// Whether it wants to hear of every start and end of a run, not only of news.
-    pub(super) fn hears_every_run(&self) -> bool {
-        matches!(self, Self::Healthchecks(_))
+    fn is_run_monitor(&self) -> bool {
+        false
     }
+
+    fn is_mail(&self) -> bool {
+        false
+    }
+
+    /// The way it takes, as the application's audit log tells it.
+    fn details(&self) -> serde_json::Value {
+        serde_json::json!({ "kind": self.name() })
+    }
+
+    /// Whether its channels stand in the application's database.
+    fn needs_application(&self) -> bool {
+        false
+    }
+}
+
+/// One whose secrets were not kept: messages to it wait.
+#[derive(Debug)]
+pub(crate) struct Withheld;
+
+impl Target for Withheld {
+    fn name(&self) -> &'static str {
+        "withheld"
+    }
+
+    fn send(&self, _delivery: &Delivery<'_>) -> Result<String, Undelivered> {
+        Err(Undelivered::new(
+            "its secrets are not kept with the last good configuration; fix the declaration",
+        ))
+    }
+}
+
+/// The addresses that messages to `named` have; the application's settings stand in `database`.
+pub(crate) fn addresses<'a>(
+    named: impl IntoIterator<Item = &'a TargetId>,
+    targets: &Targets,
+    database: Option<&Path>,
+) -> Vec<Address> {
+    let of_target = |id: &TargetId| match targets.get(id) {
+        Some(target) => target.addresses(id, database),
+        None => vec![Address::Target(id.clone())],
+    };
+    named.into_iter().flat_map(of_target).collect()
+}
+
+/// The application that messages can be about: it has channels of its own, and looks for what was delivered.
+pub(crate) trait Integration: Debug + Sync {
+    /// The way to an address of its own. Reading settings and opening credentials may wait.
+    fn route(&self, address: &serde_json::Value) -> Result<Arc<dyn Target>, String>;
+
+    /// What people call such an address.
+    fn name_of(&self, address: &serde_json::Value) -> String;
+
+    /// Notes where the application looks for it that a message was delivered `via` a target.
+    fn note_delivery(&self, notification: &Notification, via: Option<&dyn Target>, at: Timestamp)
+    -> Result<(), String>;
+
+    /// Tells the application that a message was not delivered, as far as it can be told.
+    fn note_failure(&self, notification: &Notification, via: Option<&dyn Target>, error: &str);
 }

@@ -8,10 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::Undelivered;
-use super::call;
-use super::letter::Parcel;
-use crate::values::{Secret, Template};
+use super::{Delivery, Target, Undelivered, call};
+use crate::values::{Issue, Secret, Template};
 
 /// The keys of `webhook`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -26,63 +24,57 @@ pub(crate) struct Webhook {
     secret: Option<Secret>,
 }
 
-impl Webhook {
-    pub(super) fn flaws(&self) -> Vec<(&'static str, String)> {
-        let mut flaws: Vec<_> = call::flaw(&self.url).map(|why| ("url", why)).into_iter().collect();
+impl Target for Webhook {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn check(&self) -> Vec<Issue> {
+        let mut issues: Vec<_> = call::check_url(&self.url).into_iter().collect();
         let is_name =
             |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         for (name, value) in &self.headers {
             if !is_name(name) || !call::fits_a_header(value.reveal()) {
-                flaws.push((
+                issues.push(Issue::error(
                     "headers",
                     format!(
-                        "`{name}` is no header: letters, digits and dashes are expected, and a value in printable ASCII"
+                        "`{name}` is not a header: letters, digits and dashes are expected, and a value in printable ASCII"
                     ),
                 ));
             }
         }
         match self.document() {
-            Err(why) => flaws.push(("body", why)),
+            Err(why) => issues.push(Issue::error("body", why)),
             Ok(document) => {
                 let mut unknown = Vec::new();
                 each_text(&document, &mut |template| {
                     unknown.extend(
                         template
                             .fields()
-                            .filter(|name| !Parcel::FIELDS.contains(name))
+                            .filter(|name| !Delivery::FIELDS.contains(name))
                             .map(str::to_owned),
                     );
                 });
-                flaws.extend(unknown.into_iter().map(|name| {
+                issues.extend(unknown.into_iter().map(|name| {
                     let why = format!(
-                        "`{name}` is no field of a message; there are {}",
-                        Parcel::FIELDS.join(", ")
+                        "`{name}` is not a field of a message; there are {}",
+                        Delivery::FIELDS.join(", ")
                     );
-                    ("body", why)
+                    Issue::error("body", why)
                 }));
             }
         }
-        flaws
+        issues
     }
 
-    /// The document with its fields still in it; every field of a message where none is declared.
-    fn document(&self) -> Result<Value, String> {
-        match &self.body {
-            None => Ok(Value::Null),
-            Some(Value::String(text)) => serde_json::from_str(text)
-                .map_err(|error| format!("a table, or a text that is JSON, is expected: {error}")),
-            Some(table) => Ok(table.clone()),
-        }
-    }
-
-    pub(super) fn send(&self, parcel: &Parcel<'_>) -> Result<String, Undelivered> {
+    fn send(&self, delivery: &Delivery<'_>) -> Result<String, Undelivered> {
         let document = match self.document().map_err(Undelivered::new)? {
-            Value::Null => parcel.to_json(),
-            document => fill(&document, parcel),
+            Value::Null => delivery.to_json(),
+            document => fill(&document, delivery),
         };
         let body = document.to_string();
         let signature = self.secret.as_ref().map(|secret| sign(secret, body.as_bytes()));
-        let mut headers = vec![("Idempotency-Key", parcel.id)];
+        let mut headers = vec![("Idempotency-Key", delivery.id)];
         if !self
             .headers
             .keys()
@@ -97,6 +89,18 @@ impl Webhook {
         );
         headers.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.reveal())));
         call::post(&self.url, &headers, body.as_bytes())?.accepted()
+    }
+}
+
+impl Webhook {
+    /// The document with its fields still in it; every field of a message where none is declared.
+    fn document(&self) -> Result<Value, String> {
+        match &self.body {
+            None => Ok(Value::Null),
+            Some(Value::String(text)) => serde_json::from_str(text)
+                .map_err(|error| format!("a table, or a text that is JSON, is expected: {error}")),
+            Some(table) => Ok(table.clone()),
+        }
     }
 }
 
@@ -126,16 +130,16 @@ fn each_text(value: &Value, visit: &mut impl FnMut(&Template)) {
 }
 
 /// The document with every field filled in: in texts only, so that it stays the JSON it is.
-fn fill(value: &Value, parcel: &Parcel<'_>) -> Value {
+fn fill(value: &Value, delivery: &Delivery<'_>) -> Value {
     match value {
         Value::String(text) => {
             let Ok(template) = text.parse::<Template>();
-            template.render(|name| parcel.field(name)).into()
+            template.render(|name| delivery.field(name)).into()
         }
-        Value::Array(list) => list.iter().map(|value| fill(value, parcel)).collect(),
+        Value::Array(list) => list.iter().map(|value| fill(value, delivery)).collect(),
         Value::Object(table) => table
             .iter()
-            .map(|(key, value)| (key.clone(), fill(value, parcel)))
+            .map(|(key, value)| (key.clone(), fill(value, delivery)))
             .collect(),
         other => other.clone(),
     }

@@ -1,28 +1,38 @@
 //! Small types that check themselves where they are born, so that nothing after them has to look again.
 //! They know no other part of the program.
 
+mod cancellation;
+mod clock;
 mod duration;
 mod id;
 mod instant;
+mod issue;
 mod parameter;
 mod pattern;
 mod plural;
+mod progress;
 mod schedule;
 mod secret;
+mod severity;
 mod suggest;
 mod table_name;
 mod template;
 mod time_zone;
 
+pub(crate) use cancellation::{CancelReason, CancellationToken};
+pub use clock::Clock;
 pub(crate) use duration::{Duration, spread};
 pub use id::JobId;
 pub(crate) use id::{DatabaseId, ExpectationId, GroupId, TargetId};
 pub(crate) use instant::{iso, later};
+pub(crate) use issue::Issue;
 pub(crate) use parameter::{CutoffFormat, Parameter};
 pub(crate) use pattern::Pattern;
 pub(crate) use plural::plural;
+pub(crate) use progress::Progress;
 pub use schedule::Schedule;
-pub(crate) use secret::Secret;
+pub(crate) use secret::{Secret, SecretSource, reading_secrets};
+pub use severity::Severity;
 pub(crate) use suggest::with_suggestion;
 pub(crate) use table_name::TableName;
 pub(crate) use template::Template;

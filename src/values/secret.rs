@@ -1,35 +1,80 @@
 //! A text that must never be shown.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq;
 
-/// A secret text: its `Debug` form hides it, and it compares in constant time.
-#[derive(Clone, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
+/// A secret text: its `Debug` form hides it, and it compares in constant time. It may stand in the values of any kind,
+/// as itself, or as `{ env = "NAME" }` or `{ file = "path" }`, which is where it is read from.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+/// Where a secret is kept that does not stand in the declaration itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SecretSource {
+    Env(String),
+    File(String),
+}
+
+/// Reads a secret from where it is kept, or says why it cannot.
+type Reader = Rc<dyn Fn(&SecretSource) -> Result<String, String>>;
+
+thread_local! {
+    // Serde hands nothing to `deserialize` but the values themselves, so that the reader waits here.
+    static READER: RefCell<Option<Reader>> = const { RefCell::new(None) };
+}
+
+/// Does `work`, in which secrets are deserialized by `reader`.
+pub(crate) fn reading_secrets<T>(reader: Reader, work: impl FnOnce() -> T) -> T {
+    let before = READER.replace(Some(reader));
+    let done = work();
+    READER.set(before);
+    done
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct TextOrSource;
+        impl<'de> Visitor<'de> for TextOrSource {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, { env = \"NAME\" } or { file = \"path\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret(text.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, table: A) -> Result<Secret, A::Error> {
+                let source = SecretSource::deserialize(de::value::MapAccessDeserializer::new(table))?;
+                let reader = READER.with_borrow(Clone::clone);
+                let reader = reader.ok_or_else(|| de::Error::custom("no secret can be read here"))?;
+                reader(&source).map(Secret).map_err(de::Error::custom)
+            }
+        }
+        from.deserialize_any(TextOrSource)
+    }
+}
 
 impl Secret {
     /// Keeps `text` secret from here on.
-    pub fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         Self(text)
     }
 
     /// The text itself, for the one place that must send or compare it.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// `text` with the secret blotted out wherever it stands in it.
-    pub fn blot_out_of(&self, text: &str) -> String {
-        if self.0.is_empty() {
-            return text.to_owned();
-        }
-        text.replace(&self.0, "[secret]")
-    }
-
     /// Whether `given` is the secret; takes equally long for every wrong text of one length.
-    pub fn matches(&self, given: &str) -> bool {
+    pub(crate) fn matches(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
 }

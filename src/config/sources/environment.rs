@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::declaration::KEYED;
-use crate::config::layer::{Layer, Source, Stack};
-use crate::config::merged::path;
-use crate::config::problem::{Problem, Severity};
-use crate::values::{Secret, TimeZone};
+use crate::config::layer::{Layer, Source};
+use crate::config::merged::{Merged, path};
+use crate::config::problem::Problem;
+use crate::values::{Secret, SecretSource, Severity, TimeZone};
 
 /// The variables of the process, as they were when it began.
 #[derive(Clone, Default)]
@@ -48,9 +48,28 @@ impl Environment {
             .collect()
     }
 
-    /// The value of a variable that the declaration names.
-    pub fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Reads a secret that the declaration keeps elsewhere, or says why it cannot.
+    pub(in crate::config) fn secret(&self, source: &SecretSource) -> Result<String, String> {
+        let (name, text) = match source {
+            SecretSource::Env(name) => {
+                let text = self
+                    .get(name)
+                    .ok_or_else(|| format!("the variable {name} is not set"))?;
+                (name, text.to_owned())
+            }
+            SecretSource::File(name) => {
+                let read = std::fs::read_to_string(name);
+                (name, read.map_err(|error| format!("{name} cannot be read: {error}"))?)
+            }
+        };
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(format!("{name} is empty; a secret is expected")),
+            secret => Ok(secret.to_owned()),
+        }
     }
 
     /// `CRON_CONFIG`, the declaration to use.
@@ -62,7 +81,7 @@ impl Environment {
     }
 
     /// `CRON_TOKEN`, what a request must carry.
-    pub fn token(&self) -> Option<Secret> {
+    pub(crate) fn token(&self) -> Option<Secret> {
         self.0
             .get("CRON_TOKEN")
             .map(|token| token.trim())
@@ -88,7 +107,7 @@ impl Environment {
 
     /// What is wrong with the variables whatever is declared.
     pub(in crate::config) fn problems_alone(&self) -> Vec<Problem> {
-        let (_, mut problems) = self.layer(Stack(&[]));
+        let (_, mut problems) = self.layer(&Merged::new(Vec::new()));
         let names_an_id = |name: &str| {
             let section = name.strip_prefix("CRON_").and_then(|rest| rest.split("__").next());
             section.is_some_and(|section| KEYED.contains(&section.to_lowercase().as_str()))
@@ -98,7 +117,7 @@ impl Environment {
     }
 
     /// The layer of settings the variables give, and what is wrong with them. `declared` tells the ids there are.
-    pub(in crate::config) fn layer(&self, declared: Stack<'_>) -> (Layer, Vec<Problem>) {
+    pub(in crate::config) fn layer(&self, declared: &Merged) -> (Layer, Vec<Problem>) {
         let mut reading = Reading {
             layer: Layer::new(Source::Environment),
             problems: Vec::new(),
@@ -182,7 +201,7 @@ impl Reading {
 }
 
 /// The path in the declaration that `SECTION__KEY` or `SECTION__ID__KEY…` means.
-fn path_of(setting: &str, declared: Stack<'_>) -> Result<Vec<String>, String> {
+fn path_of(setting: &str, declared: &Merged) -> Result<Vec<String>, String> {
     let mut parts = setting.split("__").map(str::to_owned).collect::<Vec<_>>();
     if parts
         .iter()
@@ -192,7 +211,7 @@ fn path_of(setting: &str, declared: Stack<'_>) -> Result<Vec<String>, String> {
     }
     let section = parts[0].to_lowercase();
     if KEYED.contains(&section.as_str()) {
-        let ids: Vec<&str> = declared.keys(&section).into_iter().collect();
+        let ids: Vec<&str> = declared.table(&section).map(|(id, _)| id.as_str()).collect();
         let is_meant = |id: &&&str| id.to_uppercase().replace('-', "_") == parts[1];
         let matching: Vec<&&str> = ids.iter().filter(is_meant).collect();
         parts[1] = match matching.as_slice() {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::include;
 use crate::config::layer::{Layer, Source};
-use crate::config::problem::{Problem, Severity};
+use crate::config::problem::Problem;
 use crate::config::text::{Parsed, Text, read_value};
+use crate::values::Severity;
 
 /// The declaration that is shipped, and used where there is no file.
 pub(crate) const SHIPPED: &str = include_str!("../../../jobs.toml");
@@ -170,7 +171,7 @@ pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Ve
         let mut problems: Vec<Problem> = errors.iter().take(MOST).map(problem).collect();
         problems.sort();
         problems.extend((errors.len() > MOST).then(|| {
-            let why = format!("it is no TOML in {} places more", errors.len() - MOST);
+            let why = format!("{} further syntax errors", errors.len() - MOST);
             Problem::of_source(source, Severity::Error, why)
         }));
         return Err(problems);

@@ -1,4 +1,4 @@
-//! `include = ["jobs.d/*.toml"]`: a declaration in several files. What one file says, no other may say again.
+//! `include = ["jobs.d/*.toml"]`: a declaration in several files. A key may be set in one file only.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ use figment::value::{Dict, Value};
 use crate::config::declaration::KEYED;
 use crate::config::layer::Layer;
 use crate::config::merged::path as path_of;
-use crate::config::problem::{Problem, Severity};
+use crate::config::problem::Problem;
+use crate::values::Severity;
 
 /// The patterns of files that a declaration which says `values` includes, from its folder.
 pub(super) fn patterns(values: &Dict) -> Vec<String> {
@@ -66,7 +67,7 @@ fn flaw_of(pattern: &Value, file: &Path) -> Option<String> {
         return Some("a text is expected".to_owned());
     };
     if let Err(error) = glob::Pattern::new(text) {
-        return Some(format!("`{text}` is no pattern of files: {error}"));
+        return Some(format!("`{text}` is not a pattern of files: {error}"));
     }
     let is_name = !text.contains(['*', '?', '[']);
     let is_there = file.parent().unwrap_or(Path::new("")).join(text).is_file();

@@ -1,0 +1,108 @@
+//! What of a declaration may be a secret, and so is never shown: in the lines of problems, or by `config`.
+
+use super::declaration::{KEYED, SECTIONS};
+use crate::kinds::{DeclaredTarget, HARMLESS_KEYS};
+
+/// The keys of targets whose value is a secret.
+const SECRET_KEYS: &[&str] = &["url", "token", "username", "password", "secret", "headers"];
+/// What keys of secrets are called, wherever someone puts one.
+const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential"];
+
+/// Whether the value at `path` may be a secret.
+pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
+    let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
+    let (Some(section), Some(last)) = (path.first(), path.last()) else {
+        return false;
+    };
+    // Where a secret is kept is none.
+    if matches!(*last, "env" | "file" | "token_file") {
+        return false;
+    }
+    match *section {
+        "include" => false,
+        "notifications" => match path[1..] {
+            [_, kind, key, ..] => !(DeclaredTarget::KINDS.contains(&kind) && HARMLESS_KEYS.contains(&key)),
+            _ => true,
+        },
+        // An id may be called as one likes.
+        known if KEYED.contains(&known) => sounds_secret(path.get(2..).unwrap_or_default()),
+        known if SECTIONS.contains(&known) => sounds_secret(&path[1..]),
+        // A section that is mistyped may hold anything.
+        _ => true,
+    }
+}
+
+fn sounds_secret(keys: &[&str]) -> bool {
+    let is_telling = |key: &&str| {
+        let key = key.to_lowercase();
+        TELLING.iter().any(|word| key.contains(word))
+    };
+    keys.iter().any(is_telling)
+}
+
+/// A line that cannot be read, with stars for everything but names of keys and punctuation.
+pub(super) fn blot_out(line: &str, is_inside_text: bool) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_-. []".contains(c);
+    let is_header = line.trim_start().starts_with('[') && line.chars().all(is_name);
+    let bare = |c: char| c.is_ascii_alphanumeric() || "_-. \t\"'".contains(c);
+    let shown = match line.find('=') {
+        _ if is_inside_text => 0,
+        None if is_header => line.len(),
+        // Patterns of files are no secrets.
+        Some(at) if line[..at].trim() == "include" => line.len(),
+        Some(at) if line[..at].chars().all(bare) => at,
+        _ => 0,
+    };
+    let keys = if shown > 0 { known_keys(line) } else { Vec::new() };
+    let hide = |(at, c): (usize, char)| {
+        let is_key = keys.iter().any(|key| key.contains(&at));
+        if at < shown || is_key || c.is_whitespace() || "[]{}=,\"'#".contains(c) {
+            c
+        } else {
+            '*'
+        }
+    };
+    line.char_indices().map(hide).collect()
+}
+
+/// Where names of keys of targets stand in a line: after a brace or a comma, and before an equals sign.
+fn known_keys(line: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    for (at, _) in line.match_indices(['{', ',']) {
+        let rest = &line[at + 1..];
+        let start = at + 1 + rest.len() - rest.trim_start().len();
+        let length = line[start..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(line.len() - start);
+        let (key, after) = line[start..].split_at(length);
+        let is_known =
+            DeclaredTarget::KINDS.contains(&key) || HARMLESS_KEYS.contains(&key) || SECRET_KEYS.contains(&key);
+        if is_known && after.trim_start().starts_with('=') {
+            found.push(start..start + length);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_keys_and_patterns_are_shown_and_nothing_else() {
+        for (line, shown) in [
+            ("include = *\"jobs.d/*.toml\"*", "include = *\"jobs.d/*.toml\"*"),
+            (
+                "ntfy = { topic = *, token = abc== }",
+                "ntfy = { topic = *, token = ***== }",
+            ),
+            ("token = ab,cd=ef", "token = **,**=**"),
+            ("token = ab,topic=ef", "token = **,topic=**"),
+            ("x = \"s3cret", "x = \"******"),
+            ("[notifications.phone]", "[notifications.phone]"),
+        ] {
+            assert_eq!(blot_out(line, false), shown);
+        }
+        assert_eq!(blot_out("topic = 1", true), "***** = *");
+    }
+}

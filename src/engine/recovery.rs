@@ -1,0 +1,131 @@
+//! What a start finds in the state: stops, failures, runs that were cut off, and times that were missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::Engine;
+use super::alerting::tell;
+use super::runner::RunResult;
+use super::runs::row_of;
+use super::scheduler::Step;
+use crate::config::OnInterrupt;
+use crate::notifications::alert::Turn;
+use crate::state::{Activation, EndedRun, LeftBehind, RunId, Status, Trigger};
+use crate::values::JobId;
+
+impl Engine {
+    /// Takes up what an earlier process left behind, once.
+    pub(super) async fn recover(&mut self, now: Timestamp) -> Result<(), String> {
+        if self.journal.is_recovered {
+            return Ok(());
+        }
+        let left = self.journal.store.left_behind(now).await;
+        let LeftBehind {
+            stopped,
+            failing,
+            unfinished,
+            activations,
+        } = left.map_err(|error| error.message)?;
+        self.journal.is_recovered = true;
+        self.journal.postpone_clearing(now);
+        let stopped: BTreeSet<JobId> = stopped.iter().filter_map(|job| job.parse().ok()).collect();
+        if !stopped.is_empty() {
+            let names: Vec<&str> = stopped.iter().map(JobId::as_str).collect();
+            tracing::info!(
+                "stopped by an operator, until started or reloaded: {}",
+                names.join(", ")
+            );
+        }
+        for job in &stopped {
+            self.deactivate(job).await;
+        }
+        self.journal.stopped = stopped;
+        for (job, failing) in failing {
+            if let Some(state) = job.parse().ok().and_then(|job| self.scheduler.get_mut(&job)) {
+                state.failing = Some(failing);
+            }
+        }
+        let closed: Vec<EndedRun> = unfinished
+            .iter()
+            .map(|(job, run)| self.close_interrupted(job, *run, now))
+            .collect();
+        self.journal.finish(closed).await;
+        self.read_last_runs(self.plan().jobs.keys().cloned().collect()).await;
+        self.resume(&activations, now).await;
+        self.run_at_start(&activations, now).await;
+        Ok(())
+    }
+
+    /// Reads what is known of the newest runs of jobs.
+    pub(super) async fn read_last_runs(&mut self, jobs: Vec<JobId>) {
+        for (job, last) in self.journal.store.last_runs(jobs).await.unwrap_or_default() {
+            if let Some(state) = self.scheduler.get_mut(&job) {
+                state.last = last;
+            }
+        }
+    }
+
+    /// Closes a run that an earlier process did not finish, and has that told.
+    fn close_interrupted(&mut self, job: &str, run: RunId, now: Timestamp) -> EndedRun {
+        const WHY: &str = "the service ended during this run";
+        tracing::warn!(job, run = %run, "interrupted: {WHY}");
+        let plan = self.plan();
+        // The job may be gone from the declaration.
+        let telling = self.declared(job).ok().and_then(|job| {
+            let state = self.scheduler.get_mut(&job.id);
+            tell(&job, state, &plan, (run, Turn::Failed(WHY)), now)
+        });
+        EndedRun {
+            telling,
+            ..row_of(run, &RunResult::without_work(Status::Interrupted, WHY), now)
+        }
+    }
+
+    /// Has the times of active jobs count from where an earlier process left off. One whose times are others now, or
+    /// that was not active then, counts from now.
+    async fn resume(&mut self, activations: &BTreeMap<String, Activation>, now: Timestamp) {
+        let mut new = Vec::new();
+        for job in self.scheduler.active() {
+            let known = activations.get(job.id.as_str());
+            let Some(known) = known.filter(|known| known.times == job.times()) else {
+                new.push((job.id.clone(), job.times()));
+                continue;
+            };
+            if let Some(active) = self.scheduler.get_mut(&job.id).and_then(|state| state.active.as_mut()) {
+                active.since = known.since;
+            }
+            let left_off = known.newest.map_or(known.since, |newest| newest.max(known.since));
+            if let Some(missed) = job.next_after(left_off.min(now)).filter(|at| *at <= now) {
+                self.scheduler.put_back(&job.id, missed);
+            }
+        }
+        // What cannot be recorded now counts from now at the next start.
+        let _ = self.journal.store.activate(new, now).await;
+        // What is not active now has nothing to catch up when it is again.
+        let is_gone = |job: &JobId| self.scheduler.get(job).is_none_or(|state| state.active.is_none());
+        let known = activations.keys().filter_map(|job| job.parse().ok());
+        let gone = known.filter(is_gone).collect();
+        let _ = self.journal.store.deactivate(gone).await;
+    }
+
+    /// Runs what is to run at every start, and again what was cut off and may be repeated.
+    async fn run_at_start(&mut self, activations: &BTreeMap<String, Activation>, now: Timestamp) {
+        let mut steps: Vec<Step> = Vec::new();
+        for job in self.scheduler.active() {
+            let may_rerun = job.policy.on_interrupt == OnInterrupt::Rerun && activations.contains_key(job.id.as_str());
+            let was_interrupted = self
+                .scheduler
+                .get(&job.id)
+                .is_some_and(|state| state.last.was_interrupted);
+            let reruns = may_rerun && was_interrupted;
+            let trigger = if reruns { Trigger::CatchUp } else { Trigger::Schedule };
+            if reruns || job.schedule.has_start() {
+                let run = self.scheduler.pending(&job, trigger, now);
+                self.scheduler.admit(run, &mut steps);
+            }
+        }
+        steps.extend(self.scheduler.ready());
+        self.carry_out(steps, now).await;
+    }
+}

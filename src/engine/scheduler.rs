@@ -1,0 +1,419 @@
+//! Decides which runs begin, and when: the jobs and their next times, what becomes of missed times, overlaps and
+//! limits. Pure: the service and a simulation drive the same one, each in its own time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::job_state::{Active, JobState};
+use super::missed::{self, Disposition};
+use crate::config::{CatchUp, Concurrency, Job, Plan};
+use crate::state::{RunId, Trigger};
+use crate::values::{GroupId, JobId};
+
+/// How many times of one job are told one by one; of those before them, only how many there were.
+const MOST_TIMES: usize = 1000;
+/// How many times are counted before the search jumps to now.
+const MOST_COUNTED: usize = 200_000;
+
+/// The jobs, with the times of their runs to come and the runs under way and queued.
+#[derive(Debug, Default)]
+pub(crate) struct Scheduler {
+    jobs: BTreeMap<JobId, JobState>,
+    /// The next times of active jobs.
+    times: BTreeSet<(Timestamp, JobId)>,
+    activations: u64,
+    running: BTreeMap<u64, PendingRun>,
+    running_of_group: BTreeMap<GroupId, u32>,
+    queue: VecDeque<PendingRun>,
+    tickets: u64,
+    /// Whether one that is queued is not recorded yet.
+    has_unrecorded: bool,
+    max_running: u32,
+    groups: BTreeMap<GroupId, u32>,
+}
+
+/// A run that is to take place.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingRun {
+    /// Tells it from every other.
+    pub ticket: u64,
+    pub job: Arc<Job>,
+    pub trigger: Trigger,
+    /// When it is due.
+    pub scheduled_at: Timestamp,
+    /// Its number, where it is recorded already.
+    pub run: Option<RunId>,
+}
+
+/// A job whose time has come, perhaps more than once.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub job: Arc<Job>,
+    /// The times it was due, oldest first: the newest thousand.
+    pub times: Vec<Timestamp>,
+    /// How many there were before them, and the first of those.
+    pub earlier: Option<(usize, Timestamp)>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Begin a run.
+    Begin(PendingRun),
+    /// Record that a run does not take place, and why.
+    Skip(PendingRun, String),
+    /// End the run under way, for another is to take its place.
+    End(u64),
+}
+
+impl Scheduler {
+    /// The jobs of `plan`, active as they are declared.
+    pub(crate) fn new(plan: &Plan, now: Timestamp) -> Self {
+        let mut scheduler = Self::default();
+        scheduler.set_limits(plan);
+        for job in plan.jobs_in_order() {
+            scheduler.declare(job);
+            if job.enabled {
+                scheduler.activate(&job.id, now);
+            }
+        }
+        scheduler
+    }
+
+    /// Takes over how many runs may be under way at once.
+    pub(super) fn set_limits(&mut self, plan: &Plan) {
+        self.max_running = plan.max_running;
+        self.groups.clone_from(&plan.groups);
+    }
+
+    pub(super) fn get(&self, job: &JobId) -> Option<&JobState> {
+        self.jobs.get(job)
+    }
+
+    pub(super) fn get_mut(&mut self, job: &JobId) -> Option<&mut JobState> {
+        self.jobs.get_mut(job)
+    }
+
+    /// The active jobs, in the order they were activated.
+    pub(super) fn active(&self) -> Vec<Arc<Job>> {
+        let active = self.jobs.values().filter_map(|state| Some((state.active?.rank, state)));
+        let mut active: Vec<_> = active.collect();
+        active.sort_by_key(|(rank, _)| *rank);
+        active.into_iter().map(|(_, state)| Arc::clone(&state.job)).collect()
+    }
+
+    /// Makes a job known, inactive.
+    pub(super) fn declare(&mut self, job: &Arc<Job>) {
+        let state = self.jobs.entry(job.id.clone()).or_insert_with(|| JobState::new(job));
+        state.job = Arc::clone(job);
+        state.is_removed = false;
+    }
+
+    /// Puts a changed declaration in the place of the one a job and its queued runs have. Its next time changes only
+    /// with its schedule; whether that of an active job did is given.
+    pub(super) fn redeclare(&mut self, job: &Arc<Job>, now: Timestamp) -> bool {
+        let Some(state) = self.jobs.get_mut(&job.id) else {
+            return false;
+        };
+        let has_other_times = state.job.times() != job.times();
+        state.job = Arc::clone(job);
+        for run in self.queue.iter_mut().filter(|run| run.job.id == job.id) {
+            run.job = Arc::clone(job);
+        }
+        let is_moved = has_other_times && state.active.is_some();
+        if is_moved {
+            self.set_next(&job.id, job.next_after(now));
+        }
+        is_moved
+    }
+
+    /// Forgets a job, as soon as its runs are over.
+    pub(super) fn remove(&mut self, job: &JobId) {
+        if let Some(state) = self.jobs.get_mut(job) {
+            state.is_removed = true;
+            state.failing = None;
+        }
+        self.forget_if_over(job);
+    }
+
+    fn forget_if_over(&mut self, job: &JobId) {
+        let is_over = |state: &JobState| state.is_removed && state.running + state.queued == 0;
+        if self.jobs.get(job).is_some_and(is_over) {
+            self.jobs.remove(job);
+        }
+    }
+
+    /// Makes a known job active, due next after `now`; false where it is active already.
+    pub(super) fn activate(&mut self, id: &JobId, now: Timestamp) -> bool {
+        let rank = self.activations;
+        let Some(state) = self.jobs.get_mut(id).filter(|state| state.active.is_none()) else {
+            return false;
+        };
+        self.activations += 1;
+        state.active = Some(Active {
+            since: now,
+            next: None,
+            rank,
+        });
+        let next = state.job.next_after(now);
+        self.set_next(id, next);
+        true
+    }
+
+    /// Makes a job inactive; false when it was not active.
+    pub(super) fn deactivate(&mut self, id: &JobId) -> bool {
+        self.set_next(id, None);
+        let state = self.jobs.get_mut(id);
+        state.is_some_and(|state| state.active.take().is_some())
+    }
+
+    /// Counts the jobs as activated in the order of `ids`.
+    pub(super) fn order_by<'a>(&mut self, ids: impl Iterator<Item = &'a JobId>) {
+        for id in ids {
+            if let Some(active) = self.jobs.get_mut(id).and_then(|state| state.active.as_mut()) {
+                active.rank = self.activations;
+                self.activations += 1;
+            }
+        }
+    }
+
+    /// Makes an active job due at `at`, where that is earlier: a time that could not be run, or was missed.
+    pub(super) fn put_back(&mut self, id: &JobId, at: Timestamp) {
+        let next = self.jobs.get(id).and_then(JobState::next);
+        if next.is_none_or(|next| at < next) {
+            self.set_next(id, Some(at));
+        }
+    }
+
+    /// Sets every next time anew, after the clock was set.
+    pub(super) fn recompute(&mut self, now: Timestamp) {
+        for job in self.active() {
+            self.set_next(&job.id, job.next_after(now));
+        }
+    }
+
+    /// The time the next job is due.
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        self.times.first().map(|(at, _)| *at)
+    }
+
+    fn set_next(&mut self, id: &JobId, next: Option<Timestamp>) {
+        let Some(active) = self.jobs.get_mut(id).and_then(|state| state.active.as_mut()) else {
+            return;
+        };
+        if let Some(old) = active.next {
+            self.times.remove(&(old, id.clone()));
+        }
+        active.next = next;
+        self.times.extend(next.map(|at| (at, id.clone())));
+    }
+
+    /// Takes out every job that is due at `now` and sets its next time.
+    fn take_due(&mut self, now: Timestamp) -> Vec<Due> {
+        let mut due = Vec::new();
+        while let Some((first, id)) = self.times.first().filter(|(at, _)| *at <= now).cloned() {
+            let job = Arc::clone(&self.jobs[&id].job);
+            let (mut times, mut earlier) = (VecDeque::from([first]), 0);
+            let mut next = job.next_after(first);
+            while let Some(at) = next.filter(|at| *at <= now) {
+                times.push_back(at);
+                if times.len() > MOST_TIMES {
+                    times.pop_front();
+                    earlier += 1;
+                }
+                next = job.next_after(if earlier < MOST_COUNTED { at } else { now });
+            }
+            self.set_next(&id, next);
+            due.push(Due {
+                job,
+                times: times.into(),
+                earlier: (earlier > 0).then_some((earlier, first)),
+            });
+        }
+        due
+    }
+
+    /// Everything that is to be done at `now`.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for due in self.take_due(now) {
+            for (at, disposition) in missed::decide(&due, now) {
+                match disposition {
+                    Disposition::Run(trigger) => {
+                        let run = self.pending(&due.job, trigger, at);
+                        self.admit(run, &mut steps);
+                    }
+                    Disposition::Skip(why) => {
+                        let run = self.pending(&due.job, Trigger::Schedule, at);
+                        steps.push(Step::Skip(run, why));
+                    }
+                }
+            }
+        }
+        steps.extend(self.ready());
+        steps
+    }
+
+    /// A run of `job` that is to take place.
+    pub(super) fn pending(&mut self, job: &Arc<Job>, trigger: Trigger, scheduled_at: Timestamp) -> PendingRun {
+        self.tickets += 1;
+        PendingRun {
+            ticket: self.tickets,
+            job: Arc::clone(job),
+            trigger,
+            scheduled_at,
+            run: None,
+        }
+    }
+
+    /// Why another run of the job would not take place now, where it would not.
+    pub(super) fn refusal(&self, job: &Job) -> Option<String> {
+        let state = self.jobs.get(&job.id)?;
+        let (running, queued) = (state.running, state.queued);
+        let most = job.policy.max_running;
+        match job.policy.concurrency {
+            Concurrency::Forbid => (running + queued > 0).then(|| "the last run was still under way".to_owned()),
+            Concurrency::Queue => (queued > 0).then(|| "another run was queued already".to_owned()),
+            Concurrency::Allow => {
+                (running + queued >= most).then(|| format!("max_running, {most}, runs were under way"))
+            }
+            Concurrency::Replace => None,
+        }
+    }
+
+    /// Queues a run, or says why it does not take place.
+    pub(super) fn admit(&mut self, run: PendingRun, steps: &mut Vec<Step>) {
+        let job = &run.job;
+        // Runs that are caught up one by one wait for each other, whatever else is said of overlaps.
+        let is_one_of_all = run.trigger == Trigger::CatchUp && job.policy.catch_up == CatchUp::All;
+        if let Some(why) = self.refusal(job).filter(|_| !is_one_of_all) {
+            return steps.push(Step::Skip(run, why));
+        }
+        if job.policy.concurrency == Concurrency::Replace && !is_one_of_all {
+            let id = job.id.clone();
+            for replaced in self.withdraw(&id) {
+                steps.push(Step::Skip(replaced, "a newer run took its place".to_owned()));
+            }
+            let running = self.running.values().filter(|running| running.job.id == id);
+            steps.extend(running.map(|running| Step::End(running.ticket)));
+        }
+        if let Some(state) = self.jobs.get_mut(&run.job.id) {
+            state.queued += 1;
+        }
+        self.has_unrecorded |= run.run.is_none();
+        self.queue.push_back(run);
+    }
+
+    /// Those that are queued and not recorded yet; whoever asks records them.
+    pub(super) fn take_unrecorded(&mut self) -> Vec<PendingRun> {
+        if !std::mem::take(&mut self.has_unrecorded) {
+            return Vec::new();
+        }
+        self.queue.iter().filter(|run| run.run.is_none()).cloned().collect()
+    }
+
+    /// Notes the number of one that is queued; without one, it does not take place.
+    pub(super) fn recorded(&mut self, ticket: u64, id: Option<RunId>) {
+        let Some(index) = self.queue.iter().position(|run| run.ticket == ticket) else {
+            return;
+        };
+        if id.is_some() {
+            self.queue[index].run = id;
+        } else {
+            self.take_from_queue(index);
+        }
+    }
+
+    fn take_from_queue(&mut self, index: usize) -> Option<PendingRun> {
+        let run = self.queue.remove(index)?;
+        if let Some(state) = self.jobs.get_mut(&run.job.id) {
+            state.queued = state.queued.saturating_sub(1);
+        }
+        self.forget_if_over(&run.job.id);
+        Some(run)
+    }
+
+    /// Has every queued run that may begin now do so, in the order they came.
+    pub(super) fn ready(&mut self) -> Vec<Step> {
+        let mut begun = Vec::new();
+        let mut index = 0;
+        while let Some(run) = self.queue.get(index) {
+            if !self.may_begin(run) {
+                index += 1;
+            } else if let Some(run) = self.queue.remove(index) {
+                if let Some(state) = self.jobs.get_mut(&run.job.id) {
+                    state.queued = state.queued.saturating_sub(1);
+                    state.running += 1;
+                }
+                if let Some(group) = &run.job.policy.group {
+                    *self.running_of_group.entry(group.clone()).or_default() += 1;
+                }
+                self.running.insert(run.ticket, run.clone());
+                begun.push(Step::Begin(run));
+            }
+        }
+        begun
+    }
+
+    fn may_begin(&self, run: &PendingRun) -> bool {
+        // Whoever asks for a run has it at once: the limits are there for what comes by itself. Thousands may be queued,
+        // so what says no at once is looked at first.
+        let is_manual = run.trigger == Trigger::Manual;
+        let has_room = || u32::try_from(self.running.len()).is_ok_and(|running| running < self.max_running);
+        let may_overlap = || {
+            let policy = &run.job.policy;
+            let overlaps = policy.concurrency == Concurrency::Allow;
+            let running = self.jobs.get(&run.job.id).map_or(0, |state| state.running);
+            running < if overlaps { policy.max_running } else { 1 }
+        };
+        (is_manual || (has_room() && self.group_has_room(&run.job))) && may_overlap()
+    }
+
+    fn group_has_room(&self, job: &Job) -> bool {
+        job.policy.group.as_ref().is_none_or(|group| {
+            let limit = self.groups.get(group).copied().unwrap_or(1);
+            self.running_of_group.get(group).copied().unwrap_or(0) < limit
+        })
+    }
+
+    /// Takes out a run that ended, or could not begin.
+    pub(super) fn ended(&mut self, ticket: u64) {
+        let Some(run) = self.running.remove(&ticket) else {
+            return;
+        };
+        if let Some(state) = self.jobs.get_mut(&run.job.id) {
+            state.running = state.running.saturating_sub(1);
+        }
+        let group = run.job.policy.group.as_ref();
+        if let Some(running) = group.and_then(|group| self.running_of_group.get_mut(group)) {
+            *running = running.saturating_sub(1);
+        }
+        self.forget_if_over(&run.job.id);
+    }
+
+    /// Drops the queued runs of a job, when it is stopped or removed; those that were asked for stay.
+    pub(super) fn withdraw(&mut self, job: &JobId) -> Vec<PendingRun> {
+        if self.jobs.get(job).is_none_or(|state| state.queued == 0) {
+            return Vec::new();
+        }
+        let goes = |run: &PendingRun| run.job.id == *job && run.trigger != Trigger::Manual;
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue).into_iter().partition(goes);
+        self.queue = kept.into();
+        if let Some(state) = self.jobs.get_mut(job) {
+            state.queued = state
+                .queued
+                .saturating_sub(u32::try_from(gone.len()).unwrap_or(u32::MAX));
+        }
+        gone
+    }
+
+    /// Drops every queued run.
+    pub(super) fn withdraw_all(&mut self) -> Vec<PendingRun> {
+        for state in self.jobs.values_mut() {
+            state.queued = 0;
+        }
+        std::mem::take(&mut self.queue).into()
+    }
+}

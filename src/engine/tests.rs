@@ -1,0 +1,1 @@
+//! The engine with a kind that only tests have.

@@ -1,0 +1,159 @@
+//! The kinds of jobs and of targets there are: two closed lists, one line for each kind. What a kind declares, checks
+//! and does stands in its own file; when a run begins, and what becomes of its outcome, is left to `engine`.
+
+mod alert;
+mod cleanup;
+mod dry_run;
+#[cfg(test)]
+pub(crate) mod echo;
+mod guards;
+mod record;
+mod retention;
+mod sql;
+mod statement;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::duplistatus::{Application, Duplistatus, OverdueBackups};
+use crate::notifications::{Email, Healthchecks, Integration, Log, Ntfy, Target, Webhook};
+use crate::run::{DryRun, Failure, Kind, Report, RunContext};
+use crate::sql::{CheckedDatabase, Mode};
+use crate::values::{CancelReason, Issue, TargetId};
+use alert::Alert;
+use cleanup::Cleanup;
+use sql::Sql;
+
+/// The application that messages can be about.
+pub(crate) const INTEGRATION: &dyn Integration = &Duplistatus;
+
+/// How long a dry run may take.
+const LONGEST_DRY_RUN: Duration = Duration::from_secs(20);
+
+/// Makes the list of jobs' kinds, each with the key that a job's table has it under.
+macro_rules! job_kinds {
+    ($($(#[$attribute:meta])* $kind:ident => $key:literal,)*) => {
+        /// What a job does: exactly one kind, named by the key it stands under.
+        #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+        pub(crate) enum Action {
+            $($(#[$attribute])* #[serde(rename = $key)] $kind($kind),)*
+        }
+
+        impl Action {
+            /// The keys a kind can stand under.
+            pub(crate) const KINDS: &[&str] = &[$($(#[$attribute])* $key,)*];
+
+            /// The key it stands under.
+            pub(crate) fn name(&self) -> &'static str {
+                match self { $($(#[$attribute])* Self::$kind(_) => $key,)* }
+            }
+
+            pub(crate) fn database(&self) -> Option<Mode> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.database(),)* }
+            }
+
+            pub(crate) fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.targets(),)* }
+            }
+
+            pub(crate) fn check(&self, database: Option<&CheckedDatabase>) -> Vec<Issue> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.check(database),)* }
+            }
+
+            pub(crate) async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.run(ctx).await,)* }
+            }
+
+            /// What a run would do now; `None` of a kind that cannot tell.
+            pub(crate) async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
+                within_time(ctx, async {
+                    match self { $($(#[$attribute])* Self::$kind(kind) => kind.plan(ctx).await,)* }
+                })
+                .await
+            }
+
+            /// What the rows of its database have against a run now, which only reading them tells.
+            pub(crate) async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
+                within_time(ctx, async {
+                    match self { $($(#[$attribute])* Self::$kind(kind) => kind.check_rows(ctx).await,)* }
+                })
+                .await
+            }
+        }
+    };
+}
+
+job_kinds! {
+    Cleanup => "cleanup",
+    Sql => "sql",
+    OverdueBackups => "overdue_backups",
+    Alert => "alert",
+    #[cfg(test)] Echo => "echo",
+}
+#[cfg(test)]
+use echo::Echo;
+
+/// Makes the list of targets' kinds, each with the key that a target's table has it under.
+macro_rules! target_kinds {
+    ($($kind:ident => $key:literal,)*) => {
+        /// Where messages go, as it is declared: exactly one kind, named by the key it stands under.
+        #[derive(Deserialize, JsonSchema)]
+        #[schemars(rename = "Target")]
+        pub(crate) enum DeclaredTarget {
+            $(#[serde(rename = $key)] $kind($kind),)*
+        }
+
+        impl DeclaredTarget {
+            /// The keys a kind can stand under.
+            pub(crate) const KINDS: &[&str] = &[$($key),*];
+
+            pub(crate) fn into_target(self) -> Arc<dyn Target> {
+                match self { $(Self::$kind(kind) => Arc::new(kind),)* }
+            }
+        }
+    };
+}
+
+target_kinds! {
+    Log => "log",
+    Ntfy => "ntfy",
+    Email => "email",
+    Webhook => "webhook",
+    Healthchecks => "healthchecks",
+    Application => "duplistatus",
+}
+
+/// The keys of targets, whatever the kind, whose value is no secret; every other is hidden wherever it is shown.
+pub(crate) const HARMLESS_KEYS: &[&str] = &[
+    "topic",
+    "priority",
+    "tags",
+    "host",
+    "port",
+    "protection",
+    "accept_invalid_certificates",
+    "from",
+    "to",
+    "level",
+    "email",
+    "ntfy",
+];
+
+/// Does the work of a dry run, which must not take long.
+async fn within_time<T>(ctx: &RunContext, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    let done = tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(LONGEST_DRY_RUN) => {
+            ctx.cancel.cancel(CancelReason::TimedOut);
+            work.await
+        }
+    };
+    done.map_err(|_| {
+        let seconds = LONGEST_DRY_RUN.as_secs();
+        Failure::lasting(format!("it takes longer than {seconds} s to find out"))
+    })
+}

@@ -1,0 +1,257 @@
+//! Delivers messages one after the other. Where one is held up, because its target hangs, the others go on beside it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Undelivered;
+use super::notification::{Address, Delivery, Notification};
+use super::target::{Integration, Target, Targets};
+use crate::state::{OutboxRow, StateError, Store};
+use crate::values::{CancellationToken, Clock, later, spread};
+
+/// How many messages are on their way at once, at most.
+const AT_ONCE: usize = 4;
+/// A message that takes so long is held up.
+const HELD_UP: Duration = Duration::from_secs(1);
+/// The wait after the first failed attempt; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// An attempt that takes so long is one of a server that hangs.
+const HANGING: Duration = Duration::from_secs(3);
+/// How long a message is tried.
+const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(72);
+
+/// What came of a batch of deliveries.
+#[derive(Debug, Default)]
+pub(crate) struct Delivered {
+    /// The subjects of messages that were delivered.
+    pub subjects: BTreeSet<String>,
+}
+
+/// Someone who delivers messages: a run its own, or the service what waits.
+#[derive(Clone, Debug)]
+pub(crate) struct DeliveryWorker {
+    pub store: Store,
+    pub targets: Arc<Targets>,
+    pub integration: &'static dyn Integration,
+    pub clock: Clock,
+    /// Whether every failed attempt is told in the audit log, or the last one only.
+    pub tells_failures: bool,
+    /// Asked for when no further message is to be taken up.
+    pub cancel: CancellationToken,
+}
+
+impl DeliveryWorker {
+    /// Notes what was delivered before but not noted, then delivers what is due until `until`.
+    pub(crate) async fn deliver(&self, until: Instant) -> Result<Delivered, StateError> {
+        self.note_what_was_not().await?;
+        let mut delivered = Delivered::default();
+        let mut on_their_way: JoinSet<(String, Result<Option<String>, StateError>)> = JoinSet::new();
+        // The messages of each channel are sent in their order.
+        let mut busy = BTreeSet::new();
+        loop {
+            let may_send = Instant::now() < until && !self.cancel.is_cancelled() && on_their_way.len() < AT_ONCE;
+            if may_send && let Some(row) = self.store.claim_message(self.clock.now(), busy.clone()).await? {
+                busy.insert(row.channel.clone());
+                let worker = self.clone();
+                on_their_way.spawn(async move { (row.channel.clone(), worker.send(row).await) });
+            } else if on_their_way.is_empty() {
+                return Ok(delivered);
+            }
+            let ended = tokio::select! {
+                ended = on_their_way.join_next() => ended,
+                () = tokio::time::sleep(HELD_UP) => continue,
+            };
+            // One that panicked has said so; its message is tried again when its lease is over.
+            if let Some(Ok((channel, sent))) = ended {
+                busy.remove(&channel);
+                delivered.subjects.extend(sent?);
+            }
+        }
+    }
+
+    async fn note_what_was_not(&self) -> Result<(), StateError> {
+        for row in self.store.unnoted().await? {
+            let at = row.finished_at.unwrap_or(row.created_at);
+            match Opened::read(&row) {
+                Some(opened) => self.note_delivery(row.id, opened.found(self).await, at).await?,
+                None => self.store.noted(row.id).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one message, and records how that went; gives its subject where it was delivered.
+    async fn send(&self, row: OutboxRow) -> Result<Option<String>, StateError> {
+        let Some(opened) = Opened::read(&row) else {
+            let why = "the message cannot be read".to_owned();
+            self.store.abandon(row.id, self.clock.now(), why).await?;
+            return Ok(None);
+        };
+        let began = Instant::now();
+        let opened = opened.found(self).await;
+        let id = format!("{}-{}", row.created_at.as_millisecond(), row.id);
+        let (opened, sent) = opened.send(id, row.created_at).await;
+        let (now, to) = (self.clock.now(), opened.to(self.integration));
+        match sent {
+            Ok(said) => {
+                tracing::info!(message = row.id, to, "delivered: {said}");
+                self.store.delivered(row.id, now).await?;
+                self.note_delivery(row.id, opened, now).await?;
+                Ok(Some(row.subject))
+            }
+            Err(undelivered) => {
+                self.reschedule(&row, opened, undelivered).await?;
+                if began.elapsed() >= HANGING {
+                    // What else goes there would hang as well.
+                    let until = later(self.clock.now(), signed(FIRST_WAIT));
+                    self.store.hold(row.channel, until).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Notes a delivery in the application's database. What cannot be noted now is noted the next time.
+    async fn note_delivery(&self, id: i64, opened: Opened, at: Timestamp) -> Result<(), StateError> {
+        let integration = self.integration;
+        let noted = blocking(move || integration.note_delivery(&opened.notification, opened.way(), at)).await;
+        match noted {
+            Ok(()) => self.store.noted(id).await,
+            Err(why) => {
+                tracing::error!(message = id, "a delivery cannot be noted yet: {why}");
+                Ok(())
+            }
+        }
+    }
+
+    async fn reschedule(&self, row: &OutboxRow, opened: Opened, failed: Undelivered) -> Result<(), StateError> {
+        let (now, error) = (self.clock.now(), failed.error);
+        let is_dead = failed.is_final || now.duration_since(row.created_at) >= ABANDONED_AFTER;
+        let to = opened.to(self.integration);
+        tracing::warn!(
+            message = row.id,
+            to,
+            attempt = row.attempts,
+            dead = is_dead,
+            "not delivered: {error}"
+        );
+        if is_dead || self.tells_failures {
+            let (integration, error) = (self.integration, error.clone());
+            blocking(move || integration.note_failure(&opened.notification, opened.way(), &error)).await;
+        }
+        if is_dead {
+            return self.store.abandon(row.id, now, error).await;
+        }
+        let wait = failed.wait.unwrap_or_default().max(wait_after(row));
+        self.store.reschedule(row.id, later(now, signed(wait)), error).await
+    }
+}
+
+/// A message taken out of the outbox, and the way it takes, or why there is none.
+struct Opened {
+    notification: Notification,
+    route: Result<Arc<dyn Target>, String>,
+}
+
+impl Opened {
+    fn read(row: &OutboxRow) -> Option<Self> {
+        Some(Self {
+            notification: serde_json::from_str(&row.notification).ok()?,
+            route: Err("no way was looked for".to_owned()),
+        })
+    }
+
+    /// Finds the way: settings are read, and stored credentials opened, once for a message.
+    async fn found(mut self, worker: &DeliveryWorker) -> Self {
+        let (targets, integration) = (Arc::clone(&worker.targets), worker.integration);
+        blocking(move || {
+            self.route = find_route(&self.notification.address, &targets, integration);
+            self
+        })
+        .await
+    }
+
+    async fn send(self, id: String, at: Timestamp) -> (Self, Result<String, Undelivered>) {
+        blocking(move || {
+            let delivery = Delivery {
+                id: &id,
+                notification: &self.notification,
+                at,
+            };
+            let sent = match &self.route {
+                Ok(target) => target.send(&delivery),
+                Err(why) => Err(Undelivered {
+                    // A target that is gone from the declaration does not come back by waiting.
+                    is_final: self.notification.address.target().is_some(),
+                    ..Undelivered::new(why)
+                }),
+            };
+            (self, sent)
+        })
+        .await
+    }
+
+    fn way(&self) -> Option<&dyn Target> {
+        self.route.as_deref().ok()
+    }
+
+    /// Where it goes, for the log.
+    fn to(&self, integration: &dyn Integration) -> String {
+        name_of(&self.notification.address, integration)
+    }
+}
+
+/// What people call an address: the target's id, or the channel's name in the application.
+pub(crate) fn name_of(address: &Address, integration: &dyn Integration) -> String {
+    match address {
+        Address::Application(own) => integration.name_of(own),
+        Address::Target(id) | Address::Recipient { target: id, .. } => id.to_string(),
+    }
+}
+
+/// The way to an address.
+pub(super) fn find_route(
+    address: &Address,
+    targets: &Targets,
+    integration: &dyn Integration,
+) -> Result<Arc<dyn Target>, String> {
+    match address {
+        Address::Application(own) => integration.route(own),
+        Address::Target(id) | Address::Recipient { target: id, .. } => targets
+            .get(id)
+            .cloned()
+            .ok_or_else(|| format!("no target `{id}` is declared any more")),
+    }
+}
+
+/// Does `work` on a thread that may wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The service has ended.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+fn signed(wait: Duration) -> SignedDuration {
+    SignedDuration::try_from(wait).unwrap_or_default()
+}
+
+/// The wait after an attempt.
+fn wait_after(row: &OutboxRow) -> Duration {
+    let doubled = FIRST_WAIT
+        .saturating_mul(1 << row.attempts.saturating_sub(1).min(10))
+        .min(LONGEST_WAIT);
+    let number = u32::try_from((row.id * 7919).rem_euclid(41)).unwrap_or(20);
+    spread(doubled, number)
+}

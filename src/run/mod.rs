@@ -1,0 +1,142 @@
+//! What every kind of job can do, what a run of it is given, and what it gives back. Which kinds there are is left to
+//! `kinds`, when a run begins and what becomes of its outcome to `engine`.
+
+mod outcome;
+
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
+use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Pool, Sandbox};
+use crate::state::Store;
+use crate::values::{CancellationToken, Clock, Issue, JobId, Progress, TargetId, TimeZone};
+
+pub(crate) use outcome::{DryRun, Failure, Report};
+
+/// How long a run waits for its messages; what is left is delivered in the background.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every kind of job can do.
+pub(crate) trait Kind {
+    /// How it uses its database; `None` of a kind that has none.
+    fn database(&self) -> Option<Mode>;
+
+    /// The targets it names, by the keys below its own table that name them.
+    fn targets(&self) -> Vec<(Vec<&str>, &[TargetId])> {
+        Vec::new()
+    }
+
+    /// What is wrong with its declaration; `database` is the one it works on, if it has one.
+    fn check(&self, database: Option<&CheckedDatabase>) -> Vec<Issue>;
+
+    /// Does the work once. It is over soon after `ctx.cancel` asks for that.
+    fn run(&self, ctx: &RunContext) -> impl Future<Output = Result<Report, Failure>> + Send;
+
+    /// What a run would do now; changes nothing. `None` of a kind that cannot tell.
+    fn plan(&self, _ctx: &RunContext) -> impl Future<Output = Result<Option<DryRun>, Failure>> + Send {
+        async { Ok(None) }
+    }
+
+    /// What the rows of its database have against a run now, which only reading them tells.
+    fn check_rows(&self, _ctx: &RunContext) -> impl Future<Output = Result<Vec<Issue>, Failure>> + Send {
+        async { Ok(Vec::new()) }
+    }
+}
+
+/// Everything a run may touch: a kind reads no clock, no variable and no other file.
+#[derive(Clone, Debug)]
+pub(crate) struct RunContext {
+    /// Whose run.
+    pub job: JobId,
+    /// The time it began.
+    pub now: Timestamp,
+    /// The time it was due.
+    pub scheduled_at: Timestamp,
+    /// Whether someone asked for it, and so wants everything tried at once.
+    pub manual: bool,
+    /// The job's database, for kinds that have one.
+    pub database: Option<Database>,
+    /// Connections that runs share.
+    pub pool: Arc<Pool>,
+    /// The threads of runs that wait: however many hang, the rest of the service has threads of its own.
+    pub threads: Arc<Semaphore>,
+    /// Asked for when the run must end.
+    pub cancel: CancellationToken,
+    /// Told how far the run is.
+    pub progress: Progress,
+    /// The service's own state, which has the outbox.
+    pub store: Store,
+    pub clock: Clock,
+    /// Where messages can go.
+    pub targets: Arc<Targets>,
+    /// Sends what does not go to a declared target.
+    pub integration: &'static dyn Integration,
+    /// The zone that messages tell dates in.
+    pub zone: TimeZone,
+    /// The zone of the job's schedule.
+    pub schedule_zone: TimeZone,
+}
+
+impl RunContext {
+    /// Does `work` on a thread that may wait.
+    pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+        let ctx = self.clone();
+        // It is never closed.
+        let _thread = self.threads.acquire().await;
+        match tokio::task::spawn_blocking(move || work(&ctx)).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The service has ended.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Ends SQLite's work when the run is to end.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        Interrupt::new(&self.cancel)
+    }
+
+    /// The job's database; a declaration whose job lacks one does not become a plan.
+    pub(crate) fn database(&self) -> Result<&Database, Failure> {
+        self.database
+            .as_ref()
+            .ok_or_else(|| Failure::lasting("the job has no database"))
+    }
+
+    /// The file of the job's database.
+    pub(crate) fn database_path(&self) -> Result<&Path, Failure> {
+        Ok(&self.database()?.path)
+    }
+
+    /// Does `work` on the job's database, on a connection that ends with the run and lets declared SQL touch `tables`.
+    pub(crate) fn connected<T>(
+        &self,
+        mode: Mode,
+        interrupt: &Interrupt,
+        tables: &[&str],
+        work: impl FnOnce(&Sandbox) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.pool.connected((self.database()?, mode), interrupt, tables, work)
+    }
+
+    /// Sees to the first attempt of the messages that the run has posted.
+    pub(crate) async fn deliver(&self, tells_failures: bool) -> Result<Delivered, Failure> {
+        let worker = DeliveryWorker {
+            store: self.store.clone(),
+            targets: Arc::clone(&self.targets),
+            integration: self.integration,
+            clock: self.clock.clone(),
+            tells_failures,
+            cancel: self.cancel.clone(),
+        };
+        Ok(worker.deliver(Instant::now() + DELIVERY_PATIENCE).await?)
+    }
+}

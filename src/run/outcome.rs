@@ -1,0 +1,92 @@
+//! What comes of a run: a report or a failure; and of a dry run, what it would do.
+
+use crate::sql::SqlError;
+use crate::state::StateError;
+use crate::values::plural;
+
+/// What a run that ended well has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Report {
+    /// One sentence.
+    pub message: String,
+    /// Figures, for kinds that give some.
+    pub statistics: Option<serde_json::Value>,
+    /// What could not be done though the rest was, for `/health`.
+    pub warnings: Vec<String>,
+}
+
+/// Why a run did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// One sentence.
+    pub message: String,
+    /// Whether another attempt may do better: a database that was busy, a network that was away.
+    pub is_transient: bool,
+    /// What was done before, and stays so.
+    pub done: Option<String>,
+}
+
+impl Failure {
+    /// A failure that would come again.
+    pub(crate) fn lasting(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            is_transient: false,
+            done: None,
+        }
+    }
+
+    /// The same failure of a run that had done something before; nothing of that goes unsaid.
+    pub(crate) fn after(self, rows: u64, verb: &str) -> Self {
+        if rows == 0 {
+            return self;
+        }
+        let were = if rows == 1 { "was" } else { "were" };
+        let done = format!(
+            "{} {were} {verb} before, and stay so; the next run selects anew",
+            plural(rows, "row")
+        );
+        Self {
+            message: format!("{}; {done}", self.message),
+            done: Some(done),
+            ..self
+        }
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self {
+            message: error.message,
+            is_transient: error.is_transient,
+            done: None,
+        }
+    }
+}
+
+impl From<crate::sql::sqlite::Error> for Failure {
+    fn from(error: crate::sql::sqlite::Error) -> Self {
+        SqlError::from(error).into()
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self {
+            message: error.message,
+            is_transient: error.is_transient,
+            done: None,
+        }
+    }
+}
+
+/// What a run would do now.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DryRun {
+    /// For people.
+    pub lines: Vec<String>,
+    /// For programs.
+    pub json: serde_json::Value,
+    /// Why a run would fail, where it would.
+    pub refusal: Option<String>,
+}

@@ -1,0 +1,319 @@
+//! The service's own state behind one handle, [`Store`]: the ledger and history of runs, the outbox, operator's stops,
+//! and what a start needs to go on from where an earlier process left off. Nobody else opens it, and nobody waits for
+//! it on a thread of their own: every question is answered asynchronously.
+
+mod findings;
+mod outbox;
+mod run;
+mod sqlite;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::values::JobId;
+pub(crate) use findings::{Change, Finding};
+pub(crate) use outbox::OutboxCounts;
+pub(crate) use outbox::{NewMessage, OutboxRow};
+pub(crate) use run::LastRun;
+pub(crate) use run::{Activation, EndedRun, Failing, NewRun, Telling};
+pub use run::{Filter, History, Run, RunId, Status, Trigger};
+use sqlite::Sqlite;
+pub(crate) use sqlite::{Lock, LockError, MOST_CLEARED};
+
+/// Why the state cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateError {
+    /// One sentence, which names the database.
+    pub message: String,
+    /// Whether another attempt may do better.
+    pub(crate) is_transient: bool,
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What an earlier process left behind.
+#[derive(Debug)]
+pub(crate) struct LeftBehind {
+    /// The jobs an operator has stopped.
+    pub stopped: BTreeSet<String>,
+    pub failing: BTreeMap<String, Failing>,
+    /// Runs it did not finish, with their jobs.
+    pub unfinished: Vec<(String, RunId)>,
+    /// What is known of the jobs that were active.
+    pub activations: BTreeMap<String, Activation>,
+}
+
+/// The state, shared by everyone who needs it.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    engine: Engine,
+    /// Why the last question was not answered, if it was not.
+    error: Mutex<Option<String>>,
+}
+
+/// The databases a state can be kept in.
+#[derive(Debug)]
+enum Engine {
+    Sqlite { path: PathBuf, writer: Mutex<Sqlite> },
+}
+
+impl Store {
+    /// The state in the file at `path`, which is made and opened when it is first needed.
+    pub fn at(path: &Path) -> Self {
+        let engine = Engine::Sqlite {
+            path: path.to_owned(),
+            writer: Mutex::new(Sqlite::new(path)),
+        };
+        Self(Arc::new(Shared {
+            engine,
+            error: Mutex::default(),
+        }))
+    }
+
+    /// Why the state could not be used the last time.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps other services from using the same state for as long as the lock is held. It must outlive the store.
+    pub(crate) fn lock(&self) -> Result<Lock, LockError> {
+        let Engine::Sqlite { path, .. } = &self.0.engine;
+        Lock::take(path)
+    }
+
+    /// Asks the database on a thread that may wait.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Sqlite) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let shared = Arc::clone(&self.0);
+        let answer = tokio::task::spawn_blocking(move || {
+            let Engine::Sqlite { writer, .. } = &shared.engine;
+            question(&mut writer.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let answer = answer.await.unwrap_or_else(|error| {
+            Err(StateError {
+                message: format!("state: {error}, which is a fault of this program"),
+                is_transient: false,
+            })
+        });
+        self.note(answer.as_ref().err());
+        answer
+    }
+
+    /// Remembers whether the state could be used; tells when that changes.
+    fn note(&self, error: Option<&StateError>) {
+        let mut known = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = error.map(|error| error.message.clone());
+        if error == *known {
+            return;
+        }
+        if let Some(error) = &error {
+            tracing::error!("{error}");
+        } else {
+            tracing::info!("the state can be used again");
+        }
+        *known = error;
+    }
+
+    /// Whether the state can be written now: tries to take the write lock.
+    pub(crate) async fn probe(&self) -> Result<(), StateError> {
+        self.ask(Sqlite::probe).await
+    }
+
+    /// Records runs that begin, or, with a reason, that do not take place: all or none. `None` for one whose scheduled
+    /// time is in the ledger already: it must not run again.
+    pub(crate) async fn record(&self, runs: Vec<(NewRun, Option<String>)>) -> Result<Vec<Option<RunId>>, StateError> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(move |state| state.record(&runs)).await
+    }
+
+    /// Records how runs ended, together with what is told of them: all or none. Gives the runs back where that failed.
+    pub(crate) async fn finish(&self, ended: Vec<EndedRun>) -> Result<(), Vec<EndedRun>> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let ended = Arc::new(ended);
+        let finished = Arc::clone(&ended);
+        let done = self.ask(move |state| state.finish(&finished)).await;
+        done.map_err(|_| Arc::unwrap_or_clone(ended))
+    }
+
+    /// Records that runs which were queued begin now.
+    pub(crate) async fn begin(&self, runs: Vec<RunId>, now: Timestamp) -> Result<(), StateError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |state| state.begin(&runs, now)).await
+    }
+
+    /// Records how many rows each run under way has done.
+    pub(crate) async fn note_progress(&self, runs: Vec<(RunId, u64)>) -> Result<(), StateError> {
+        self.ask(move |state| state.note_progress(&runs)).await
+    }
+
+    /// Drops messages that ended before `before`, and at most [`MOST_CLEARED`] runs; gives how many.
+    pub(crate) async fn clear(&self, before: Timestamp) -> Result<usize, StateError> {
+        self.ask(move |state| state.clear(before)).await
+    }
+
+    /// Sums up the newest runs of each of `jobs`.
+    pub(crate) async fn last_runs(&self, jobs: Vec<JobId>) -> Result<Vec<(JobId, LastRun)>, StateError> {
+        self.ask(move |state| state.last_runs(jobs)).await
+    }
+
+    /// The recorded runs that match `filter`, newest first.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub async fn history(&self, filter: Filter) -> Result<History, StateError> {
+        let shared = Arc::clone(&self.0);
+        // On a connection of its own, so that a long list holds up no run.
+        let read = tokio::task::spawn_blocking(move || {
+            let Engine::Sqlite { path, .. } = &shared.engine;
+            sqlite::read_history(path, &filter)
+        });
+        read.await.unwrap_or_else(|error| {
+            Err(StateError {
+                message: format!("state: {error}, which is a fault of this program"),
+                is_transient: false,
+            })
+        })
+    }
+
+    /// What an earlier process left behind, as it is at `now`.
+    pub(crate) async fn left_behind(&self, now: Timestamp) -> Result<LeftBehind, StateError> {
+        self.ask(move |state| state.left_behind(now)).await
+    }
+
+    /// Records that jobs are active from `now` on, each with what its times depend on.
+    pub(crate) async fn activate(&self, jobs: Vec<(JobId, String)>, now: Timestamp) -> Result<(), StateError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |state| state.activate(&jobs, now)).await
+    }
+
+    /// Records that jobs are not active any more.
+    pub(crate) async fn deactivate(&self, jobs: Vec<JobId>) -> Result<(), StateError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |state| state.deactivate(&jobs)).await
+    }
+
+    /// Forgets that a job fails which is not declared any more.
+    pub(crate) async fn forget_failing(&self, job: JobId) -> Result<(), StateError> {
+        self.ask(move |state| state.forget_failing(&job)).await
+    }
+
+    /// Remembers that an operator has stopped a job.
+    pub(crate) async fn stop(&self, job: JobId, now: Timestamp) -> Result<(), StateError> {
+        self.ask(move |state| state.stop(&job, now)).await
+    }
+
+    /// Lifts the stop of a job, or of every job.
+    pub(crate) async fn lift_stops(&self, job: Option<JobId>) -> Result<(), StateError> {
+        self.ask(move |state| state.lift_stops(job.as_ref())).await
+    }
+
+    /// Keeps the files of a declaration, by name and text, for a start at which it is broken.
+    pub(crate) async fn keep_declaration(&self, files: Vec<(String, String)>) -> Result<(), StateError> {
+        self.ask(move |state| state.keep_declaration(&files)).await
+    }
+
+    /// The files that were kept; none where none were, or there is no state yet.
+    pub(crate) async fn kept_declaration(&self) -> Result<Vec<(String, String)>, StateError> {
+        self.ask(Sqlite::kept_declaration).await
+    }
+
+    /// Puts messages into the outbox, all or none. One that is there already is not put there again, but brought up to
+    /// date while it waits; one that waits with an older cause for the same subject and channel is replaced.
+    pub(crate) async fn post(&self, messages: Vec<NewMessage>, now: Timestamp) -> Result<(), StateError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |state| state.post(&messages, now)).await
+    }
+
+    /// Makes the messages about `subjects` that wait for another attempt due at once.
+    pub(crate) async fn retry_now(&self, subjects: BTreeSet<String>, now: Timestamp) -> Result<(), StateError> {
+        self.ask(move |state| state.retry_now(&subjects, now)).await
+    }
+
+    /// The newest message about each of `subjects` whose delivery is noted where the application looks for it.
+    pub(crate) async fn last_noted(&self, subjects: BTreeSet<String>) -> Result<BTreeMap<String, i64>, StateError> {
+        self.ask(move |state| state.last_noted(subjects)).await
+    }
+
+    /// Claims the next message that is due at `now` and goes by none of the channels `except`. Whoever has it must say
+    /// how it went within the lease.
+    pub(crate) async fn claim_message(
+        &self,
+        now: Timestamp,
+        except: BTreeSet<String>,
+    ) -> Result<Option<OutboxRow>, StateError> {
+        self.ask(move |state| state.claim_message(now, &except)).await
+    }
+
+    /// Marks a message delivered.
+    pub(crate) async fn delivered(&self, id: i64, now: Timestamp) -> Result<(), StateError> {
+        self.ask(move |state| state.delivered(id, now)).await
+    }
+
+    /// Marks a message's delivery as noted.
+    pub(crate) async fn noted(&self, id: i64) -> Result<(), StateError> {
+        self.ask(move |state| state.noted(id)).await
+    }
+
+    /// Messages that were delivered but not noted in the application's database yet.
+    pub(crate) async fn unnoted(&self) -> Result<Vec<OutboxRow>, StateError> {
+        self.ask(Sqlite::unnoted).await
+    }
+
+    /// Has a message tried again at `at`, after a failed attempt.
+    pub(crate) async fn reschedule(&self, id: i64, at: Timestamp, error: String) -> Result<(), StateError> {
+        self.ask(move |state| state.reschedule(id, at, &error)).await
+    }
+
+    /// Holds back whatever waits for `channel` until then.
+    pub(crate) async fn hold(&self, channel: String, until: Timestamp) -> Result<(), StateError> {
+        self.ask(move |state| state.hold(&channel, until)).await
+    }
+
+    /// Abandons a message.
+    pub(crate) async fn abandon(&self, id: i64, now: Timestamp, error: String) -> Result<(), StateError> {
+        self.ask(move |state| state.abandon(id, now, &error)).await
+    }
+
+    /// How many messages are in the outbox.
+    pub(crate) async fn outbox_counts(&self) -> Result<OutboxCounts, StateError> {
+        self.ask(Sqlite::outbox_counts).await
+    }
+
+    /// Compares what `job` found with what is known, records what changed, and puts the messages that `write` makes of
+    /// it into the outbox, all at once. What is known is told again after `resend`. Gives the changes.
+    pub(crate) async fn reconcile(
+        &self,
+        job: JobId,
+        found: Vec<Finding>,
+        (now, resend): (Timestamp, Option<SignedDuration>),
+        write: impl Fn(&Change) -> Vec<NewMessage> + Send + 'static,
+    ) -> Result<Vec<Change>, StateError> {
+        self.ask(move |state| state.reconcile(&job, &found, (now, resend), &write))
+            .await
+    }
+}

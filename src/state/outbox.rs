@@ -1,0 +1,55 @@
+//! A message on its way, as the outbox takes it and as it keeps it.
+//!
+//! Two databases cannot commit together, so the order of writes is what makes a crash harmless:
+//!
+//! 1. the rows are written here, unique by subject, cause and channel;
+//! 2. a row is claimed (its next attempt put off), then sent;
+//! 3. it is marked delivered here;
+//! 4. the delivery is noted in the application's database (stamp and audit row);
+//! 5. it is marked noted here.
+//!
+//! A crash after 1 or 2 sends at the next attempt, after 3 or 4 notes at the next check. The cause holds the stamp
+//! that was there before and the last message that is noted, so that until step 5 the same cause comes up again and
+//! finds its rows in place, and a stamp that the application drops or sets back afterwards is another cause. Only a
+//! crash between sending and 3 can send twice, and then under the same id.
+
+use jiff::Timestamp;
+
+/// A message for one channel, before it is put into the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewMessage {
+    /// What it is about.
+    pub subject: String,
+    /// Why it is sent, the same for every attempt.
+    pub cause: String,
+    /// The channel it goes by.
+    pub channel: String,
+    /// Everything that is needed to send it, as JSON.
+    pub notification: String,
+    /// Whether it takes the place of one about the same subject that still waits; else it is sent after that.
+    pub supersedes: bool,
+}
+
+/// A row of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutboxRow {
+    /// Its number, which the message carries so that a receiver can tell a repetition.
+    pub id: i64,
+    pub subject: String,
+    pub channel: String,
+    pub notification: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    pub created_at: Timestamp,
+    /// When it was delivered or abandoned.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// How many messages are in the outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxCounts {
+    /// Still to be sent.
+    pub pending: i64,
+    /// Abandoned.
+    pub dead: i64,
+}

@@ -1,0 +1,243 @@
+//! What the state keeps of a run: the words of the ledger and of the history.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::NewMessage;
+use crate::values::{JobId, iso};
+
+/// The number of a run, unique in one state database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RunId(pub i64);
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A closed list of words that stand in a column, in JSON and in filters alike.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$what:meta])* $variant:ident => $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$what])* $variant,)* }
+
+        impl $name {
+            /// Every word of the list.
+            pub const WORDS: &[&str] = &[$($word),*];
+
+            /// The word as it is stored and shown.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(format!("`{text}` is none of {}", Self::WORDS.join(", "))),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// How a run ended, or that it has not.
+    Status {
+        /// Under way.
+        Running => "running",
+        /// Ended well.
+        Success => "success",
+        /// Ended with an error.
+        Failed => "failed",
+        /// Ended by its own deadline.
+        TimedOut => "timed_out",
+        /// Cut off by the end of the service.
+        Interrupted => "interrupted",
+        /// Never began.
+        Skipped => "skipped",
+    }
+}
+
+words! {
+    /// What a run was started by.
+    Trigger {
+        /// Its schedule.
+        Schedule => "schedule",
+        /// Its schedule, for a time that was missed.
+        CatchUp => "catch_up",
+        /// A person or program, over HTTP.
+        Manual => "manual",
+    }
+}
+
+/// A run that is about to begin, or one that is recorded as skipped.
+#[derive(Clone, Debug)]
+pub(crate) struct NewRun {
+    /// Whose run.
+    pub job: JobId,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The time it was due.
+    pub scheduled_at: Timestamp,
+    /// The time it begins.
+    pub started_at: Timestamp,
+}
+
+/// What is told of a run, recorded together with its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Telling {
+    pub job: JobId,
+    /// How the job stands after the run, if it fails.
+    pub failing: Option<Failing>,
+    pub messages: Vec<NewMessage>,
+}
+
+/// A run that ended.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedRun {
+    pub run: RunId,
+    pub status: Status,
+    pub at: Timestamp,
+    /// What it has to say, or why it did not end well.
+    pub message: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Its figures, as JSON.
+    pub output: Option<String>,
+    pub telling: Option<Telling>,
+}
+
+/// How a job stands whose last run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failing {
+    /// What makes one failure the same as another.
+    pub cause: String,
+    /// The time of the first failure.
+    pub since: Timestamp,
+    /// The last time it was told to someone.
+    pub told_at: Option<Timestamp>,
+    /// How many runs failed.
+    pub failures: u32,
+}
+
+/// What is known of an active job from before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Activation {
+    /// Since when it has been active with these times.
+    pub since: Timestamp,
+    /// What its times depend on, as text.
+    pub times: String,
+    /// The newest time that is in the ledger.
+    pub newest: Option<Timestamp>,
+}
+
+/// A recorded run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// Its number.
+    pub id: RunId,
+    /// Whose run; kept as text, for the job may be gone from the declaration.
+    pub job: String,
+    /// What started it.
+    pub trigger: Trigger,
+    /// How it ended.
+    pub status: Status,
+    /// The time it was due.
+    #[serde(serialize_with = "write_instant")]
+    pub scheduled_at: Timestamp,
+    /// The time it began.
+    #[serde(serialize_with = "write_instant")]
+    pub started_at: Timestamp,
+    /// The time it ended, once it has.
+    #[serde(serialize_with = "write_optional_instant")]
+    pub finished_at: Option<Timestamp>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<i64>,
+    /// What it has to say.
+    pub message: Option<String>,
+    /// Why it did not end well, or did not take place.
+    pub error: Option<String>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Its figures.
+    pub output: Option<serde_json::Value>,
+}
+
+/// The newest of a job's runs, summed up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastRun {
+    /// When the newest run began.
+    pub started_at: Option<Timestamp>,
+    /// When the newest successful run ended.
+    pub succeeded_at: Option<Timestamp>,
+    /// The newest finished run's error, unless it ended well.
+    pub error: Option<String>,
+    /// Whether the newest run was cut off.
+    pub was_interrupted: bool,
+    /// What the newest successful run could not do though it did the rest; known only since the service started.
+    pub warnings: Vec<String>,
+}
+
+/// Which runs are wanted, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those of this job.
+    pub job: Option<String>,
+    /// Only those that ended so.
+    pub status: Option<Status>,
+    /// Only those started by this.
+    pub trigger: Option<Trigger>,
+    /// Only those that began then or later.
+    pub from: Option<Timestamp>,
+    /// Only those that began before then.
+    pub to: Option<Timestamp>,
+    /// At most so many, 1000 at the most.
+    pub limit: u16,
+    /// After so many.
+    pub offset: u32,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            job: None,
+            status: None,
+            trigger: None,
+            from: None,
+            to: None,
+            limit: 100,
+            offset: 0,
+        }
+    }
+}
+
+/// Recorded runs and how many match in all.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// How many runs match the filter.
+    pub total: i64,
+    /// Those of the wanted page.
+    pub runs: Vec<Run>,
+}
+
+fn write_instant<S: serde::Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&iso(*at))
+}
+
+#[expect(clippy::ref_option, reason = "the signature serde asks for")]
+fn write_optional_instant<S: serde::Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    at.map(iso).serialize(to)
+}

@@ -1,0 +1,53 @@
+//! Asks work to end early, and says why.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+
+/// Why work is to end before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CancelReason {
+    TimedOut,
+    /// The service ends.
+    Shutdown,
+    /// A newer run takes its place.
+    Replaced,
+}
+
+/// Shared by whoever does some work and whoever may end it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CancellationToken(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    reason: OnceLock<CancelReason>,
+    cancelled: Notify,
+}
+
+impl CancellationToken {
+    /// Asks for the end. The first reason given stays.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        if self.0.reason.set(reason).is_ok() {
+            self.0.cancelled.notify_waiters();
+        }
+    }
+
+    /// The reason, once the end was asked for.
+    pub(crate) fn reason(&self) -> Option<CancelReason> {
+        self.0.reason.get().copied()
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.reason().is_some()
+    }
+
+    /// Waits until the end is asked for.
+    pub(crate) async fn cancelled(&self) {
+        let mut told = std::pin::pin!(self.0.cancelled.notified());
+        // Listens before it looks, so that nothing falls in between.
+        told.as_mut().enable();
+        if !self.is_cancelled() {
+            told.await;
+        }
+    }
+}
