@@ -9,11 +9,9 @@ use crate::values::JobId;
 /// The jobs that differ between two plans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// Jobs only the new plan has.
     pub added: Vec<JobId>,
     /// Jobs both have, with the keys that differ.
     pub changed: BTreeMap<JobId, Vec<&'static str>>,
-    /// Jobs only the old plan has.
     pub removed: Vec<JobId>,
 }
 

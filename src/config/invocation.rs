@@ -15,11 +15,8 @@ use crate::values::{CancellationToken, Clock, Issue, Progress};
 /// Why a run begins, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Invocation {
-    /// The time it begins.
     pub now: Timestamp,
-    /// The time it was due.
     pub scheduled_at: Timestamp,
-    /// Whether someone asked for it.
     pub manual: bool,
 }
 

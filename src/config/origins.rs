@@ -15,9 +15,7 @@ use super::{Layers, Problems, Sources};
 pub(crate) struct Setting {
     /// Its path in the declaration.
     pub path: Vec<String>,
-    /// The value; a secret is hidden.
     pub value: Json,
-    /// Where it came from.
     pub origin: String,
     /// The values it won over, with their origins, nearest first.
     pub overridden: Vec<(Json, String)>,

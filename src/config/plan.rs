@@ -16,16 +16,12 @@ use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, Time
 /// Everything the service is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// How it is reached.
     pub server: Server,
-    /// Where it keeps its own state.
     pub state: State,
-    /// The databases of its jobs.
     pub databases: BTreeMap<DatabaseId, Database>,
     /// The database whose settings override the declaration, and which tells the application the port; none where
     /// there are several and none is named.
     pub default_database: Option<DatabaseId>,
-    /// Where messages can go.
     pub targets: Arc<Targets>,
     /// How many runs may be under way at once.
     pub max_running: u32,
@@ -33,7 +29,6 @@ pub(crate) struct Plan {
     pub groups: BTreeMap<GroupId, u32>,
     /// The zone that messages tell dates in.
     pub time_zone: TimeZone,
-    /// The jobs.
     pub jobs: BTreeMap<JobId, Arc<Job>>,
     /// Their ids, in the order of the declaration.
     pub order: Vec<JobId>,
@@ -44,7 +39,6 @@ pub(crate) struct Plan {
 pub(crate) struct Server {
     /// A name or address; `localhost` stands for both loopback addresses.
     pub host: String,
-    /// The TCP port.
     pub port: u16,
     /// How long runs may go on after the service was told to end.
     pub shutdown_grace: Duration,
@@ -59,36 +53,28 @@ pub(crate) struct Server {
 /// Where the service keeps its own state.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
-    /// The file.
     pub path: PathBuf,
-    /// How long finished runs are kept.
     pub history: Duration,
 }
 
 /// One job.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Job {
-    /// Its name.
     pub id: JobId,
     /// What it is for, in the words of the declaration.
     pub description: Option<String>,
-    /// Whether it runs by its schedule.
     pub enabled: bool,
-    /// When it runs.
     pub schedule: Schedule,
     /// The zone its schedule is read in.
     pub time_zone: TimeZone,
     /// How much later than its schedule says it runs, always: its share of `jitter`.
     pub offset: SignedDuration,
-    /// How its runs come about.
     pub policy: Policy,
-    /// How long a run may take.
     pub timeout: Duration,
     /// The database it works on, for kinds that have one.
     pub database: Option<Database>,
     /// Whom its runs are told to.
     pub notify: Alerts,
-    /// What it does.
     pub action: Action,
 }
 

@@ -10,11 +10,8 @@ use jiff::tz::TimeZone;
 /// A backup job of a server, and its newest backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backup {
-    /// The server's id.
     pub server_id: String,
-    /// The server's name.
     pub server_name: String,
-    /// The job's name.
     pub name: String,
     /// When the newest backup was made, or the text that is no date.
     pub newest: Result<Timestamp, String>,

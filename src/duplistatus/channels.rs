@@ -21,7 +21,6 @@ const SMTP: &str = "smtp_config";
 pub(crate) enum Channel {
     /// The topic of the settings.
     Ntfy,
-    /// The recipient of the settings.
     Email,
     /// One more topic.
     AdditionalNtfy(String),

@@ -13,15 +13,12 @@ use crate::values::{Duration, ExpectationId, Pattern, Schedule, TargetId, TimeZo
 /// Everything that wins over the application's settings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Declared {
-    /// How late a backup may come.
     pub tolerance: Option<SignedDuration>,
     /// How often one that is overdue is told again.
     pub frequency: Option<Frequency>,
-    /// The language of the messages.
     pub language: Option<String>,
     /// Who is told.
     pub recipients: Option<Recipients>,
-    /// When backups are expected.
     pub expectations: Vec<Expectation>,
 }
 
@@ -30,7 +27,6 @@ pub(crate) struct Declared {
 pub(crate) struct Recipients {
     /// Whether the application's settings say who, and by which kinds of channels.
     pub of_application: Kinds,
-    /// Declared targets.
     pub targets: Vec<TargetId>,
 }
 
@@ -39,7 +35,6 @@ pub(crate) struct Recipients {
 pub(crate) struct Kinds {
     /// Topics of ntfy.
     pub ntfy: bool,
-    /// Mail.
     pub email: bool,
 }
 
@@ -62,17 +57,12 @@ impl Kinds {
 /// When backups of some names are expected.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Expectation {
-    /// Its id.
     pub id: ExpectationId,
     /// The servers meant, by name or id.
     pub server: Pattern,
-    /// The backup jobs meant.
     pub backup: Pattern,
-    /// When they are expected.
     pub rhythm: Rhythm,
-    /// How late one may come.
     pub tolerance: Option<SignedDuration>,
-    /// Whether they are checked at all.
     pub enabled: bool,
     /// Who is told.
     pub recipients: Option<Recipients>,

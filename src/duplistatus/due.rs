@@ -21,13 +21,9 @@ use crate::values::{TargetId, TimeZone, iso};
 /// A message that is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
-    /// What it is about.
     pub finding: Finding,
-    /// What it says.
     pub message: Message,
-    /// The application's channels it goes by.
     pub channels: Vec<Channel>,
-    /// The declared targets it goes to.
     pub targets: Vec<TargetId>,
     /// Why it is sent: the same until it was delivered by one channel at least.
     pub cause: String,
@@ -36,11 +32,9 @@ pub(crate) struct Due {
 /// The circumstances of a check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances<'a> {
-    /// The time.
     pub now: Timestamp,
     /// The zone that messages tell dates in.
     pub zone: &'a TimeZone,
-    /// The file that opens stored credentials.
     pub key_file: &'a Path,
     /// What wins over the application's settings.
     pub declared: &'a Declared,

@@ -32,22 +32,18 @@ pub(crate) struct Evaluation {
 /// How one backup stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// Which.
     pub backup: Backup,
     /// The declared expectation that applies; else the application's settings do.
     pub expectation: Option<ExpectationId>,
     /// When its next backup is expected, where that is known.
     pub expected: Option<Timestamp>,
-    /// How late it may come.
     pub tolerance: SignedDuration,
-    /// What follows.
     pub verdict: Verdict,
 }
 
 /// What follows for a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nobody wants it checked.
     Unchecked,
     /// Its date or its expected time is not known.
     Unknown,
@@ -55,7 +51,6 @@ pub(crate) enum Verdict {
     OnTime,
     /// Its next one is late, but within the tolerance.
     Late,
-    /// It did not come.
     Overdue,
 }
 

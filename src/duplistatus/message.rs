@@ -26,17 +26,12 @@ pub(crate) struct Overdue {
 /// What one message is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About<'a> {
-    /// The backup job.
     pub backup: &'a Backup,
-    /// Its newest backup.
     pub newest: Timestamp,
-    /// When the next one was expected.
     pub expected: Timestamp,
     /// How often one is, as it is written.
     pub interval: &'a str,
-    /// How late one may come.
     pub tolerance: SignedDuration,
-    /// The time of the message.
     pub now: Timestamp,
     /// The zone its dates are told in.
     pub zone: &'a TimeZone,

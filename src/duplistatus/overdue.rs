@@ -17,7 +17,6 @@ const LAST_CHECK: &str = "last_overdue_check";
 pub(crate) struct Check {
     /// Entries of the settings, whether there is a backup for them or not.
     pub configured: usize,
-    /// Backups that were checked.
     pub checked: usize,
     /// Those that did not come, by the names of server and backup.
     pub overdue: Vec<Finding>,

@@ -9,7 +9,6 @@ use super::settings::{CRON_OVERRIDES, CRON_SERVICE, Overrides};
 /// What one row says.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// Its key in the application's settings.
     pub key: &'static str,
     pub values: Vec<RowValue>,
     pub notes: Vec<RowNote>,

@@ -14,7 +14,6 @@ const MOST_MISSED: SignedDuration = SignedDuration::from_hours(3);
 #[derive(Debug)]
 pub(super) struct ClockWatch {
     clock: Clock,
-    /// What it showed at first.
     pub(super) started_at: Timestamp,
     last_seen: Timestamp,
     last_instant: Instant,

@@ -18,11 +18,8 @@ pub(crate) struct JobState {
     pub active: Option<Active>,
     /// How many runs are under way.
     pub running: u32,
-    /// How many wait for their turn.
     pub queued: u32,
-    /// Its newest runs.
     pub last: LastRun,
-    /// How it fails, if it does.
     pub failing: Option<Failing>,
 }
 
@@ -30,7 +27,6 @@ pub(crate) struct JobState {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Active {
     pub since: Timestamp,
-    /// When it is next due.
     pub next: Option<Timestamp>,
     /// How many were activated before it: the order that `activeTasks` shows.
     pub rank: u64,

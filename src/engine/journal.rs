@@ -21,7 +21,6 @@ pub(super) struct Journal {
     pub(super) store: Store,
     /// Whether what an earlier process left behind is seen to: nothing begins before.
     pub(super) is_recovered: bool,
-    /// The jobs an operator has stopped.
     pub(super) stopped: BTreeSet<JobId>,
     /// Told when messages are posted.
     posted: Arc<Notify>,

@@ -21,7 +21,6 @@ const MOST_COUNTED: usize = 200_000;
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     jobs: BTreeMap<JobId, JobState>,
-    /// The next times of active jobs.
     times: BTreeSet<(Timestamp, JobId)>,
     activations: u64,
     running: BTreeMap<u64, PendingRun>,
@@ -41,7 +40,6 @@ pub(crate) struct PendingRun {
     pub ticket: u64,
     pub job: Arc<Job>,
     pub trigger: Trigger,
-    /// When it is due.
     pub scheduled_at: Timestamp,
     /// Its number, where it is recorded already.
     pub run: Option<RunId>,
@@ -60,7 +58,6 @@ pub(super) struct Due {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// Begin a run.
     Begin(PendingRun),
     /// Record that a run does not take place, and why.
     Skip(PendingRun, String),

@@ -14,26 +14,19 @@ use crate::values::JobId;
 /// A stretch of time to be simulated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
-    /// When the service starts.
     pub from: Timestamp,
-    /// When it is over.
     pub to: Timestamp,
     /// When the service is down, if it is.
     pub down: Option<(Timestamp, Timestamp)>,
-    /// How long every run takes.
     pub run_time: SignedDuration,
 }
 
 /// Something that would happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// When.
     pub at: Timestamp,
-    /// To which job.
     pub job: JobId,
-    /// The time it is about.
     pub scheduled_at: Timestamp,
-    /// What.
     pub what: What,
 }
 
@@ -44,7 +37,6 @@ pub(crate) enum What {
     Runs(Trigger),
     /// A run would not take place, for this reason.
     Skips(String),
-    /// A run would be cut off.
     IsCutOff,
 }
 

@@ -23,7 +23,6 @@ const DROPPED: &[&str] = &[
 pub(super) struct Head {
     /// How many bytes of what was read belong to it.
     pub length: usize,
-    /// How many bytes follow it.
     pub body: usize,
     /// The same head as the inner server is to get it.
     pub forwarded: Vec<u8>,

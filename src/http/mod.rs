@@ -43,7 +43,6 @@ pub(crate) struct Context {
     pub engine: Inbox,
     /// The plan in force, which a reload may change.
     pub plans: watch::Receiver<Arc<Plan>>,
-    /// The state, for reading the history.
     pub store: Store,
     /// Where the inner socket is made where there is no folder for temporary files.
     pub folder: PathBuf,

@@ -25,7 +25,6 @@ const MOST_BYTES: usize = 4_000_000;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Alert {
     query: String,
-    /// The tables it reads.
     tables: Vec<TableName>,
     /// The column that tells findings apart; all columns together, where it is left out.
     key: Option<String>,

@@ -22,7 +22,6 @@ pub(super) struct Limits {
 #[derive(Clone, Debug)]
 pub(super) struct Examination<'a> {
     table: &'a str,
-    /// How many rows are selected.
     pub rows: i64,
     /// How long it took to find them.
     pub search: Duration,

@@ -25,7 +25,6 @@ pub(super) struct Declared<'a> {
     /// The key that holds the statement, for what is said about it.
     pub key: &'static str,
     pub sql: String,
-    /// The tables it may touch.
     pub tables: Vec<&'a str>,
     pub window: Window<'a>,
     pub message: Option<&'a Template>,

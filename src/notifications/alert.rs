@@ -23,9 +23,7 @@ pub(crate) struct Alerts {
 /// What became of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Turn<'a> {
-    /// It began.
     Began,
-    /// It ended well, and said this.
     Succeeded(&'a str),
     /// It did not end well, for this reason.
     Failed(&'a str),
@@ -34,11 +32,8 @@ pub(crate) enum Turn<'a> {
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct News {
-    /// What happened.
     pub event: Event,
-    /// Whom to tell.
     pub targets: Vec<TargetId>,
-    /// In which words.
     pub message: Message,
     /// Whether only the newest counts: one that could not be sent yet gives way to it.
     pub is_signal: bool,

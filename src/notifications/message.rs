@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 /// A message, ready to be sent by any channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Message {
-    /// Its title, or subject.
     pub title: String,
     pub text: String,
     /// Its priority, as ntfy names it.

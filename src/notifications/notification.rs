@@ -13,13 +13,9 @@ use crate::values::{JobId, TargetId, iso};
 /// Everything that is needed to send one message to one address, as the outbox keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Notification {
-    /// Where it goes.
     pub address: Address,
-    /// What happened.
     pub event: Event,
-    /// What it is about.
     pub about: About,
-    /// The message.
     pub message: Message,
 }
 
@@ -29,13 +25,10 @@ pub(crate) struct Notification {
 pub(crate) enum Address {
     /// One that the application's integration knows, in its own words.
     Application(Value),
-    /// A declared target.
     Target(TargetId),
     /// One of the recipients of a declared target, so that one who is refused does not keep the others from it.
     Recipient {
-        /// The target.
         target: TargetId,
-        /// The recipient.
         to: String,
     },
 }
@@ -44,17 +37,11 @@ pub(crate) enum Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// A backup did not come.
     Overdue,
-    /// A run began.
     Started,
-    /// A run ended well.
     Succeeded,
-    /// A job fails.
     Failed,
-    /// A job that failed works again.
     Recovered,
-    /// Nothing: someone tries the target.
     Test,
 }
 
@@ -76,23 +63,17 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum About {
-    /// A backup of the application.
     Backup {
         /// The application's database, where the delivery is noted.
         database: PathBuf,
-        /// The server's id.
         server_id: String,
-        /// The server's name.
         server_name: String,
-        /// The backup job's name.
         backup_name: String,
         /// The time of the check that found it, which is what the delivery is noted with.
         #[serde(default)]
         checked_at: Option<Timestamp>,
     },
-    /// A job of the declaration.
     Job(JobId),
-    /// Nothing.
     Nothing,
 }
 
@@ -127,7 +108,6 @@ pub(crate) struct Delivery<'a> {
     /// Tells a repetition.
     pub id: &'a str,
     pub notification: &'a Notification,
-    /// When it was posted.
     pub at: Timestamp,
 }
 

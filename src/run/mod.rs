@@ -52,17 +52,13 @@ pub(crate) trait Kind {
 /// Everything a run may touch: a kind reads no clock, no variable and no other file.
 #[derive(Clone, Debug)]
 pub(crate) struct RunContext {
-    /// Whose run.
     pub job: JobId,
-    /// The time it began.
     pub now: Timestamp,
-    /// The time it was due.
     pub scheduled_at: Timestamp,
     /// Whether someone asked for it, and so wants everything tried at once.
     pub manual: bool,
     /// The job's database, for kinds that have one.
     pub database: Option<Database>,
-    /// Connections that runs share.
     pub pool: Arc<Pool>,
     /// The threads of runs that wait: however many hang, the rest of the service has threads of its own.
     pub threads: Arc<Semaphore>,
@@ -73,7 +69,6 @@ pub(crate) struct RunContext {
     /// The service's own state, which has the outbox.
     pub store: Store,
     pub clock: Clock,
-    /// Where messages can go.
     pub targets: Arc<Targets>,
     /// Sends what does not go to a declared target.
     pub integration: &'static dyn Integration,

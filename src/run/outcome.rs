@@ -7,9 +7,7 @@ use crate::values::plural;
 /// What a run that ended well has to say.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Report {
-    /// One sentence.
     pub message: String,
-    /// Figures, for kinds that give some.
     pub statistics: Option<serde_json::Value>,
     /// What could not be done though the rest was, for `/health`.
     pub warnings: Vec<String>,
@@ -18,7 +16,6 @@ pub(crate) struct Report {
 /// Why a run did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// One sentence.
     pub message: String,
     /// Whether another attempt may do better: a database that was busy, a network that was away.
     pub is_transient: bool,
@@ -83,9 +80,7 @@ impl From<StateError> for Failure {
 /// What a run would do now.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DryRun {
-    /// For people.
     pub lines: Vec<String>,
-    /// For programs.
     pub json: serde_json::Value,
     /// Why a run would fail, where it would.
     pub refusal: Option<String>,

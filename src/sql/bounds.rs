@@ -34,11 +34,9 @@ pub(super) struct Bounds {
 /// Something that is written, its names in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// Rows of a table go.
     Rows(String),
     /// Rows come to a table, perhaps in the place of others.
     New(String),
-    /// A column of a table changes.
     Column(String, String),
 }
 
@@ -59,9 +57,7 @@ pub(super) struct Touched {
     pub columns: BTreeSet<(String, String)>,
     /// What is written, once for each statement, trigger step and cascade that writes.
     pub writes: Vec<Written>,
-    /// Whether the statement changes nothing.
     pub is_read_only: bool,
-    /// Functions called.
     pub functions: BTreeSet<String>,
 }
 

@@ -5,9 +5,7 @@ use super::{Parameters, Sandbox, bind};
 /// How a statement finds its rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
-    /// In words.
     pub words: String,
-    /// Whether an index serves the search.
     pub by_index: bool,
 }
 

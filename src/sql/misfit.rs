@@ -27,7 +27,6 @@ pub(crate) struct Held {
     pub oldest: Value,
     /// The largest.
     pub newest: Value,
-    /// What it is compared with.
     pub time: Value,
     /// Some of the values, none of them NULL.
     some: Vec<Value>,

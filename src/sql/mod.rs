@@ -50,9 +50,7 @@ pub(crate) use tokens::{TokenKind, parameters_of, tokens};
 /// A database that jobs work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Database {
-    /// The file.
     pub path: PathBuf,
-    /// Whether no job may write it.
     pub read_only: bool,
     /// How long a run waits for another writer.
     pub busy_timeout: Duration,

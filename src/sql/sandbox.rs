@@ -31,7 +31,6 @@ pub(crate) struct Sandbox {
     connection: Connection,
     closed: Arc<AtomicBool>,
     bounds: Arc<Mutex<Bounds>>,
-    /// What checked statements touch.
     checked: RefCell<BTreeMap<String, Arc<Touched>>>,
 }
 

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 pub(crate) struct Finding {
     /// What makes it the same as one of another run.
     pub key: String,
-    /// What it says.
     pub message: String,
 }
 

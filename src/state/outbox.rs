@@ -18,11 +18,9 @@ use jiff::Timestamp;
 /// A message for one channel, before it is put into the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NewMessage {
-    /// What it is about.
     pub subject: String,
     /// Why it is sent, the same for every attempt.
     pub cause: String,
-    /// The channel it goes by.
     pub channel: String,
     /// Everything that is needed to send it, as JSON.
     pub notification: String,
@@ -38,7 +36,6 @@ pub(crate) struct OutboxRow {
     pub subject: String,
     pub channel: String,
     pub notification: String,
-    /// How often it was tried.
     pub attempts: u32,
     pub created_at: Timestamp,
     /// When it was delivered or abandoned.
