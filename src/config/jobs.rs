@@ -11,6 +11,7 @@ use super::merged::{below, path};
 use super::plan::Job;
 use super::policy::{Policy, Retry};
 use super::resolve::{Resolver, undeclared_database};
+use super::targets::holds_what_is_not_kept;
 use crate::kinds::Action;
 use crate::notifications::Targets;
 use crate::sql::{Database, Mode};
@@ -54,6 +55,12 @@ impl Resolver<'_> {
 
     fn job(&mut self, at: &[String], id: Option<JobId>, value: Value, context: &JobContext) -> Option<Job> {
         if !self.is_table(at, &value) {
+            return None;
+        }
+        if holds_what_is_not_kept(&value) {
+            let why =
+                "its secrets are not kept with the last good configuration; it runs once the declaration is fixed";
+            self.problems.push(self.merged.problem_of_key(at, why).into_warning());
             return None;
         }
         let (value, action) = self.take_kind::<Action>(at, value, "job", Action::KINDS);

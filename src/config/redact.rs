@@ -1,10 +1,14 @@
 //! What of a declaration may be a secret, and so is never shown: in the lines of problems, or by `config`.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use super::declaration::{KEYED, SECTIONS};
+use super::schema;
 use crate::kinds::{DeclaredTarget, HARMLESS_KEYS};
 
-/// The keys of targets whose value is a secret.
-const SECRET_KEYS: &[&str] = &["url", "token", "username", "password", "secret", "headers"];
+/// The keys of kinds whose value is a secret.
+static SECRET_KEYS: LazyLock<BTreeSet<String>> = LazyLock::new(schema::secret_keys);
 /// What keys of secrets are called, wherever someone puts one.
 const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential"];
 
@@ -24,6 +28,7 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
             [_, kind, key, ..] => !(DeclaredTarget::KINDS.contains(&kind) && HARMLESS_KEYS.contains(&key)),
             _ => true,
         },
+        "jobs" if path.iter().skip(3).any(|key| SECRET_KEYS.contains(*key)) => true,
         // An id may be called as one likes.
         known if KEYED.contains(&known) => sounds_secret(path.get(2..).unwrap_or_default()),
         known if SECTIONS.contains(&known) => sounds_secret(&path[1..]),
@@ -76,7 +81,7 @@ fn known_keys(line: &str) -> Vec<std::ops::Range<usize>> {
             .unwrap_or(line.len() - start);
         let (key, after) = line[start..].split_at(length);
         let is_known =
-            DeclaredTarget::KINDS.contains(&key) || HARMLESS_KEYS.contains(&key) || SECRET_KEYS.contains(&key);
+            DeclaredTarget::KINDS.contains(&key) || HARMLESS_KEYS.contains(&key) || SECRET_KEYS.contains(key);
         if is_known && after.trim_start().starts_with('=') {
             found.push(start..start + length);
         }

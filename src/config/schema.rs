@@ -1,6 +1,6 @@
 //! The JSON Schema of a declaration, from the very types it is read into.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::declaration::{Database, Defaults, Group, Job, Limits, Server, State};
 use crate::kinds::Action;
 use crate::kinds::DeclaredTarget;
-use crate::values::{DatabaseId, GroupId};
+use crate::values::{DatabaseId, GroupId, Secret};
 
 /// A declaration, but for jobs and targets, which hold a kind beside their keys. It is never read as a whole: only
 /// its sections are.
@@ -52,6 +52,35 @@ pub(crate) fn schema() -> Value {
         }
     }
     schema
+}
+
+/// The keys of kinds whose value is a [`Secret`], or a table of them.
+pub(super) fn secret_keys() -> BTreeSet<String> {
+    fn gather(part: &Value, found: &mut BTreeSet<String>) {
+        let reference = format!("#/definitions/{}", Secret::schema_name());
+        for (key, value) in part["properties"].as_object().into_iter().flatten() {
+            if value.to_string().contains(&reference) {
+                found.insert(key.clone());
+            }
+        }
+        match part {
+            Value::Object(table) => table.values().for_each(|part| gather(part, found)),
+            Value::Array(list) => list.iter().for_each(|part| gather(part, found)),
+            _ => {}
+        }
+    }
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let mut found = BTreeSet::new();
+    for kinds in [
+        generator.subschema_for::<Action>(),
+        generator.subschema_for::<DeclaredTarget>(),
+    ] {
+        gather(&kinds.to_value(), &mut found);
+    }
+    for definition in generator.definitions().values() {
+        gather(definition, &mut found);
+    }
+    found
 }
 
 /// What a reference stands for.

@@ -109,7 +109,7 @@ impl Resolver<'_> {
 }
 
 /// Whether a secret was left out when the declaration was kept.
-fn holds_what_is_not_kept(value: &Value) -> bool {
+pub(super) fn holds_what_is_not_kept(value: &Value) -> bool {
     value
         .as_dict()
         .is_some_and(|table| table.contains_key(super::kept::NOT_KEPT) || table.values().any(holds_what_is_not_kept))

@@ -93,10 +93,11 @@ impl Text {
         (line, before.chars().count() + 1)
     }
 
-    /// Where secrets of targets stand, in bytes.
-    pub(super) fn secrets_of_targets(&self) -> Vec<Range<usize>> {
+    /// Where secrets of targets and jobs stand, in bytes.
+    pub(super) fn secrets(&self) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        for place in self.places.iter().filter(|place| place.name == "notifications") {
+        let has_kinds = |place: &&Place| matches!(place.name.as_str(), "notifications" | "jobs");
+        for place in self.places.iter().filter(has_kinds) {
             private_of(std::slice::from_ref(place), &mut Vec::new(), &mut found);
         }
         found

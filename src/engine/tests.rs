@@ -1,1 +1,163 @@
-//! The engine with a kind that only tests have.
+//! What the engine owes every kind, shown with one that only tests have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{Command, Engine, Inbox, RunResult, Setup};
+use crate::config::{self, Environment, File, Sources};
+use crate::state::{Filter, Run, Status, Store};
+use crate::values::Clock;
+
+/// A service that runs jobs of the kind `echo`, without any database.
+struct Service {
+    _folder: TempDir,
+    store: Store,
+    engine: Inbox,
+    running: JoinHandle<()>,
+}
+
+fn sources(folder: &TempDir, jobs: &str) -> Sources {
+    let state = folder.path().join("state.db");
+    let text = format!("[state]\npath = '{}'\n{jobs}", state.display());
+    let file = File::Kept(Arc::new(vec![("jobs.toml".to_owned(), text)]));
+    Sources {
+        file,
+        environment: Environment::from_iter([("WORD", "tälking")]),
+        ..Sources::default()
+    }
+}
+
+impl Service {
+    fn start(jobs: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = sources(&folder, jobs);
+        let loaded = config::load(&sources).unwrap();
+        let store = Store::at(&loaded.plan.state.path);
+        let (engine, inbox) = Engine::new(Setup {
+            clock: Clock::starting_at("2026-11-20T12:00:30Z".parse().unwrap()),
+            store: store.clone(),
+            sources,
+            loaded,
+            port: 9667,
+            posted: Arc::default(),
+        });
+        Self {
+            _folder: folder,
+            store,
+            engine: inbox,
+            running: tokio::spawn(engine.run()),
+        }
+    }
+
+    async fn trigger(&self) -> oneshot::Receiver<RunResult> {
+        let (reply, triggered) = oneshot::channel();
+        let job = "e".to_owned();
+        self.engine.send(Command::Trigger { job, reply }).await.unwrap();
+        triggered.await.unwrap().unwrap().ended
+    }
+
+    async fn runs(&self) -> Vec<Run> {
+        self.store.history(Filter::default()).await.unwrap().runs
+    }
+}
+
+fn echo(job: &str, keys: &str) -> String {
+    format!("[jobs.e]\nschedule = \"* * * * *\"\n{job}\n[jobs.e.echo]\nsay = \"hello\"\n{keys}\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_without_a_database_runs_by_its_schedule_and_is_given_its_secret() {
+    let jobs = echo("", "").replace("\"hello\"", "{ env = \"WORD\" }");
+    let service = Service::start(&jobs);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let runs = service.runs().await;
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    assert!(runs.iter().all(|run| run.status == Status::Success));
+    assert_eq!(runs[0].message.as_deref(), Some("7 characters"));
+}
+
+#[test]
+fn what_is_wrong_with_its_keys_or_its_secret_is_told_at_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for (say, problem) in [
+        ("\"\"", "jobs.toml:7:7: jobs.e.echo.say: it says nothing"),
+        (
+            "{ env = \"NO\" }",
+            "jobs.toml:7:1: jobs.e.echo.say: the variable NO is not set",
+        ),
+        (
+            "{ file = \"/no/file\" }",
+            "jobs.toml:7:1: jobs.e.echo.say: /no/file cannot be read",
+        ),
+    ] {
+        let jobs = echo("", "").replace("\"hello\"", say);
+        let problems = config::load(&sources(&folder, &jobs)).unwrap_err();
+        assert!(problems.to_string().contains(problem), "{problems}");
+    }
+    let jobs = echo("", "color = 1").replace("\"hello\"", "{ env = \"WORD\", file = \"s3cret\" }");
+    let problems = config::load(&sources(&folder, &jobs)).unwrap_err().to_string();
+    assert!(
+        problems.contains("unknown key `color`") && !problems.contains("s3cret"),
+        "{problems}"
+    );
+    let jobs = echo("", "").replace("\"hello\"", "\"s3cret\"");
+    let (settings, _) = config::settings(&sources(&folder, &jobs)).unwrap();
+    assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
+    let kept = config::without_secrets(&jobs);
+    assert!(!kept.contains("s3cret"), "{kept}");
+    let loaded = config::load(&sources(&folder, &kept)).unwrap();
+    assert!(loaded.plan.jobs.is_empty() && loaded.problems[0].message.contains("are not kept"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_ended_at_its_timeout_and_one_that_does_not_listen_is_left_behind() {
+    for (is_deaf, message) in [
+        (
+            false,
+            "not done within 1m, its timeout; what was not committed is undone",
+        ),
+        (
+            true,
+            "not done within 1m, its timeout; it did not end when it was asked to, and was left behind",
+        ),
+    ] {
+        let service = Service::start(&echo(
+            "timeout = \"1m\"",
+            &format!("takes = \"1d\"\nis_deaf = {is_deaf}"),
+        ));
+        let result = service.trigger().await.await.unwrap();
+        assert_eq!((result.status, result.message.as_str()), (Status::TimedOut, message));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_a_failed_run_and_the_service_goes_on() {
+    let service = Service::start(&echo("", "panics = true"));
+    for _ in 0..2 {
+        let result = service.trigger().await.await.unwrap();
+        assert_eq!(result.status, Status::Failed);
+        assert!(result.message.contains("told to panic"), "{}", result.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_does_not_listen_holds_up_neither_the_shutdown_nor_the_next_run() {
+    let replaced = echo(
+        "concurrency_policy = \"replace\"\ntimeout = \"1d\"",
+        "takes = \"1d\"\nis_deaf = true",
+    );
+    let service = Service::start(&replaced);
+    let first = service.trigger().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _second = service.trigger().await;
+    assert_eq!(first.await.unwrap().status, Status::Interrupted);
+    service.engine.send(Command::Shutdown).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), service.running)
+        .await
+        .expect("the service ends")
+        .unwrap();
+}
