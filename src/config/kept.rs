@@ -9,7 +9,7 @@ pub(super) const NOT_KEPT: &str = "not_kept";
 /// The text of a declaration without what may be a secret.
 pub(crate) fn without_secrets(text: &str) -> String {
     let text = without_comments(text);
-    let mut secrets = Text::parse(text.clone()).text.secrets();
+    let mut secrets = Text::parse(text.clone()).text.not_to_be_kept();
     secrets.sort_by_key(|range| std::cmp::Reverse(range.start));
     let mut kept = text;
     for range in secrets {

@@ -1,14 +1,32 @@
 //! What of a declaration may be a secret, and so is never shown: in the lines of problems, or by `config`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use super::declaration::{KEYED, SECTIONS};
 use super::schema;
-use crate::kinds::{DeclaredTarget, HARMLESS_KEYS};
+use crate::kinds::{Action, DeclaredTarget, HARMLESS_KEYS};
 
-/// The keys of kinds whose value is a secret.
-static SECRET_KEYS: LazyLock<BTreeSet<String>> = LazyLock::new(schema::secret_keys);
+/// For each kind of job or target, the keys whose value is a secret.
+type SecretKeys = LazyLock<BTreeMap<String, BTreeSet<String>>>;
+static OF_JOBS: SecretKeys = LazyLock::new(schema::secret_keys::<Action>);
+static OF_TARGETS: SecretKeys = LazyLock::new(schema::secret_keys::<DeclaredTarget>);
+
+/// Whether the value at `path` in the declaration is a secret of a job's kind.
+fn is_secret_of_job<S: AsRef<str>>(path: &[S]) -> bool {
+    let [section, _, kind, keys @ ..] = path else {
+        return false;
+    };
+    let secrets = OF_JOBS.get(kind.as_ref()).filter(|_| section.as_ref() == "jobs");
+    secrets.is_some_and(|secrets| keys.iter().any(|key| secrets.contains(key.as_ref())))
+}
+
+/// Whether the value at `path` must not be kept: it may be a secret of a target, or is one of a job.
+pub(super) fn is_not_kept<S: AsRef<str>>(path: &[S]) -> bool {
+    let is_of_target = path.first().is_some_and(|section| section.as_ref() == "notifications");
+    (is_of_target && may_be_secret(path)) || is_secret_of_job(path)
+}
+
 /// What keys of secrets are called, wherever someone puts one.
 const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential"];
 
@@ -28,7 +46,7 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
             [_, kind, key, ..] => !(DeclaredTarget::KINDS.contains(&kind) && HARMLESS_KEYS.contains(&key)),
             _ => true,
         },
-        "jobs" if path.iter().skip(3).any(|key| SECRET_KEYS.contains(*key)) => true,
+        "jobs" if is_secret_of_job(&path) => true,
         // An id may be called as one likes.
         known if KEYED.contains(&known) => sounds_secret(path.get(2..).unwrap_or_default()),
         known if SECTIONS.contains(&known) => sounds_secret(&path[1..]),
@@ -80,8 +98,9 @@ fn known_keys(line: &str) -> Vec<std::ops::Range<usize>> {
             .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
             .unwrap_or(line.len() - start);
         let (key, after) = line[start..].split_at(length);
-        let is_known =
-            DeclaredTarget::KINDS.contains(&key) || HARMLESS_KEYS.contains(&key) || SECRET_KEYS.contains(key);
+        let is_known = DeclaredTarget::KINDS.contains(&key)
+            || HARMLESS_KEYS.contains(&key)
+            || OF_TARGETS.values().any(|secrets| secrets.contains(key));
         if is_known && after.trim_start().starts_with('=') {
             found.push(start..start + length);
         }

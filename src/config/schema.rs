@@ -54,33 +54,32 @@ pub(crate) fn schema() -> Value {
     schema
 }
 
-/// The keys of kinds whose value is a [`Secret`], or a table of them.
-pub(super) fn secret_keys() -> BTreeSet<String> {
-    fn gather(part: &Value, found: &mut BTreeSet<String>) {
-        let reference = format!("#/definitions/{}", Secret::schema_name());
-        for (key, value) in part["properties"].as_object().into_iter().flatten() {
-            if value.to_string().contains(&reference) {
-                found.insert(key.clone());
-            }
-        }
-        match part {
-            Value::Object(table) => table.values().for_each(|part| gather(part, found)),
-            Value::Array(list) => list.iter().for_each(|part| gather(part, found)),
-            _ => {}
-        }
-    }
+/// For each kind of `T`, the keys whose value is a [`Secret`], or a table of them.
+pub(super) fn secret_keys<T: JsonSchema>() -> BTreeMap<String, BTreeSet<String>> {
     let mut generator = SchemaSettings::draft07().into_generator();
-    let mut found = BTreeSet::new();
-    for kinds in [
-        generator.subschema_for::<Action>(),
-        generator.subschema_for::<DeclaredTarget>(),
-    ] {
-        gather(&kinds.to_value(), &mut found);
-    }
-    for definition in generator.definitions().values() {
-        gather(definition, &mut found);
+    let kinds = generator.subschema_for::<T>().to_value();
+    let all = json!({ "definitions": generator.definitions() });
+    let mut found = BTreeMap::new();
+    for kind in resolve(&all, &kinds)["oneOf"].as_array().into_iter().flatten() {
+        for (name, keys) in kind["properties"].as_object().into_iter().flatten() {
+            let mut secrets = BTreeSet::new();
+            gather_secrets(&all, keys, &mut secrets);
+            found.insert(name.clone(), secrets);
+        }
     }
     found
+}
+
+fn gather_secrets(schema: &Value, part: &Value, found: &mut BTreeSet<String>) {
+    let reference = format!("\"#/definitions/{}\"", Secret::schema_name());
+    let part = resolve(schema, part);
+    for (key, value) in part["properties"].as_object().into_iter().flatten() {
+        if value.to_string().contains(&reference) {
+            found.insert(key.clone());
+        } else {
+            gather_secrets(schema, value, found);
+        }
+    }
 }
 
 /// What a reference stands for.

@@ -7,7 +7,7 @@ use figment::value::{Dict, Value};
 use toml::de::{DeTable, DeValue, Error};
 
 use super::excerpt::Excerpt;
-use super::redact::{blot_out, may_be_secret};
+use super::redact::{blot_out, is_not_kept, may_be_secret};
 
 /// What was read of a text.
 pub(super) struct Parsed {
@@ -93,13 +93,10 @@ impl Text {
         (line, before.chars().count() + 1)
     }
 
-    /// Where secrets of targets and jobs stand, in bytes.
-    pub(super) fn secrets(&self) -> Vec<Range<usize>> {
+    /// Where values stand that must not be kept, in bytes.
+    pub(super) fn not_to_be_kept(&self) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        let has_kinds = |place: &&Place| matches!(place.name.as_str(), "notifications" | "jobs");
-        for place in self.places.iter().filter(has_kinds) {
-            private_of(std::slice::from_ref(place), &mut Vec::new(), &mut found);
-        }
+        values_that(is_not_kept, &self.places, &mut Vec::new(), &mut found);
         found
     }
 
@@ -108,7 +105,7 @@ impl Text {
         let line = self.line_of(span.start)?;
         let private = self.private.get_or_init(|| {
             let mut found = Vec::new();
-            private_of(&self.places, &mut Vec::new(), &mut found);
+            values_that(may_be_secret, &self.places, &mut Vec::new(), &mut found);
             found
         });
         let touching: Vec<&Range<usize>> = private
@@ -152,14 +149,19 @@ impl Text {
     }
 }
 
-/// Where values stand that may be secrets.
-fn private_of(places: &[Place], path: &mut Vec<String>, found: &mut Vec<Range<usize>>) {
+/// Where values stand whose path is such a one.
+fn values_that(
+    is_wanted: fn(&[String]) -> bool,
+    places: &[Place],
+    path: &mut Vec<String>,
+    found: &mut Vec<Range<usize>>,
+) {
     for place in places {
         path.push(place.name.clone());
-        if place.is_table {
-            private_of(&place.below, path, found);
-        } else if may_be_secret(path) {
+        if is_wanted(path) && !place.is_table {
             found.push(place.value.clone());
+        } else {
+            values_that(is_wanted, &place.below, path, found);
         }
         path.pop();
     }
