@@ -10,12 +10,12 @@ use super::declaration;
 use super::merged::{below, path};
 use super::plan::Job;
 use super::policy::{Policy, Retry};
-use super::resolve::{Resolver, undeclared_database};
+use super::reading::Resolver;
 use super::targets::holds_what_is_not_kept;
 use crate::kinds::Action;
 use crate::notifications::Targets;
 use crate::sql::{Database, Mode};
-use crate::values::{DatabaseId, Duration, JobId, Severity};
+use crate::values::{DatabaseId, Duration, JobId, Severity, with_suggestion};
 
 /// What jobs inherit and refer to.
 pub(super) struct JobContext {
@@ -128,6 +128,11 @@ impl Resolver<'_> {
         policy
     }
 
+    /// Whether the database is declared, but cannot be used.
+    pub(super) fn is_declared_badly(&self, id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> bool {
+        !databases.contains_key(id) && self.merged.get(&["databases", id.as_str()]).is_some()
+    }
+
     fn database_of(&mut self, at: &[String], named: Option<&DatabaseId>, context: &JobContext) -> Option<Database> {
         let Some(id) = named.or(context.default_database.as_ref()) else {
             if context.defaults.database.is_none() && context.databases.len() > 1 {
@@ -183,4 +188,10 @@ fn share_of(jitter: Option<Duration>, id: &JobId) -> SignedDuration {
     });
     let seconds = jitter.to_std().as_secs().max(1);
     SignedDuration::from_secs(i64::try_from(hash % seconds).unwrap_or(0))
+}
+
+pub(super) fn undeclared_database(id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> String {
+    let declared: Vec<&str> = databases.keys().map(DatabaseId::as_str).collect();
+    let sentence = format!("no database `{id}` is declared; there are {}", declared.join(", "));
+    with_suggestion(sentence, id.as_str(), declared.iter().copied())
 }

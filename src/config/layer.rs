@@ -1,51 +1,13 @@
 //! One source's values on their way into the merge, each with its place in that source.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use figment::value::{Dict, Value};
-use serde::Serialize;
 
 use super::excerpt::Excerpt;
-use super::problem::Problem;
+use super::problem::{Problem, Source};
 use super::text::Text;
 use crate::values::Severity;
-
-/// Where values come from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// The settings every installation starts from.
-    BuiltIn,
-    /// A declaration, by the name people know it by.
-    File(String),
-    /// A row of the application's table `configurations`, by its key.
-    Row(&'static str),
-    /// `--dev` or `--local`, which stand in for what is declared.
-    Mode,
-    /// The environment.
-    Environment,
-    /// The command line.
-    CommandLine,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BuiltIn => f.write_str("built-in"),
-            Self::File(name) => f.write_str(name),
-            Self::Row(key) => write!(f, "database row configurations.{key}"),
-            Self::Mode => f.write_str("--dev or --local"),
-            Self::Environment => f.write_str("environment"),
-            Self::CommandLine => f.write_str("command line"),
-        }
-    }
-}
-
-impl Serialize for Source {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
 
 /// The values of one source.
 #[derive(Clone, Debug)]

@@ -3,8 +3,9 @@
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::layer::{Layer, Source};
+use super::layer::Layer;
 use super::problem::Problem;
+use super::problem::Source;
 use crate::values::Severity;
 
 /// The merged values and the layers they came from.

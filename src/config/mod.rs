@@ -12,7 +12,6 @@ mod excerpt;
 mod invocation;
 mod jobs;
 mod kept;
-mod kinds;
 mod layer;
 mod merged;
 mod origins;
@@ -35,13 +34,13 @@ pub(crate) use kept::without_secrets;
 pub(crate) use origins::{Setting, settings};
 pub(crate) use plan::{Job, Plan, Server};
 pub(crate) use policy::{CatchUp, Concurrency, OnInterrupt};
+pub(crate) use problem::Source;
 pub use problem::{Problem, Problems};
 pub(crate) use schema::schema;
 pub use sources::{Environment, File, Sources};
 
 use crate::duplistatus::settings::Overrides;
 use layer::Layer;
-pub(crate) use layer::Source;
 use merged::Merged;
 use resolve::Resolved;
 
@@ -169,7 +168,7 @@ impl Layers {
         let shipped = File::Shipped.to_string();
         let is_shipped = matches!(&file.source, Source::File(name) if *name == shipped);
         let others = of(|source| matches!(source, Source::Environment | Source::CommandLine | Source::Mode));
-        let [declared, effective] = [file, row].map(|layer| layer.get(&path).map(origins::plain));
+        let [declared, effective] = [file, row].map(|layer| layer.get(&path).map(text::plain));
         if is_shipped || others.is_some() || declared == effective {
             return None;
         }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use figment::value::{Dict, Num, Value};
+use figment::value::{Dict, Value};
 use serde_json::Value as Json;
 
-use super::layer::{Layer, Source};
+use super::layer::Layer;
+use super::problem::Source;
 use super::redact::may_be_secret;
 use super::resolve::Resolved;
+use super::text::plain;
 use super::{Layers, Problems, Sources};
 
 /// One effective value.
@@ -114,23 +116,4 @@ pub(super) fn to_json(value: &Value, path: &[String]) -> Json {
         return "[secret]".into();
     }
     plain(value)
-}
-
-pub(super) fn plain(value: &Value) -> Json {
-    match value {
-        Value::String(_, text) => text.clone().into(),
-        Value::Char(_, c) => c.to_string().into(),
-        Value::Bool(_, flag) => (*flag).into(),
-        Value::Num(_, number) => match number {
-            Num::F32(_) | Num::F64(_) => number.to_f64().into(),
-            _ => {
-                let unsigned = number.to_u128().and_then(|number| i64::try_from(number).ok());
-                let signed = || number.to_i128().and_then(|number| i64::try_from(number).ok());
-                unsigned.or_else(signed).into()
-            }
-        },
-        Value::Empty(..) => Json::Null,
-        Value::Dict(_, table) => table.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
-        Value::Array(_, list) => list.iter().map(plain).collect(),
-    }
 }

@@ -2,17 +2,55 @@
 
 use figment::Error;
 use figment::error::{Actual, Kind};
-use figment::value::Value;
+use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
-use super::layer::{Source, insert, remove};
-use super::merged::Merged;
+use super::layer::{insert, remove};
+use super::merged::{Merged, below, path};
 use super::problem::Problem;
-use super::resolve::Resolver;
+use super::problem::Source;
 use crate::kinds::Action;
 use crate::values::{Severity, with_suggestion};
 
-impl Resolver<'_> {
+/// Reads merged values, and gathers what is wrong with them.
+pub(super) struct Resolver<'a> {
+    pub merged: &'a Merged,
+    pub problems: Vec<Problem>,
+    pub read_as: Vec<(Vec<String>, Value)>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(merged: &'a Merged) -> Self {
+        Self {
+            merged,
+            problems: Vec::new(),
+            read_as: Vec::new(),
+        }
+    }
+
+    /// Whether `value`, which stands at `at`, is a table; notes it where it is none.
+    pub(super) fn is_table(&mut self, at: &[String], value: &Value) -> bool {
+        if value.as_dict().is_none() {
+            let hidden = at[0] == "notifications";
+            let why = describe(&Kind::InvalidType(value.to_actual(), "a map".to_owned()), hidden);
+            self.problems.push(self.merged.problem(at, Severity::Error, why));
+        }
+        value.as_dict().is_some()
+    }
+
+    pub(super) fn fault(&mut self, at: &[&str], message: impl Into<String>) {
+        self.problems
+            .push(self.merged.problem(&path(at), Severity::Error, message));
+    }
+
+    /// Notes a limit of nothing, which would let nothing run.
+    pub(super) fn at_least_one(&mut self, at: &[&str], limit: u32) -> u32 {
+        if limit == 0 {
+            self.fault(at, "1 or more is expected: with 0, nothing would ever run");
+        }
+        limit
+    }
+
     /// Reads `value`, which stands at `path`, as `T`. A value that is invalid is noted, taken out, and the reading tried
     /// again, so that all of them are found. Gives what is left, where that can still be read.
     pub(super) fn read<T: DeserializeOwned>(&mut self, path: &[String], mut value: Value) -> Option<T> {
@@ -49,6 +87,56 @@ impl Resolver<'_> {
             }
             taken_out.push(gone.to_vec());
         }
+    }
+
+    /// Takes the one kind out of the table at `at`, which is a `noun`, and reads it.
+    pub(super) fn take_kind<T: DeserializeOwned>(
+        &mut self,
+        at: &[String],
+        value: Value,
+        noun: &str,
+        known: &[&str],
+    ) -> (Value, Option<T>) {
+        let Value::Dict(tag, mut table) = value else {
+            return (value, None);
+        };
+        let mut kinds: Vec<&str> = known.iter().copied().filter(|kind| table.contains_key(*kind)).collect();
+        if kinds.is_empty() {
+            let message = format!(
+                "the {noun} has no kind; exactly one of {} is expected",
+                known.join(", ")
+            );
+            self.problems.push(self.merged.problem(at, Severity::Error, message));
+        }
+        if kinds.len() > 1 {
+            // The kind that came last is the one to point at, for it may stand in a row that can be ignored.
+            let sources = |kind: &&str| {
+                let message = format!("the {noun} has more than one kind: {}", kinds.join(", "));
+                self.merged.problem(&below(at, kind), Severity::Error, message)
+            };
+            let extra = kinds
+                .iter()
+                .map(sources)
+                .max_by_key(|problem| (problem.source.clone(), problem.place));
+            self.problems.extend(extra);
+        }
+        let mut found = None;
+        let before = self.problems.len();
+        for kind in kinds.drain(..) {
+            let Some(keys) = table.remove(kind) else { continue };
+            let keys = Value::from(Dict::from([(kind.to_owned(), keys)]));
+            found = self.read(at, keys);
+        }
+        // That the kind as a whole could not be read follows from what is wrong in it.
+        if self.problems.len() > before + 1 {
+            let mut index = 0;
+            self.problems.retain(|problem| {
+                index += 1;
+                index <= before || problem.keys != at
+            });
+        }
+        // What follows from a value that is no good is no news: the rules are checked once it is mended.
+        (Value::Dict(tag, table), found.filter(|_| self.problems.len() == before))
     }
 
     fn problem_of(&self, kind: &Kind, path: &[String]) -> Problem {

@@ -6,21 +6,18 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use figment::error::Kind;
 use figment::value::{Dict, Value};
 
 use super::declaration::{self, SECTIONS};
-use super::jobs::JobContext;
+use super::jobs::{JobContext, undeclared_database};
 use super::merged::{Merged, path};
 use super::plan::{Job, Plan, Server, State};
 use super::problem::Problem;
-use super::reading::{describe, unknown_key};
+use super::reading::{Resolver, unknown_key};
 use super::sources::Environment;
 use crate::notifications::Targets;
 use crate::sql::Database;
-use crate::values::{
-    DatabaseId, Duration, GroupId, JobId, Secret, Severity, TimeZone, reading_secrets, with_suggestion,
-};
+use crate::values::{DatabaseId, Duration, GroupId, JobId, Secret, TimeZone, reading_secrets};
 
 /// How long a run waits for another writer, unless it is declared.
 const BUSY_TIMEOUT: Duration = Duration::from_seconds(30);
@@ -74,23 +71,9 @@ fn with_secrets<T>(environment: &Environment, work: impl FnOnce() -> T) -> T {
     reading_secrets(Rc::new(move |source| environment.secret(source)), work)
 }
 
-pub(super) struct Resolver<'a> {
-    pub merged: &'a Merged,
-    pub problems: Vec<Problem>,
-    pub read_as: Vec<(Vec<String>, Value)>,
-}
-
 type Jobs = BTreeMap<JobId, Arc<Job>>;
 
-impl<'a> Resolver<'a> {
-    fn new(merged: &'a Merged) -> Self {
-        Self {
-            merged,
-            problems: Vec::new(),
-            read_as: Vec::new(),
-        }
-    }
-
+impl Resolver<'_> {
     fn plan(&mut self, environment: &Environment, only: Option<&BTreeSet<String>>) -> (Option<Plan>, Jobs) {
         let server = self.server(environment.token());
         let state: Option<declaration::State> = self.section("state");
@@ -143,21 +126,6 @@ impl<'a> Resolver<'a> {
             .cloned()
             .unwrap_or_else(|| Dict::new().into());
         self.read(&path(&[name]), value)
-    }
-
-    /// Whether `value`, which stands at `at`, is a table; notes it where it is none.
-    pub(super) fn is_table(&mut self, at: &[String], value: &Value) -> bool {
-        if value.as_dict().is_none() {
-            let hidden = at[0] == "notifications";
-            let why = describe(&Kind::InvalidType(value.to_actual(), "a map".to_owned()), hidden);
-            self.problems.push(self.merged.problem(at, Severity::Error, why));
-        }
-        value.as_dict().is_some()
-    }
-
-    fn fault(&mut self, at: &[&str], message: impl Into<String>) {
-        self.problems
-            .push(self.merged.problem(&path(at), Severity::Error, message));
     }
 
     fn server(&mut self, token: Option<Secret>) -> Option<Server> {
@@ -217,14 +185,6 @@ impl<'a> Resolver<'a> {
         groups
     }
 
-    /// Notes a limit of nothing, which would let nothing run.
-    pub(super) fn at_least_one(&mut self, at: &[&str], limit: u32) -> u32 {
-        if limit == 0 {
-            self.fault(at, "1 or more is expected: with 0, nothing would ever run");
-        }
-        limit
-    }
-
     fn databases(&mut self) -> BTreeMap<DatabaseId, Database> {
         let mut databases = BTreeMap::new();
         for (id, value) in self.merged.table("databases") {
@@ -251,11 +211,6 @@ impl<'a> Resolver<'a> {
     fn declares_no_database(&self) -> bool {
         let declared = self.merged.get(&["databases"]);
         declared.is_none_or(|value| value.as_dict().is_some_and(Dict::is_empty))
-    }
-
-    /// Whether the database is declared, but cannot be used.
-    pub(super) fn is_declared_badly(&self, id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> bool {
-        !databases.contains_key(id) && self.merged.get(&["databases", id.as_str()]).is_some()
     }
 
     fn default_database(
@@ -285,10 +240,4 @@ impl<'a> Resolver<'a> {
             }
         }
     }
-}
-
-pub(super) fn undeclared_database(id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> String {
-    let declared: Vec<&str> = databases.keys().map(DatabaseId::as_str).collect();
-    let sentence = format!("no database `{id}` is declared; there are {}", declared.join(", "));
-    with_suggestion(sentence, id.as_str(), declared.iter().copied())
 }

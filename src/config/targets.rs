@@ -7,7 +7,7 @@ use figment::value::{Dict, Value};
 
 use super::declaration::Notify;
 use super::merged::{below, path};
-use super::resolve::Resolver;
+use super::reading::{Resolver, unknown_key};
 use crate::kinds::DeclaredTarget;
 use crate::notifications::alert::Alerts;
 use crate::notifications::{Targets, Withheld};
@@ -30,7 +30,7 @@ impl Resolver<'_> {
             let kinds = DeclaredTarget::KINDS;
             let (rest, target) = self.take_kind::<DeclaredTarget>(&at, value.clone(), "target", kinds);
             for key in rest.as_dict().into_iter().flat_map(Dict::keys) {
-                let message = super::reading::unknown_key(key, kinds);
+                let message = unknown_key(key, kinds);
                 self.problems
                     .push(self.merged.problem_of_key(&below(&at, key), message));
             }

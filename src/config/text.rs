@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use figment::value::{Dict, Value};
+use figment::value::{Dict, Num, Value};
 use toml::de::{DeTable, DeValue, Error};
 
 use super::excerpt::Excerpt;
@@ -234,4 +234,24 @@ fn value_of(value: &DeValue<'_>) -> Value {
 /// A text read as one TOML value, as on the right of `=`; `None` where it is none.
 pub(super) fn read_value(text: &str) -> Option<Value> {
     DeValue::parse(text).ok().map(|value| value_of(value.get_ref()))
+}
+
+/// A value as JSON.
+pub(super) fn plain(value: &Value) -> serde_json::Value {
+    match value {
+        Value::String(_, text) => text.clone().into(),
+        Value::Char(_, c) => c.to_string().into(),
+        Value::Bool(_, flag) => (*flag).into(),
+        Value::Num(_, number) => match number {
+            Num::F32(_) | Num::F64(_) => number.to_f64().into(),
+            _ => {
+                let unsigned = number.to_u128().and_then(|number| i64::try_from(number).ok());
+                let signed = || number.to_i128().and_then(|number| i64::try_from(number).ok());
+                unsigned.or_else(signed).into()
+            }
+        },
+        Value::Empty(..) => serde_json::Value::Null,
+        Value::Dict(_, table) => table.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
+        Value::Array(_, list) => list.iter().map(plain).collect(),
+    }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::merged::path;
 use super::plan::Job;
-use super::resolve::Resolver;
+use super::reading::Resolver;
 use crate::values::{JobId, Severity};
 
 /// So many jobs in one minute are a herd.

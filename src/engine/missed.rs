@@ -1,9 +1,10 @@
 //! What becomes of the times a job was due: run on time, caught up, or skipped with a reason. Pure.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::scheduler::Due;
-use crate::config::CatchUp;
+use crate::config::{CatchUp, Job};
 use crate::state::Trigger;
 use crate::values::iso;
 
@@ -11,6 +12,16 @@ use crate::values::iso;
 const ON_TIME: SignedDuration = SignedDuration::from_secs(30);
 /// How many skipped times are recorded one by one.
 const MOST_RECORDED: usize = 100;
+
+/// A job whose time has come, perhaps more than once.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub job: Arc<Job>,
+    /// The times it was due, oldest first: the newest thousand.
+    pub times: Vec<Timestamp>,
+    /// How many there were before them, and the first of those.
+    pub earlier: Option<(usize, Timestamp)>,
+}
 
 /// What becomes of one time.
 #[derive(Clone, Debug, PartialEq, Eq)]

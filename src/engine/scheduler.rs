@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::job_state::{Active, JobState};
-use super::missed::{self, Disposition};
+use super::missed::{self, Disposition, Due};
 use crate::config::{CatchUp, Concurrency, Job, Plan};
 use crate::state::{RunId, Trigger};
 use crate::values::{GroupId, JobId};
@@ -43,16 +43,6 @@ pub(crate) struct PendingRun {
     pub scheduled_at: Timestamp,
     /// Its number, where it is recorded already.
     pub run: Option<RunId>,
-}
-
-/// A job whose time has come, perhaps more than once.
-#[derive(Clone, Debug)]
-pub(super) struct Due {
-    pub job: Arc<Job>,
-    /// The times it was due, oldest first: the newest thousand.
-    pub times: Vec<Timestamp>,
-    /// How many there were before them, and the first of those.
-    pub earlier: Option<(usize, Timestamp)>,
 }
 
 /// What is to be done.

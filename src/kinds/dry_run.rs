@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::guards::Examination;
+use super::guards::{Examination, percentage, precise};
 use super::statement::Declared;
 use crate::run::{DryRun, Failure};
 use crate::sql::{Session, explain, in_words, sqlite};
@@ -71,13 +71,3 @@ pub(super) fn of_statement(
 
 /// What stands for `:batch` in a dry run: rounds go on until nothing is left.
 pub(super) const ALL: Parameter = Parameter::Integer(i64::MAX);
-
-#[expect(clippy::cast_precision_loss, reason = "a count of rows, shown rounded")]
-fn precise(count: i64) -> f64 {
-    count as f64
-}
-
-/// How much of the whole a part is, in percent.
-pub(super) fn percentage(part: i64, whole: i64) -> f64 {
-    100.0 * precise(part) / precise(whole)
-}

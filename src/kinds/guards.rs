@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::dry_run::percentage;
 use crate::run::Failure;
 use crate::sql::{Comparison, Held, Session, comparisons, parameters_of};
 
@@ -156,4 +155,14 @@ impl<'a> Examination<'a> {
 fn count(session: &Session<'_>, sql: &str) -> Result<i64, Failure> {
     let counted = session.read(sql, |row| row.get(0))?;
     Ok(counted.first().copied().unwrap_or(0))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of rows, shown rounded")]
+pub(super) fn precise(count: i64) -> f64 {
+    count as f64
+}
+
+/// How much of the whole a part is, in percent.
+pub(super) fn percentage(part: i64, whole: i64) -> f64 {
+    100.0 * precise(part) / precise(whole)
 }

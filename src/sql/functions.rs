@@ -8,7 +8,8 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Error, Result, ToSql};
 
-use super::sandbox::LONGEST_VALUE;
+/// The longest text or blob that declared SQL may handle, in bytes: a call of a function cannot be interrupted.
+pub(super) const LONGEST_VALUE: usize = 1_000_000;
 
 /// Functions whose result is not of the row alone: it differs from call to call, or with what was written before.
 pub(super) const NOT_OF_THE_ROW: &[&str] = &["random", "randomblob", "changes", "total_changes", "last_insert_rowid"];

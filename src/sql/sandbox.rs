@@ -14,10 +14,9 @@ use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 
 use super::bounds::{Bounds, Touched};
+use super::functions::LONGEST_VALUE;
 use super::{SqlError, functions, schema};
 
-/// The longest text or blob that declared SQL may handle, in bytes: a call of a function cannot be interrupted.
-pub(super) const LONGEST_VALUE: usize = 1_000_000;
 /// The longest pattern of LIKE and GLOB, in bytes: they compare it at every place of a text.
 const LONGEST_PATTERN: i32 = 250;
 /// How much memory SQLite may take in all, in bytes.

@@ -5,9 +5,10 @@ use std::path::Path;
 use figment::value::Value;
 use serde_json::Value as Json;
 
-use crate::config::layer::{Layer, Source};
+use crate::config::layer::Layer;
 use crate::config::merged::Merged;
 use crate::config::problem::Problem;
+use crate::config::problem::Source;
 use crate::duplistatus::settings::{self, Overrides};
 use crate::duplistatus::{Row, read_rows};
 use crate::sql::{SqlError, open_read};

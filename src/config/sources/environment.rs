@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::declaration::KEYED;
-use crate::config::layer::{Layer, Source};
+use crate::config::layer::Layer;
 use crate::config::merged::{Merged, path};
 use crate::config::problem::Problem;
+use crate::config::problem::Source;
 use crate::values::{Secret, SecretSource, Severity, TimeZone};
 
 /// The variables of the process, as they were when it began.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::include;
-use crate::config::layer::{Layer, Source};
+use crate::config::layer::Layer;
 use crate::config::problem::Problem;
-use crate::config::text::{Parsed, Text, read_value};
+use crate::config::problem::Source;
+use crate::config::text::{Parsed, Text, plain, read_value};
 use crate::values::Severity;
 
 /// The declaration that is shipped, and used where there is no file.
@@ -184,7 +185,7 @@ pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Ve
 
 /// A text read as one TOML value, as JSON; what is no TOML value is a text.
 pub(crate) fn read_json(text: &str) -> serde_json::Value {
-    read_value(text).map_or_else(|| text.into(), |value| crate::config::origins::plain(&value))
+    read_value(text).map_or_else(|| text.into(), |value| plain(&value))
 }
 
 #[cfg(test)]

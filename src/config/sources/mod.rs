@@ -11,7 +11,8 @@ pub use file::File;
 pub(crate) use file::SHIPPED;
 
 use super::Rows;
-use super::layer::{Layer, Source};
+use super::layer::Layer;
+use super::problem::Source;
 use super::text::Text;
 
 /// Everything a plan is made from.
