@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::policy::{CatchUp, Concurrency, OnInterrupt, Retry};
+use super::plan::{CatchUp, Concurrency, OnInterrupt, Retry};
 use crate::values::{DatabaseId, Duration, GroupId, Schedule, TargetId, TimeZone};
 
 /// The sections a declaration may have.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use figment::value::Value;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::declaration;
 use super::merged::{below, path};
 use super::plan::Job;
-use super::policy::{Policy, Retry};
+use super::plan::{Policy, Retry};
 use super::reading::Resolver;
 use super::targets::holds_what_is_not_kept;
 use crate::kinds::Action;
@@ -194,4 +194,35 @@ pub(super) fn undeclared_database(id: &DatabaseId, databases: &BTreeMap<Database
     let declared: Vec<&str> = databases.keys().map(DatabaseId::as_str).collect();
     let sentence = format!("no database `{id}` is declared; there are {}", declared.join(", "));
     with_suggestion(sentence, id.as_str(), declared.iter().copied())
+}
+
+/// So many jobs in one minute are a herd.
+const HERD: usize = 10;
+/// The Monday that times are compared on.
+const REFERENCE: i64 = 1_767_571_200;
+
+impl Resolver<'_> {
+    pub(super) fn warn_of_thundering_herds(&mut self, jobs: &BTreeMap<JobId, Arc<Job>>) {
+        if jobs.len() < HERD {
+            return;
+        }
+        let start = Timestamp::from_second(REFERENCE).unwrap_or_default();
+        let mut by_minute: BTreeMap<i64, Vec<&JobId>> = BTreeMap::new();
+        let spread = |job: &&Arc<Job>| job.policy.group.is_none() && job.offset.is_zero();
+        for job in jobs.values().filter(|job| job.enabled).filter(spread) {
+            if let Some(first) = job.next_after(start) {
+                by_minute.entry(first.as_second() / 60).or_default().push(&job.id);
+            }
+        }
+        for ids in by_minute.values().filter(|ids| ids.len() >= HERD) {
+            let names: Vec<&str> = ids.iter().take(3).map(|id| id.as_str()).collect();
+            let message = format!(
+                "{} jobs begin in the same minute ({}, …); `jitter` spreads them, a `group` has them take turns",
+                ids.len(),
+                names.join(", ")
+            );
+            let at = path(&["jobs", ids[0].as_str(), "schedule"]);
+            self.problems.push(self.merged.problem(&at, Severity::Warning, message));
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use figment::value::{Dict, Value};
 
-use super::excerpt::Excerpt;
 use super::problem::{Problem, Source};
+use super::text::Excerpt;
 use super::text::Text;
 use crate::values::Severity;
 

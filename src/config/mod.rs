@@ -7,16 +7,12 @@
 mod checks;
 mod declaration;
 mod diff;
-mod examination;
-mod excerpt;
 mod invocation;
 mod jobs;
-mod kept;
 mod layer;
 mod merged;
 mod origins;
 mod plan;
-mod policy;
 mod problem;
 mod reading;
 mod redact;
@@ -26,16 +22,15 @@ mod schema;
 pub(crate) mod sources;
 mod targets;
 mod text;
-mod thundering_herd;
 
 pub(crate) use diff::Diff;
 pub(crate) use invocation::{Invocation, Services};
-pub(crate) use kept::without_secrets;
 pub(crate) use origins::{Setting, settings};
+pub(crate) use plan::{CatchUp, Concurrency, OnInterrupt};
 pub(crate) use plan::{Job, Plan, Server};
-pub(crate) use policy::{CatchUp, Concurrency, OnInterrupt};
 pub(crate) use problem::Source;
 pub use problem::{Problem, Problems};
+pub(crate) use redact::without_secrets;
 pub(crate) use schema::schema;
 pub use sources::{Environment, File, Sources};
 
@@ -103,7 +98,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 pub(crate) async fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<Loaded, Problems> {
     let mut layers = Layers::read(sources)?;
     let mut loaded = layers.load(sources)?;
-    let found = examination::examine(&layers.merged, &loaded.plan, &loaded.problems, now).await;
+    let found = checks::examine(&layers.merged, &loaded.plan, &loaded.problems, now).await;
     loaded.problems.extend(found);
     loaded.problems.sort();
     Ok(loaded)

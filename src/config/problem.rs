@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::excerpt::Excerpt;
+use super::text::Excerpt;
 use crate::values::Severity;
 
 /// Where values come from.

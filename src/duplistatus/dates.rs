@@ -1,4 +1,4 @@
-//! Short dates and times as a language writes them, in the zone of the reader. The only place that knows ICU.
+//! Short dates and times, and how long ago something was, as a language writes them. The only place that knows ICU.
 
 use icu_calendar::Gregorian;
 use icu_datetime::FixedCalendarDateTimeFormatter;
@@ -50,6 +50,47 @@ fn date_time(at: Timestamp, zone: &TimeZone) -> Option<DateTime<Gregorian>> {
     Some(DateTime { date, time })
 }
 
+/// Below so many seconds, it is now.
+const JUST_NOW: i64 = 15;
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// The words for the time from `date` to `now`.
+pub(crate) fn elapsed(date: Timestamp, now: Timestamp) -> String {
+    let seconds = now.as_millisecond() - date.as_millisecond();
+    let ahead = seconds < 0;
+    let seconds = seconds.abs() / 1000;
+    match words(seconds) {
+        None => "just now".to_owned(),
+        Some(words) if ahead => format!("in {words}"),
+        Some(words) => format!("{words} ago"),
+    }
+}
+
+fn words(seconds: i64) -> Option<String> {
+    let days = seconds / DAY;
+    let (weeks, months, years) = (days / 7, days / 30, days / 365);
+    Some(match seconds {
+        ..JUST_NOW => return None,
+        JUST_NOW..MINUTE => count(seconds, "second"),
+        MINUTE..HOUR => count(seconds / MINUTE, "minute"),
+        HOUR..DAY => count(seconds / HOUR, "hour"),
+        _ if weeks == 0 => count(days, "day"),
+        _ if months == 0 => count(weeks, "week"),
+        _ if years == 0 => count(months, "month"),
+        _ => match (days % 365) / 30 {
+            0 => count(years, "year"),
+            months => format!("{} and {}", count(years, "year"), count(months, "month")),
+        },
+    })
+}
+
+fn count(number: i64, unit: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {unit}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +128,19 @@ mod tests {
     fn an_unknown_language_is_written_as_english() {
         let at = "2026-11-20T12:30:00Z".parse().unwrap();
         assert_eq!(short(at, "not a tag!", &TimeZone::utc()), "20/11/2026, 12:30");
+    }
+
+    #[test]
+    fn every_recorded_time_is_put_into_the_same_words() {
+        let mut wrong = Vec::new();
+        for line in include_str!("../../tests/vectors/relative-time.jsonl").lines() {
+            let vector: Value = serde_json::from_str(line).unwrap();
+            let instant = |key: &str| vector[key].as_str().unwrap().parse::<Timestamp>().unwrap();
+            let found = elapsed(instant("date"), instant("now"));
+            if vector["text"] != found {
+                wrong.push(format!("{line} {found}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::backups::Backup;
 use super::dates;
-use super::elapsed::elapsed;
+use super::dates::elapsed;
 use super::settings;
 use crate::notifications::Message;
 use crate::sql::sqlite::{self, Connection, OptionalExtension};

@@ -2,13 +2,11 @@
 //! its channels, the rows of its settings that override the declaration, and the port it reads back. Nothing below
 //! knows of it.
 
-mod audit;
 mod backups;
 mod channels;
 mod dates;
 mod declared;
 mod due;
-mod elapsed;
 mod evaluation;
 mod expectation;
 mod frequency;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::channels::{self, Channel};
-use super::{audit, key_file, stamps};
+use super::{key_file, stamps};
 use crate::notifications::{
     About, Address, Delivery, Integration, Notification, NtfyServer, Smtp, Target, Undelivered, send_mail, send_ntfy,
 };
@@ -180,7 +180,7 @@ impl Integration for Duplistatus {
             };
             let mut details = told.details();
             details["error"] = error.into();
-            let _ = audit::write(&connection, action, &details, Some(error));
+            let _ = write_audit(&connection, action, &details, Some(error));
         }
     }
 }
@@ -242,7 +242,7 @@ impl<'a> Told<'a> {
         } else {
             "notification_sent"
         };
-        audit::write(&transaction, action, &self.details(), None)?;
+        write_audit(&transaction, action, &self.details(), None)?;
         transaction.commit()
     }
 
@@ -269,4 +269,16 @@ impl<'a> Told<'a> {
         }
         details
     }
+}
+
+/// Writes one entry of the system; with `error`, one about a failure.
+fn write_audit(connection: &Connection, action: &str, details: &Value, error: Option<&str>) -> sqlite::Result<()> {
+    let status = if error.is_some() { "error" } else { "success" };
+    connection
+        .execute(
+            "INSERT INTO audit_log (username, action, category, details, status, error_message)
+             VALUES ('system', ?1, 'system', ?2, ?3, ?4)",
+            (action, details.to_string(), status, error),
+        )
+        .map(drop)
 }

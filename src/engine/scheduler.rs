@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::job_state::{Active, JobState};
 use super::missed::{self, Disposition, Due};
 use crate::config::{CatchUp, Concurrency, Job, Plan};
-use crate::state::{RunId, Trigger};
-use crate::values::{GroupId, JobId};
+use crate::state::{Failing, LastRun, RunId, Trigger};
+use crate::values::{GroupId, JobId, iso};
 
 /// How many times of one job are told one by one; of those before them, only how many there were.
 const MOST_TIMES: usize = 1000;
@@ -402,5 +401,60 @@ impl Scheduler {
             state.queued = 0;
         }
         std::mem::take(&mut self.queue).into()
+    }
+}
+
+/// One job.
+#[derive(Debug)]
+pub(crate) struct JobState {
+    pub job: Arc<Job>,
+    /// Whether a reload has taken it out of the declaration; it is forgotten once its runs are over.
+    pub is_removed: bool,
+    /// That it runs by its schedule, if it does.
+    pub active: Option<Active>,
+    /// How many runs are under way.
+    pub running: u32,
+    pub queued: u32,
+    pub last: LastRun,
+    pub failing: Option<Failing>,
+}
+
+/// A job that runs by its schedule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Active {
+    pub since: Timestamp,
+    pub next: Option<Timestamp>,
+    /// How many were activated before it: the order that `activeTasks` shows.
+    pub rank: u64,
+}
+
+impl JobState {
+    pub(super) fn new(job: &Arc<Job>) -> Self {
+        Self {
+            job: Arc::clone(job),
+            is_removed: false,
+            active: None,
+            running: 0,
+            queued: 0,
+            last: LastRun::default(),
+            failing: None,
+        }
+    }
+
+    /// When it is next due; `None` when it is not active.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.active?.next
+    }
+
+    /// Why it is past its `max_age`, if it is.
+    pub(super) fn overdue(&self, now: Timestamp) -> Option<String> {
+        let max_age = self.job.policy.max_age?;
+        let since = self.active?.since;
+        let last = self.last.succeeded_at;
+        let age = now.duration_since(last.map_or(since, |last| last.max(since)));
+        (age > max_age.signed()).then(|| match last {
+            Some(last) => format!("its last success, at {}, is older than max_age, {max_age}", iso(last)),
+            None => format!("it has not succeeded once in max_age, {max_age}"),
+        })
     }
 }

@@ -8,7 +8,6 @@ mod dry_run;
 pub(crate) mod echo;
 mod guards;
 mod record;
-mod retention;
 mod sql;
 mod statement;
 

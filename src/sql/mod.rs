@@ -2,48 +2,40 @@
 //! there is; what a row means is left to the kinds of jobs, and the service's own state to `state`.
 
 mod batch_delete;
-mod bounds;
 mod check;
-mod checkpoint;
 mod comparison;
 mod error;
 mod explain;
 mod functions;
 mod impact;
-mod interrupt;
 mod maintenance;
 mod misfit;
-mod moment;
-mod open;
-mod pace;
 mod pool;
-mod row_key;
 mod sandbox;
 mod schema;
-mod scope;
 mod session;
 mod tokens;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use batch_delete::Pace;
+pub(crate) use batch_delete::RowKey;
 pub(crate) use batch_delete::{Deletion, check_batches};
 pub(crate) use check::{CheckedDatabase, READING, WRITING, compile, missing_table};
-pub(crate) use checkpoint::checkpoint;
 pub(crate) use comparison::{Comparison, comparisons};
 pub(crate) use error::SqlError;
 pub(crate) use explain::explain;
 pub(crate) use impact::{plain, search};
-pub(crate) use interrupt::Interrupt;
 pub(crate) use maintenance::Maintenance;
 pub(crate) use misfit::{Held, in_words};
-pub(crate) use open::{open_read, open_write};
-pub(crate) use pace::Pace;
 pub(crate) use pool::{Mode, Pool};
-pub(crate) use row_key::RowKey;
+pub(crate) use pool::{open_read, open_write};
 /// The types of SQLite itself, for whoever reads tables of its own.
 pub(crate) use rusqlite as sqlite;
 pub(crate) use sandbox::Sandbox;
+pub(crate) use session::Interrupt;
+pub(crate) use session::checkpoint;
 pub(crate) use session::{Parameters, Session, Taken, bind};
 pub(crate) use tokens::{TokenKind, parameters_of, tokens};
 
