@@ -9,6 +9,7 @@ mod declaration;
 mod diff;
 mod invocation;
 mod jobs;
+mod kept;
 mod layer;
 mod merged;
 mod origins;
@@ -25,12 +26,12 @@ mod text;
 
 pub(crate) use diff::Diff;
 pub(crate) use invocation::{Invocation, Services};
+pub(crate) use kept::without_secrets;
 pub(crate) use origins::{Setting, settings};
 pub(crate) use plan::{CatchUp, Concurrency, OnInterrupt};
 pub(crate) use plan::{Job, Plan, Server};
 pub(crate) use problem::Source;
 pub use problem::{Problem, Problems};
-pub(crate) use redact::without_secrets;
 pub(crate) use schema::schema;
 pub use sources::{Environment, File, Sources};
 

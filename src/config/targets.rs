@@ -112,5 +112,5 @@ impl Resolver<'_> {
 pub(super) fn holds_what_is_not_kept(value: &Value) -> bool {
     value
         .as_dict()
-        .is_some_and(|table| table.contains_key(super::redact::NOT_KEPT) || table.values().any(holds_what_is_not_kept))
+        .is_some_and(|table| table.contains_key(super::kept::NOT_KEPT) || table.values().any(holds_what_is_not_kept))
 }

@@ -156,8 +156,6 @@ async fn a_run_that_does_not_listen_holds_up_neither_the_shutdown_nor_the_next_r
     let _second = service.trigger().await;
     assert_eq!(first.await.unwrap().status, Status::Interrupted);
     service.engine.send(Command::Shutdown).await.unwrap();
-    tokio::time::timeout(Duration::from_mins(1), service.running)
-        .await
-        .expect("the service ends")
-        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_mins(1), service.running).await;
+    ended.unwrap().unwrap();
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Sandbox;
-use super::batch_delete::RowKey;
 use super::functions::NOT_OF_THE_ROW;
+use super::row_key::RowKey;
 use super::sandbox::Written;
 use super::schema::{ForeignKey, foreign_keys, triggers};
 use super::tokens::tokens;

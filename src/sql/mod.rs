@@ -11,6 +11,7 @@ mod impact;
 mod maintenance;
 mod misfit;
 mod pool;
+mod row_key;
 mod sandbox;
 mod schema;
 mod session;
@@ -19,9 +20,7 @@ mod tokens;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use batch_delete::Pace;
-pub(crate) use batch_delete::RowKey;
-pub(crate) use batch_delete::{Deletion, check_batches};
+pub(crate) use batch_delete::{Deletion, Pace, check_batches};
 pub(crate) use check::{CheckedDatabase, READING, WRITING, compile, missing_table};
 pub(crate) use comparison::{Comparison, comparisons};
 pub(crate) use error::SqlError;
@@ -29,14 +28,12 @@ pub(crate) use explain::explain;
 pub(crate) use impact::{plain, search};
 pub(crate) use maintenance::Maintenance;
 pub(crate) use misfit::{Held, in_words};
-pub(crate) use pool::{Mode, Pool};
-pub(crate) use pool::{open_read, open_write};
+pub(crate) use pool::{Mode, Pool, open_read, open_write};
+pub(crate) use row_key::RowKey;
 /// The types of SQLite itself, for whoever reads tables of its own.
 pub(crate) use rusqlite as sqlite;
 pub(crate) use sandbox::Sandbox;
-pub(crate) use session::Interrupt;
-pub(crate) use session::checkpoint;
-pub(crate) use session::{Parameters, Session, Taken, bind};
+pub(crate) use session::{Interrupt, Parameters, Session, Taken, bind, checkpoint};
 pub(crate) use tokens::{TokenKind, parameters_of, tokens};
 
 /// A database that jobs work on.
