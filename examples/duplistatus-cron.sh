@@ -3,10 +3,10 @@
 #
 # usage: duplistatus-cron.sh [argument of duplistatus-cron…]
 #
-# A service that ends by a fault is started again, after a pause that doubles from one second to a minute and
-# begins anew once the service has lasted a minute. Told to end (TERM, INT), it tells the service and ends with it.
-# HUP is passed on. It does not try again what cannot get better: exit code 0 (told to end) or 2 (the declaration
-# is no good). DUPLISTATUS_CRON names the program, if it is not in the PATH.
+# A service that fails is restarted after a pause, which doubles from one second to a minute and starts over once the
+# service has run for a minute. TERM and INT end the service and this script; HUP is passed on. The script does not
+# restart the service after exit code 0 (it was asked to end) or 2 (the configuration is invalid).
+# DUPLISTATUS_CRON names the program, if it is not in the PATH.
 
 program=${DUPLISTATUS_CRON:-duplistatus-cron}
 pause=1

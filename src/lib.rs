@@ -1,37 +1,73 @@
-//! duplistatus-cron runs declarations: one binary that knows *kinds* of jobs, while which jobs exist, when they run,
-//! what SQL they execute and what they keep is data.
+//! duplistatus-cron runs declarations: the program knows *kinds* of jobs, while which jobs exist, when they run, what
+//! SQL they execute and what they keep is data.
 //!
 //! ```text
-//! sources (built-in settings, jobs.toml, database rows, environment, command line)
-//!   -> Declaration -> Plan, or every Problem with its place          config
-//!   -> Engine: one inbox, a timetable, the runs under way            engine
-//!   -> Action -> Report or Failure                                   actions
-//!   -> the ledger and history of runs                                store
+//! built-in settings, jobs.toml, database rows, environment, command line
+//!   -> Plan, or every Problem with its place                          config
+//!   -> Engine: one inbox, a scheduler, the runs in progress           engine
+//!   -> Kind::run(RunContext) -> Report or Failure                     run, kinds, duplistatus
+//!   -> the history of runs, and the outbox of messages                state, notifications
 //! ```
 //!
-//! To follow one run from start to end, read [`config::load`], [`config::Plan`], [`engine::Command`],
-//! [`engine::Engine::run`], then any file of [`actions`].
+//! # Modules
 //!
-//! Imports go down this list only, which a test checks:
+//! A module imports those below it only, and no folder has a circle inside; `tests/architecture.rs` checks both.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`cli`] | the commands; the only place that prints |
-//! | [`http`], [`watch`], [`signals`] | what reaches the running service from outside, turned into commands |
-//! | [`engine`] | time and runs: when a job begins, what becomes of its outcome |
-//! | [`config`] | the one door from sources to a plan |
-//! | [`actions`] | the kinds of work, one file each |
-//! | [`notifications`] | messages on their way: the outbox emptied, one file for each kind of channel |
-//! | [`duplistatus`] | what only the application's database knows |
-//! | [`store`] | opening databases; the service's own state |
-//! | [`values`] | small types that check themselves |
+//! | `cli` | the commands; the only place that prints |
+//! | `http`, `watch`, `signals` | what reaches the running service from outside, turned into commands for the engine |
+//! | `engine` | time and runs: when a run begins, and what follows from its end |
+//! | `config` | the one way from the sources to a plan |
+//! | `kinds` | the closed lists of the kinds of jobs and targets; the kinds that any application can use |
+//! | `duplistatus` | everything about one application: its kind, its target, its settings as a source of configuration |
+//! | `run` | what a kind of job can do, what it is given, what it gives back |
+//! | `notifications` | messages, the targets they go to, and the worker that empties the outbox |
+//! | `state` | the service's own state behind one handle |
+//! | `sql` | the databases that jobs work on: opening, checking, sandbox, batches |
+//! | `values` | small types that check themselves |
+//!
+//! # Ten words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | declaration | what jobs.toml and the sources that override it say, as text |
+//! | plan | the checked declaration: every default filled in, every reference resolved |
+//! | problem | what is wrong in a source, with its place; an *issue* is what a kind finds wrong, before it has a place |
+//! | job | what the plan says is to be run, and when |
+//! | kind | what a job does (`cleanup`, `sql`, `alert`, …) or where a target sends (`ntfy`, `email`, …) |
+//! | run | one execution of a job, by schedule or on request; it ends in a *report* or a *failure* |
+//! | trigger | why a run began: its schedule, a missed time of it, or a request over HTTP |
+//! | activation | since when a job has run by its schedule; times before it were not missed |
+//! | store | the handle of the service's own state: history, activations, stops, outbox |
+//! | target | a declared place for messages; the outbox holds a message for it until it is delivered or abandoned |
+//!
+//! # A scheduled cleanup, from file to file
+//!
+//! 1. `engine/mod.rs`: the loop wakes, and asks what is due
+//! 2. `engine/scheduler.rs`: the jobs that are due, less what overlaps or exceeds a limit
+//! 3. `engine/runs.rs`: claims their times, all or none, and begins the runs
+//! 4. `state/mod.rs`: the claim goes to a thread that may wait
+//! 5. `state/sqlite/ledger.rs`: and into the history, where a time stands once
+//! 6. `config/invocation.rs`: what the run may touch
+//! 7. `engine/runner.rs`: deadline, retries, cancellation
+//! 8. `run/mod.rs`: the trait `Kind` and the context of the run
+//! 9. `kinds/mod.rs`: from the closed list to the kind
+//! 10. `kinds/cleanup.rs`: what a cleanup does
+//! 11. `kinds/statement.rs`: the parameters of the statement, and its session
+//! 12. `sql/pool.rs`: the connection, inside the sandbox
+//! 13. `kinds/guards.rs`: whether too much would go
+//! 14. `sql/batch_delete.rs`: the batches
+//! 15. `notifications/alert.rs`: back in `engine/runs.rs`, the end is recorded, with the messages that follow from it
+//!
+//! # Where to add
 //!
 //! | to add | touch |
 //! |---|---|
-//! | a kind of job | `actions/<kind>.rs`, a variant and an arm in `actions/mod.rs`, an example |
-//! | a kind of target | the same in `notifications/target.rs` |
+//! | a kind of job | its file in `kinds/`, one line of the list in `kinds/mod.rs`, an example |
+//! | a kind of target | its file in `notifications/`, one line of the list in `kinds/mod.rs`, an example |
 //! | an endpoint | a row of the table in `http/routes.rs` |
-//! | a setting | `config/declaration.rs`, `config/plan.rs`, a line in `config/resolve.rs`, and `jobs.toml`, which explains it |
+//! | a setting | `config/declaration.rs`, `config/plan.rs`, a line of `config/resolve.rs`, and `jobs.toml`, which explains it |
 
 mod cli;
 mod config;

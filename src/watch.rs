@@ -45,10 +45,7 @@ impl Watch {
     pub(crate) fn new(file: &File) -> Self {
         let (tell, told) = mpsc::channel(1);
         let watcher = watch_folders(file, tell).map_err(|error| {
-            tracing::warn!(
-                "changes of {file} are noticed within {} s only: {error}",
-                LOOK.as_secs()
-            );
+            tracing::warn!("changes to {file} are noticed only every {} s: {error}", LOOK.as_secs());
         });
         Self {
             file: file.clone(),

@@ -45,7 +45,7 @@ fn a_finding_is_told_once_and_when_it_is_gone() {
     assert_eq!(bodies.len(), 2, "{bodies:?}");
     assert_eq!(bodies[0], "admin failed 2 times");
     assert!(
-        bodies[1].starts_with("admin failed 2 times\nIt is gone; it was there since 20"),
+        bodies[1].starts_with("admin failed 2 times\nResolved; it was first found at 20"),
         "{bodies:?}"
     );
 }

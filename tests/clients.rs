@@ -62,7 +62,7 @@ fn the_clients_find_the_service_by_the_row_it_wrote_and_send_the_token() {
         )
     };
     let (code, text) = ask("wrong");
-    assert!(code == 1 && text.contains("refuses the token"), "{code} {text}");
+    assert!(code == 1 && text.contains("rejected the token"), "{code} {text}");
     assert_eq!(ask("t").0, 0);
     drop(service);
     // Its own port may be another's by now; at this one nobody listens.
@@ -105,7 +105,7 @@ fn next_shows_the_coming_times_in_zone_and_utc() {
     let (code, text) = printed(&place.run(&["next", "nope"]));
     assert_eq!(
         (code, text.as_str()),
-        (2, "no job `nope` is declared; there are tidy\n")
+        (2, "no job `nope` is declared; declared jobs: tidy\n")
     );
 }
 

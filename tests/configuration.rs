@@ -90,7 +90,7 @@ fn a_declaration_may_stand_in_several_files_but_say_a_thing_once() {
     let (code, text) = printed(&place.run(&["validate"]));
     assert_eq!(code, 2);
     assert!(
-        text.contains("jobs.d/d.toml:1:7: jobs.main: it is declared in jobs.toml:2:7, too"),
+        text.contains("jobs.d/d.toml:1:7: jobs.main: it is also declared in jobs.toml:2:7"),
         "{text}"
     );
     service.logged("reload refused: jobs.d/d.toml:1:7: jobs.main");
@@ -123,7 +123,7 @@ fn what_is_included_is_there_and_meant_once() {
     }
     for (include, why) in [
         ("\"x\"", "jobs.toml:1:11: include: a list of patterns is expected"),
-        ("[1]", "jobs.toml:1:12: include.0: a text is expected"),
+        ("[1]", "jobs.toml:1:12: include.0: a string is expected"),
         ("[\"***\"]", "include.0: `***` is not a pattern of files"),
         (
             "[\"jobs.d/*.toml\", \"gone.toml\"]",
@@ -136,7 +136,7 @@ fn what_is_included_is_there_and_meant_once() {
     place.write("jobs.d/other.toml", &format!("include = []\n{other}"));
     let (code, text) = validate("jobs.toml", "[\"jobs.d/*.toml\"]");
     assert!(
-        code == 2 && text.contains("jobs.d/other.toml:1:11: include: an included file includes no others"),
+        code == 2 && text.contains("jobs.d/other.toml:1:11: include: an included file cannot include others"),
         "{text}"
     );
     // A folder is meant as it is called, whatever patterns make of its name.
@@ -256,7 +256,7 @@ fn overrides_are_edited_in_the_row_and_checked_before() {
     assert_eq!(place.setting("cron_overrides").as_deref(), Some("{}"));
     place.set("cron_overrides", "broken");
     let (code, text) = run(&["set", "jobs.session-cleanup.enabled", "false"]);
-    assert!(code == 1 && text.contains("it is left as it is"), "{text}");
+    assert!(code == 1 && text.contains("it was left unchanged"), "{text}");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn init_writes_a_declaration_and_never_over_one() {
     assert_eq!(printed(&place.run(&["validate", "--deny-warnings"])).0, 0);
     place.write("jobs.toml", "mine");
     let (code, text) = printed(&place.run(&["init"]));
-    assert!(code == 1 && text.contains("jobs.toml exists already"), "{text}");
+    assert!(code == 1 && text.contains("jobs.toml already exists"), "{text}");
     assert_eq!(std::fs::read_to_string(place.file("jobs.toml")).unwrap(), "mine");
 }
 

@@ -133,7 +133,7 @@ fn schedules_tell_what_is_declared_and_what_is_next() {
         .unwrap();
     let expected = json!({
         "id": "audit-log-cleanup", "next_run": "2026-11-21T02:00:00.000Z",
-        "description": "Drops audit log entries past their retention",
+        "description": "Deletes audit log entries past their retention",
         "schedule": "0 2 * * *", "time_zone": "UTC", "enabled": true, "active": true, "running": false, "last_run": null,
     });
     assert_eq!(*audit, expected);

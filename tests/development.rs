@@ -72,7 +72,7 @@ fn a_service_that_was_rebuilt_is_followed_by_its_newer_build() {
     let mut service = Developed::start(&place);
     service.logs("listening on", 1);
     build(&place, &std::fs::read(BINARY).unwrap());
-    service.logs("was rebuilt; it takes over", 1);
+    service.logs("was rebuilt; the new build takes over", 1);
     service.logs("listening on", 2);
     assert!(service.child.try_wait().unwrap().is_none(), "it is the same process");
 }

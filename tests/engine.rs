@@ -152,7 +152,7 @@ async fn a_job_still_running_is_skipped_and_recorded_as_such() {
     assert!(history.total >= 2);
     assert_eq!(
         history.runs[0].error.as_deref(),
-        Some("the last run was still under way")
+        Some("the previous run was still in progress")
     );
 }
 

@@ -98,7 +98,7 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
         ),
         (
             "[jobs.a.overdue_backups.expect.e]\nx = 1",
-            between("# What is expected of some", "# The kind `cleanup`"),
+            between("# When some backups are expected", "# The kind `cleanup`"),
         ),
         ("[notifications]\na.log.x = 1", target("log")),
         ("[notifications]\na.ntfy.x = 1", target("ntfy")),
@@ -110,7 +110,7 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
         let (_, told) = Workplace::empty().validate(&format!("{wrong}\n"));
         let keys = told
             .lines()
-            .find_map(|line| line.split_once("unknown key `x`; known are "));
+            .find_map(|line| line.split_once("unknown key `x`; known keys: "));
         let (_, keys) = keys.unwrap_or_else(|| panic!("{wrong} tells no keys: {told}"));
         for key in keys.split(", ") {
             let is_word = |(at, _): (usize, &str)| {

@@ -143,8 +143,8 @@ fn an_expectation_that_says_nothing_or_too_much_is_refused() {
          expect.c = {{ interval = \"1d\", time_zone = \"UTC\", notify = [\"nobody\"] }}\nexpect.d = {{ server = \"[\", interval = \"1d\" }}\n"
     ));
     assert_eq!(code, 2);
-    // A value that is no pattern is told first; the rules between keys follow once it is mended.
-    assert!(text.contains("expect.d.server: `[` is no pattern of names"), "{text}");
+    // A value that is not a pattern is told first; the rules between keys follow once it is fixed.
+    assert!(text.contains("expect.d.server: `[` is not a name pattern"), "{text}");
     let (_, text) = place.validate(&format!(
         "{JOB}channels = [\"nobody\"]\nexpect.a = {{ server = \"x\" }}\nexpect.b = {{ schedule = \"@daily\", interval = \"1d\" }}\n\
          expect.c = {{ interval = \"1d\", time_zone = \"UTC\", notify = [\"nobody\"] }}\n"

@@ -203,7 +203,7 @@ fn the_clients_say_what_would_help() {
     let service = place.service().env("CRON_TOKEN", "s3cret-token").start();
     let port = service.port.to_string();
     let (code, text) = printed(&place.run(&["trigger", "tidy", "--port", &port]));
-    assert!(code == 1 && text.contains("asks for a token; set CRON_TOKEN"), "{text}");
+    assert!(code == 1 && text.contains("requires a token; set CRON_TOKEN"), "{text}");
     let (code, text) = printed(&place.run(&["--config", "typo.toml", "health"]));
     assert!(code == 2 && text.contains("typo.toml cannot be read"), "{text}");
     let (_, text) = printed(&place.run(&["overrides", "list"]));

@@ -219,7 +219,7 @@ fn a_format_that_fits_deletes_what_is_old() {
         declare(&place, condition, keys);
         let what = format!("{format} with {condition} {keys}");
         let (code, text) = printed(&place.run(&["validate", "--deny-warnings"]));
-        assert!(code == 0 || text.contains("no index serves"), "{what}\n{text}");
+        assert!(code == 0 || text.contains("no index supports"), "{what}\n{text}");
         assert!(!text.contains("compared"), "{what}\n{text}");
         let before = place.count("t");
         let service = place.start();

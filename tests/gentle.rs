@@ -147,11 +147,11 @@ fn far_too_many_rows_are_refused_before_the_first_goes() {
         ("where = \"true\"", "Deleted 999 rows from t"),
         (
             "where = \"at < 1900\"",
-            "1900 of 2000 rows of t would go, 95.0 %, more than max_share, 0.9; nothing was deleted",
+            "1900 of 2000 rows of t would go, 95.0 %, more than max_share (0.9); nothing was deleted",
         ),
         (
             "where = \"at < 1900\"\nmax_share = 1.0\nmax_rows = 1000",
-            "1900 rows of t would go, more than max_rows, 1000; nothing was deleted",
+            "1900 rows of t would go, more than max_rows (1000); nothing was deleted",
         ),
         ("where = \"at < 1700\"", "Deleted 1700 rows from t"),
     ] {
@@ -289,7 +289,7 @@ fn plan_tells_what_would_go_and_by_which_way() {
     );
     let (code, text) = place.validate(&std::fs::read_to_string(place.file("jobs.toml")).unwrap());
     assert!(
-        code == 0 && text.contains("no index serves the search: every run reads all of `t`"),
+        code == 0 && text.contains("no index supports the condition: every run reads all of `t`"),
         "{text}"
     );
 }

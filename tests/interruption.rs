@@ -48,7 +48,7 @@ fn a_timeout_really_ends_the_statement() {
     let (_, body) = service.post("/trigger/slow");
     assert_eq!(
         body["message"],
-        "not done within 300ms, its timeout; what was not committed is undone"
+        "timed out after 300ms; uncommitted changes were rolled back"
     );
     assert_eq!(last_run(&service)["status"], "timed_out");
     is_whole(&place);
@@ -66,7 +66,7 @@ fn the_end_of_the_service_interrupts_what_outlasts_its_grace() {
         (&last["status"], &last["error"]),
         (
             &json!("interrupted"),
-            &json!("the service ended during this run; what was not committed is undone")
+            &json!("the service ended during this run; uncommitted changes were rolled back")
         )
     );
 }

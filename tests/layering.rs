@@ -1,5 +1,5 @@
 //! Which source wins: built-in < jobs.toml < database rows < environment < command line; and what is said of a
-//! source that is no good.
+//! source that is invalid.
 
 use serde_json::Value;
 
@@ -115,7 +115,7 @@ fn a_variable_that_does_not_parse_is_named() {
         (
             "CRON_SERVER__ALLOW_ANONYMOUS",
             "yes",
-            "environment: CRON_SERVER__ALLOW_ANONYMOUS: true or false is expected, not the text \"yes\"",
+            "environment: CRON_SERVER__ALLOW_ANONYMOUS: true or false is expected, not the string \"yes\"",
         ),
         (
             "CRON_SERVER__COLOR",
@@ -125,7 +125,7 @@ fn a_variable_that_does_not_parse_is_named() {
         (
             "CRON_JOBS__NOPE__ENABLED",
             "true",
-            "environment: CRON_JOBS__NOPE__ENABLED: no id in [jobs] is written `NOPE`; declared are audit-log-cleanup",
+            "environment: CRON_JOBS__NOPE__ENABLED: no id in [jobs] matches `NOPE`; declared ids: audit-log-cleanup",
         ),
         (
             "CRON_JOBS__SESSION_CLEANUP",

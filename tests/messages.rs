@@ -186,7 +186,7 @@ fn what_cannot_be_read_is_told_by_name_and_everything_else_is_checked() {
         body["message"]
             .as_str()
             .unwrap()
-            .contains("backup_settings is no JSON object"),
+            .contains("backup_settings is not a JSON object"),
         "{body}"
     );
     assert_eq!(
@@ -290,8 +290,8 @@ fn what_is_declared_wins_over_the_applications_settings() {
     let (_, body) = service.post("/reload-config");
     let problems = body["problems"].to_string();
     for expected in [
-        "`often` is no frequency",
-        "`tlh` is none of en-GB, de, fr, es, pt-BR",
+        "`often` is not a frequency",
+        "`tlh` is not one of en-GB, de, fr, es, pt-BR",
         "unknown key `color`",
     ] {
         assert!(problems.contains(expected), "{expected}: {problems}");
@@ -476,7 +476,7 @@ fn a_failure_that_could_not_be_told_is_told_before_the_recovery() {
     let (first, rest) = titles.split_first().unwrap();
     let last: Vec<&String> = rest.iter().rev().take(2).collect();
     assert!(
-        first.contains("tidy+failed") && last[1].contains("tidy+failed") && last[0].contains("works+again"),
+        first.contains("tidy+failed") && last[1].contains("tidy+failed") && last[0].contains("has+recovered"),
         "{titles:?}"
     );
 }

@@ -46,7 +46,7 @@ fn problems_of_rows_name_row_and_key() {
         (
             "cron_overrides",
             "{\"jobs\":{\"session-cleanup\":{\"enabled\":\"no\"}}}",
-            "warning: database row configurations.cron_overrides: jobs.session-cleanup.enabled: true or false is expected, not the text \"no\"; ignored",
+            "warning: database row configurations.cron_overrides: jobs.session-cleanup.enabled: true or false is expected, not the string \"no\"; ignored",
         ),
         (
             "cron_overrides",
@@ -72,11 +72,7 @@ fn problems_of_rows_name_row_and_key() {
             "configurations.cron_overrides: defaults.database: it does not fit the declaration: ",
         ),
         ("cron_overrides", "{", "it is not JSON"),
-        (
-            "cron_overrides",
-            "{\"jobs\":null}",
-            "`jobs` is null, which says nothing; ignored",
-        ),
+        ("cron_overrides", "{\"jobs\":null}", "`jobs` is null; ignored"),
         ("cron_service", "{\"port\":0}", "`port` must not be 0; ignored"),
         (
             "cron_service",
@@ -147,13 +143,13 @@ fn problems_of_variables_name_the_variable() {
         (
             "CRON_SERVER__PORT",
             "x",
-            "environment: CRON_SERVER__PORT: a whole number from 0 to 65535 is expected, not the text \"x\"",
+            "environment: CRON_SERVER__PORT: a whole number from 0 to 65535 is expected, not the string \"x\"",
         ),
         ("CRON_SERVER__HOTS", "x", "CRON_SERVER__HOTS: unknown key `hots`"),
         (
             "CRON_JOBS__NONE__ENABLED",
             "true",
-            "CRON_JOBS__NONE__ENABLED: no id in [jobs] is written `NONE`",
+            "CRON_JOBS__NONE__ENABLED: no id in [jobs] matches `NONE`",
         ),
         (
             "CRON_JOBS__SESSION_CLEANUP__SCHEDULE",
@@ -176,7 +172,7 @@ fn problems_of_variables_name_the_variable() {
             "{ max_attempts = 2 }",
             "CRON_DEFAULTS__RETRY: this key is missing",
         ),
-        ("CRON_TOKEN", "", "CRON_TOKEN: it is set, but is no token"),
+        ("CRON_TOKEN", "", "CRON_TOKEN: it is not a token"),
         (
             "TZ",
             "Europe/Berln",

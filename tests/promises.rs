@@ -119,8 +119,8 @@ fn plan_applies_the_guards_of_the_run() {
     let place = place();
     place.database().execute_batch("DELETE FROM t; INSERT INTO t (at) SELECT a.value FROM json_each('[1,2,3,4,5,6,7,8,9,0]') a, json_each('[1,2,3,4,5,6,7,8,9,0]') b, json_each('[1,2,3,4,5,6,7,8,9,0]') c, json_each('[1,2,3,4]') d").unwrap();
     for (keys, why) in [
-        ("", "more than max_share, 0.9"),
-        ("max_rows = 10", "more than max_rows, 10"),
+        ("", "more than max_share (0.9)"),
+        ("max_rows = 10", "more than max_rows (10)"),
     ] {
         place.write("jobs.toml", &format!("{}{keys}\n", cleanup("at >= 0")));
         let (code, text) = printed(&place.run(&["plan", "tidy"]));
@@ -156,12 +156,16 @@ fn a_plan_that_takes_for_ever_ends_within_the_fence_and_so_does_the_service() {
     let service = place.start();
     let (status, plan) = service.get("/api/schedules/tidy/plan");
     assert!(
-        status == 503 && plan["error"].as_str().unwrap().contains("it takes longer than"),
+        status == 503
+            && plan["error"]
+                .as_str()
+                .unwrap()
+                .contains("finding out takes longer than"),
         "{plan}"
     );
     let (code, text) = printed(&place.run(&["validate"]));
     assert!(
-        code == 0 && text.contains("could not be checked: it takes longer than"),
+        code == 0 && text.contains("could not be checked: finding out takes longer than"),
         "{text}"
     );
     assert_eq!(service.terminate().code(), Some(0));

@@ -196,7 +196,7 @@ fn a_file_cut_short_takes_no_job_away_by_itself() {
     place.write("jobs.toml", ONE_JOB);
     let service = place.start();
     place.write("jobs.toml", "");
-    service.logged("the file declares no job any more");
+    service.logged("the file no longer declares any job");
     assert_eq!(ids(&service), ["tidy"]);
     assert_eq!(service.post("/reload-config").0, 200);
     assert_eq!(ids(&service), Vec::<String>::new(), "asked for by hand, it is meant");
@@ -233,7 +233,7 @@ fn a_port_that_cannot_be_told_now_is_told_later() {
     let writer = place.database();
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     let service = place.start();
-    service.logged("the application cannot be told port");
+    service.logged("could not be written for the application yet");
     assert_eq!(service.health()["status"], "degraded");
     writer.execute_batch("ROLLBACK").unwrap();
     eventually("the port to be told", || {

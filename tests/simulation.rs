@@ -140,12 +140,12 @@ fn next_says_what_a_change_of_the_clock_does_to_a_time() {
     );
     let (_, text) = printed(&place.run(&["next", "gap", "-n", "1", "--from", "2026-03-28T12:00:00Z"]));
     assert!(
-        text.contains("2026-03-29T01:00:00Z  (the clock is put forward to this time)"),
+        text.contains("2026-03-29T01:00:00Z  (the clock jumps forward to this time)"),
         "{text}"
     );
     let (_, text) = printed(&place.run(&["next", "half", "-n", "4", "--from", "2026-10-24T12:00:00Z"]));
-    assert_eq!(text.matches("shows this time twice: the first").count(), 2, "{text}");
-    assert_eq!(text.matches("shows this time twice: the second").count(), 2, "{text}");
+    assert_eq!(text.matches("this time comes twice: the first").count(), 2, "{text}");
+    assert_eq!(text.matches("this time comes twice: the second").count(), 2, "{text}");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn why_tells_what_was_decided_and_what_comes() {
     assert!(text.contains("T03:00:00.000Z, by `0 3 * * *` in UTC"), "{text}");
     service.post("/stop/tidy");
     let (_, body) = service.get("/api/schedules/tidy/why");
-    assert!(body["summary"].as_str().unwrap().contains("it was stopped"), "{body}");
+    assert!(body["summary"].as_str().unwrap().contains("stopped until"), "{body}");
     assert_eq!(service.get("/api/schedules/none/why").0, 404);
 }
 
@@ -179,7 +179,7 @@ fn a_herd_of_jobs_in_one_minute_is_a_warning() {
         .collect();
     let (code, text) = Workplace::empty().validate(&herd);
     assert!(
-        code == 0 && text.contains("12 jobs begin in the same minute (j0, j1, j10, …); `jitter` spreads them"),
+        code == 0 && text.contains("12 jobs begin in the same minute (j0, j1, j10, …); spread them with `jitter`"),
         "{text}"
     );
     let spread: String = (0..12)

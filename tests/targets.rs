@@ -232,7 +232,7 @@ fn a_target_can_be_tried() {
         (
             "none",
             2,
-            "no target `none` is declared; there are bad, gone, good, log",
+            "no target `none` is declared; declared targets: bad, gone, good, log",
         ),
     ] {
         let (exit, text) = printed(&place.run(&["notify", "test", target]));
@@ -259,11 +259,11 @@ fn targets_that_are_no_good_are_told_by_key_and_never_show_a_secret() {
         "notifications.c.webhook.body: `titel` is not a field of a message",
         "notifications.d.ntfy.token: the variable NO_SUCH_VARIABLE is not set",
         "notifications.e.email.from: `x` is not a mail address",
-        "notifications.e.email.to: it names nobody",
+        "notifications.e.email.to: it names no recipient",
         "notifications.e.email.protection: a password is not sent over an unencrypted connection",
         "notifications.f.healthchecks.url: no.file cannot be read",
         "notifications.g.pager: unknown key `pager`",
-        "defaults.notify.on_failure: no target `zz` is declared; there are a, b, c, d, e, f, g",
+        "defaults.notify.on_failure: no target `zz` is declared; declared targets: a, b, c, d, e, f, g",
         "jobs.tidy.notify.on_success: no target `yy` is declared",
     ] {
         assert!(text.contains(problem), "{problem}\n{text}");

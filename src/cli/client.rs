@@ -20,10 +20,10 @@ pub(super) struct JobOption {
 pub(super) struct TriggerOptions {
     /// The job
     job: JobId,
-    /// Do not wait until the run is done
+    /// Do not wait for the run to end
     #[arg(long)]
     no_wait: bool,
-    /// Show how far the run is while it goes on
+    /// Show progress until the run is done
     #[arg(long, conflicts_with = "no_wait")]
     follow: bool,
 }
@@ -162,7 +162,7 @@ fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exi
     let server = config::server(sources).ok_or_else(|| {
         Exit::new(
             UNREACHABLE,
-            "the declaration does not tell where the service is; --port does",
+            "the declaration does not say where the service listens; use --port",
         )
     })?;
     let address = address(&server);
@@ -197,9 +197,9 @@ fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exi
     })?;
     if answer.status() == 401 {
         let why = if server.token.is_some() {
-            "refuses the token; CRON_TOKEN or server.token_file must hold the one that the service uses"
+            "rejected the token; set CRON_TOKEN or server.token_file to the one that the service uses"
         } else {
-            "asks for a token; set CRON_TOKEN"
+            "requires a token; set CRON_TOKEN"
         };
         return Err(Exit::new(FAILED, format!("the service at {address} {why}")));
     }

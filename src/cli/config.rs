@@ -10,10 +10,10 @@ use crate::values::Severity;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// Show where each value came from, and what it won over
+    /// Show where each value came from, and what it overrode
     #[arg(long)]
     origins: bool,
-    /// Show what the running service has in force
+    /// Show the configuration of the running service
     #[arg(long)]
     running: bool,
     /// How to print it

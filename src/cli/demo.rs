@@ -21,10 +21,10 @@ pub(super) struct Demo(TempDir);
 impl Demo {
     /// Makes the folder with its database and a copy of the shipped declaration, and works in it from here on.
     pub(super) fn set_up() -> Result<Self, Exit> {
-        let demo = Self::make().map_err(|error| Exit::new(FAILED, format!("the sample cannot be made: {error}")))?;
-        say!("A sample is served from {}", demo.0.path().display());
+        let demo = Self::make().map_err(|error| Exit::new(FAILED, format!("cannot create the sample: {error}")))?;
+        say!("Serving a sample from {}", demo.0.path().display());
         say!(
-            "Edit {} and watch the change apply; Ctrl-C ends it.\n",
+            "Edit {} and watch the change apply; Ctrl-C stops it.\n",
             demo.declaration().display()
         );
         Ok(demo)

@@ -29,13 +29,13 @@ pub(super) fn main(options: &Options) -> Result<(), Exit> {
     match written {
         Ok(()) => {
             say!(
-                "{shown} is written: the jobs of duplistatus, and every key there is. `duplistatus-cron validate {shown}` checks it"
+                "Wrote {shown}: the jobs of duplistatus, and every key with its explanation. `duplistatus-cron validate {shown}` checks it"
             );
             Ok(())
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Exit::new(
             FAILED,
-            format!("{shown} exists already; it is left as it is"),
+            format!("{shown} already exists; it was left unchanged"),
         )),
         Err(error) => Err(Exit::new(FAILED, format!("{shown} cannot be written: {error}"))),
     }

@@ -38,6 +38,6 @@ pub(super) fn set_up(common: &Common, environment: &Environment, people: bool) {
             .init();
     }
     std::panic::set_hook(Box::new(|panic| {
-        tracing::error!("panic, which is a fault of this program: {panic}");
+        tracing::error!("panic, a bug in this program: {panic}");
     }));
 }

@@ -60,7 +60,7 @@ struct Common {
     /// The declaration [default: CRON_CONFIG, else ./jobs.toml if there is one, else the one built in]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The port, over every other source; 0 takes a free one
+    /// The port, overriding every other source; 0 picks a free one
     #[arg(long, value_name = "N", global = true)]
     port: Option<u16>,
     /// Port 8667 unless CRON_PORT or --port say otherwise, and a log for people
@@ -76,16 +76,16 @@ struct RunOptions {
     /// Serve a sample database in a temporary folder
     #[arg(long)]
     demo: bool,
-    /// Start with the last configuration that could be used, where the declaration is broken
+    /// If the declaration is broken, start with the last good configuration
     #[arg(long)]
     keep_last_good: bool,
 }
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Run the service (what happens without a command)
+    /// Run the service (the default command)
     Run(RunOptions),
-    /// Check the declaration, every other source, and the SQL against the database
+    /// Check every source of the configuration, and the SQL against the database
     Validate(validate::Options),
     /// Show the effective configuration, and where each value came from
     Config(config::Options),
@@ -97,7 +97,7 @@ enum Command {
     Init(init::Options),
     /// Show when jobs are due next
     Next(next::Options),
-    /// Show what the service would do in a stretch of time: runs, waits, skips, catch-ups
+    /// Show what the service would do over a period: runs, queued runs, skips, catch-ups
     Simulate(simulate::Options),
     /// Show what jobs would do if they ran now; changes nothing
     Plan(plan::Options),
@@ -107,13 +107,13 @@ enum Command {
     Trigger(client::TriggerOptions),
     /// Ask the running service why a job ran, or did not
     Why(client::JobOption),
-    /// Make a job active in the running service
+    /// Activate a job in the running service
     Start(client::JobOption),
-    /// Make a job inactive in the running service, until it is started or the configuration reloaded
+    /// Deactivate a job in the running service until it is started or the configuration is reloaded
     Stop(client::JobOption),
-    /// Have the running service read its configuration again
+    /// Make the running service read its configuration again
     Reload,
-    /// Ask the running service how it is
+    /// Show the health of the running service
     Health,
 }
 
@@ -200,14 +200,14 @@ fn jobs_of<'a>(plan: &'a Plan, id: Option<&str>) -> Result<Vec<&'a Job>, Exit> {
     match id {
         Some(id) if jobs.is_empty() => {
             let declared: Vec<&str> = plan.jobs.keys().map(JobId::as_str).collect();
-            let message = format!("no job `{id}` is declared; there are {}", declared.join(", "));
+            let message = format!("no job `{id}` is declared; declared jobs: {}", declared.join(", "));
             Err(Exit::new(BAD_INPUT, message))
         }
         _ => Ok(jobs),
     }
 }
 
-/// Does what may wait, for a command that is no service.
+/// Does what may wait, for a command that is not a service.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| Exit::new(FAILED, format!("the command cannot start: {error}")))?;

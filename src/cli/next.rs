@@ -71,9 +71,9 @@ fn note(at: Timestamp, zone: &TimeZone) -> &'static str {
     let before = zone.to_offset(at - SignedDuration::from_secs(1));
     let shown = zone.to_ambiguous_timestamp(offset.to_datetime(at)).offset();
     match shown {
-        AmbiguousOffset::Fold { before, .. } if before == offset => "  (the clock shows this time twice: the first)",
-        AmbiguousOffset::Fold { .. } => "  (the clock shows this time twice: the second)",
-        _ if before < offset => "  (the clock is put forward to this time)",
+        AmbiguousOffset::Fold { before, .. } if before == offset => "  (this time comes twice: the first)",
+        AmbiguousOffset::Fold { .. } => "  (this time comes twice: the second)",
+        _ if before < offset => "  (the clock jumps forward to this time)",
         _ => "",
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Send a test message to a target, and print what the other side said
+    /// Send a test message to a target, and print the answer
     Test {
         /// The target
         target: TargetId,
@@ -37,7 +37,7 @@ pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Res
         };
         return Err(Exit::new(
             BAD_INPUT,
-            format!("no target `{id}` is declared; there are {declared}"),
+            format!("no target `{id}` is declared; declared targets: {declared}"),
         ));
     }
     log::set_up(common, &sources.environment, true);

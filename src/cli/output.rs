@@ -1,4 +1,4 @@
-//! What commands print. Whoever reads it may have heard enough: a closed pipe is no failure.
+//! What commands print. Whoever reads it may have heard enough: a closed pipe is not a failure.
 
 use std::fmt::Arguments;
 use std::io::Write;

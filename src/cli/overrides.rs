@@ -24,10 +24,10 @@ enum Command {
     Set {
         /// The path of the value
         path: String,
-        /// The value, as in TOML; anything else is a text
+        /// The value as in TOML; anything else is taken as a string
         value: String,
     },
-    /// Take an override away
+    /// Remove an override
     Unset {
         /// The path of the value, or of a table of them
         path: String,
@@ -54,7 +54,7 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
         Some(Ok(Value::Object(row))) => row,
         Some(_) => {
             let message = format!(
-                "the row {CRON_OVERRIDES} of {} is not a JSON object; it is left as it is",
+                "the row {CRON_OVERRIDES} of {} is not a JSON object; it was left unchanged",
                 database.display()
             );
             return Err(Exit::new(FAILED, message));

@@ -70,7 +70,7 @@ fn print(job: &Job, found: &Found) {
     say!("{}:", job.id);
     match found {
         Ok(Some(found)) => found.lines.iter().for_each(|line| say!("  {}", printable(line))),
-        Ok(None) => say!("  what it would do is known only when it is run"),
-        Err(failure) => say!("  cannot be told: {}", failure.message),
+        Ok(None) => say!("  what it would do is only known when it runs"),
+        Err(failure) => say!("  unknown: {}", failure.message),
     }
 }

@@ -11,7 +11,7 @@ use crate::engine::{Command, Inbox};
 /// How often the program's file is looked at; a build that is still being written is older than one look.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// Ends the service when its program was rebuilt, and takes down which one is to follow.
+/// Ends the service when its program was rebuilt, and records which one is to follow.
 pub(super) async fn watch(engine: Inbox, rebuilt: Arc<OnceLock<PathBuf>>) {
     let Ok(program) = std::env::current_exe() else { return };
     let started = stamp(&program);
@@ -20,7 +20,7 @@ pub(super) async fn watch(engine: Inbox, rebuilt: Arc<OnceLock<PathBuf>>) {
         tokio::time::sleep(BETWEEN_LOOKS).await;
         let now = stamp(&program);
         if now.is_some() && now != started && now == last {
-            tracing::info!("{} was rebuilt; it takes over", program.display());
+            tracing::info!("{} was rebuilt; the new build takes over", program.display());
             let _ = rebuilt.set(program);
             let _ = engine.send(Command::Shutdown).await;
             return;

@@ -200,7 +200,7 @@ async fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded,
     };
     let mut loaded = config::load(&kept)?;
     let message = format!(
-        "it is broken, with {}; the last good configuration is in force",
+        "it has {}; the last good configuration is in force",
         plural(problems.0.len() as u64, "problem")
     );
     tracing::error!("{}: {message}", sources.file);

@@ -25,7 +25,7 @@ pub(super) struct Options {
     /// When the service is down, as FROM..TO
     #[arg(long, value_name = "FROM..TO")]
     down: Option<String>,
-    /// How long every run takes
+    /// How long every run is assumed to take
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     run_time: Duration,
     /// Show every run, not only what is out of the ordinary
@@ -146,13 +146,13 @@ fn clock_changes(plan: &Plan, stretch: Stretch) -> Vec<String> {
 
 fn in_words(event: &Event) -> String {
     match &event.what {
-        What::Runs(Trigger::CatchUp) => format!("makes up for {}", iso(event.scheduled_at)),
+        What::Runs(Trigger::CatchUp) => format!("catches up {}", iso(event.scheduled_at)),
         What::Runs(_) if event.at > event.scheduled_at => {
-            format!("runs, having waited since {}", iso(event.scheduled_at))
+            format!("runs, queued since {}", iso(event.scheduled_at))
         }
         What::Runs(_) => "runs".to_owned(),
         What::Skips(why) => format!("skips {}: {why}", iso(event.scheduled_at)),
-        What::IsCutOff => "is cut off".to_owned(),
+        What::IsCutOff => "is interrupted".to_owned(),
     }
 }
 
@@ -187,9 +187,9 @@ fn print(plan: &Plan, events: &[Event], counts: &BTreeMap<JobId, Count>, changes
         } = count;
         let parts = [
             (*caught_up, "caught up"),
-            (*waited, "after waiting"),
+            (*waited, "after queueing"),
             (*skipped, "skipped"),
-            (*cut_off, "cut off"),
+            (*cut_off, "interrupted"),
         ];
         let rest = parts.iter().filter(|(count, _)| *count > 0);
         let rest = rest.fold(String::new(), |line, (count, what)| format!("{line}, {count} {what}"));

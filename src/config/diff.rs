@@ -40,7 +40,7 @@ impl Diff {
     }
 }
 
-/// The keys that differ between two declarations of a job. What is no key of its own comes as `action`.
+/// The keys that differ between two declarations of a job. What is not a key of its own comes as `action`.
 fn changed_keys(old: &Job, new: &Job) -> Vec<&'static str> {
     // Every field is named, so that one that is new does not compile until it is compared.
     let Job {

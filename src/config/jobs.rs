@@ -192,7 +192,10 @@ fn share_of(jitter: Option<Duration>, id: &JobId) -> SignedDuration {
 
 pub(super) fn undeclared_database(id: &DatabaseId, databases: &BTreeMap<DatabaseId, Database>) -> String {
     let declared: Vec<&str> = databases.keys().map(DatabaseId::as_str).collect();
-    let sentence = format!("no database `{id}` is declared; there are {}", declared.join(", "));
+    let sentence = format!(
+        "no database `{id}` is declared; declared databases: {}",
+        declared.join(", ")
+    );
     with_suggestion(sentence, id.as_str(), declared.iter().copied())
 }
 
@@ -217,7 +220,7 @@ impl Resolver<'_> {
         for ids in by_minute.values().filter(|ids| ids.len() >= HERD) {
             let names: Vec<&str> = ids.iter().take(3).map(|id| id.as_str()).collect();
             let message = format!(
-                "{} jobs begin in the same minute ({}, …); `jitter` spreads them, a `group` has them take turns",
+                "{} jobs begin in the same minute ({}, …); spread them with `jitter`, or run them in turn with a `group`",
                 ids.len(),
                 names.join(", ")
             );

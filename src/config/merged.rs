@@ -78,7 +78,7 @@ impl Merged {
         layer.get(path)
     }
 
-    /// The keys of `section`, which is empty where it is no table, with their values.
+    /// The keys of `section`, which is empty where it is not a table, with their values.
     pub(super) fn table(&self, section: &str) -> impl Iterator<Item = (&String, &Value)> {
         self.get(&[section]).and_then(Value::as_dict).into_iter().flatten()
     }

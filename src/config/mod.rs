@@ -218,7 +218,7 @@ impl Layers {
         }
         // Variables win over rows but are read first: they may say which database the rows are in.
         let read = if sources.is_in_force {
-            Err("the database was not asked".to_owned())
+            Err("the database was not read".to_owned())
         } else {
             let read = sources::database::read(&declared, &environment, sources.candidate.as_deref());
             read.map_err(|error| error.message)

@@ -1,4 +1,4 @@
-//! What is wrong with a source, and where: sentences for the person who can mend it.
+//! What is wrong with a source, and where: sentences for the person who can fix it.
 
 use std::fmt;
 

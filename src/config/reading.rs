@@ -135,7 +135,7 @@ impl<'a> Resolver<'a> {
                 index <= before || problem.keys != at
             });
         }
-        // What follows from a value that is no good is no news: the rules are checked once it is mended.
+        // What follows from a value that is invalid is no news: the rules are checked once it is fixed.
         (Value::Dict(tag, table), found.filter(|_| self.problems.len() == before))
     }
 
@@ -206,9 +206,9 @@ fn retag(value: Value, tag: figment::value::Tag) -> Value {
 /// What to say of a key that is not known.
 pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     if known.is_empty() {
-        return format!("unknown key `{name}`; none is known here");
+        return format!("unknown key `{name}`; no key is allowed here");
     }
-    let sentence = format!("unknown key `{name}`; known are {}", known.join(", "));
+    let sentence = format!("unknown key `{name}`; known keys: {}", known.join(", "));
     with_suggestion(sentence, name, known.iter().copied())
 }
 
@@ -228,7 +228,7 @@ pub(super) fn describe(kind: &Kind, hidden: bool) -> String {
             format!("{} is expected, not {length} of them", expected_in_words(expected))
         }
         Kind::UnknownVariant(name, known) => {
-            let sentence = format!("`{name}` is none of {}", known.join(", "));
+            let sentence = format!("`{name}` is not one of {}", known.join(", "));
             with_suggestion(sentence, name, known.iter().copied())
         }
         other => other.to_string(),
@@ -241,7 +241,7 @@ fn expected_in_words(expected: &str) -> &str {
         "u32" | "u64" | "usize" => "a whole number, 0 or more",
         "i64" => "a whole number",
         "a boolean" => "true or false",
-        "a string" => "a text",
+        "a string" => "a string",
         "a sequence" => "a list",
         "a map" => "a table",
         "an array of length 2" => "a list of two",
@@ -252,7 +252,7 @@ fn expected_in_words(expected: &str) -> &str {
 
 fn found_in_words(found: &Actual) -> String {
     match found {
-        Actual::Str(text) => format!("the text \"{text}\""),
+        Actual::Str(text) => format!("the string \"{text}\""),
         Actual::Bool(flag) => format!("{flag}"),
         Actual::Unsigned(number) => format!("{number}"),
         Actual::Signed(number) => format!("{number}"),

@@ -109,7 +109,7 @@ impl Resolver<'_> {
             databases: context.databases,
             default_database: context.default_database,
             targets: Arc::new(context.targets),
-            // One that is no zone is a problem of its own, so that the plan is not used.
+            // One that is not a zone is a problem of its own, so that the plan is not used.
             time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
             jobs: jobs.clone(),
             order,
@@ -118,7 +118,7 @@ impl Resolver<'_> {
     }
 
     fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {
-        // In the place of one that is no table, which is told already, the rest is checked with what is built in.
+        // In the place of one that is not a table, which is told already, the rest is checked with what is built in.
         let declared = self.merged.get(&[name]).filter(|value| value.as_dict().is_some());
         let built_in = || self.merged.built_in(&path(&[name]));
         let value = declared
@@ -219,7 +219,7 @@ impl Resolver<'_> {
         databases: &BTreeMap<DatabaseId, Database>,
     ) -> Option<DatabaseId> {
         match &defaults.database {
-            // One whose own declaration is no good is a problem already.
+            // One whose own declaration is invalid is a problem already.
             Some(id) if self.is_declared_badly(id, databases) => {}
             None if databases.is_empty() && !self.declares_no_database() => {}
             Some(id) if databases.contains_key(id) => return Some(id.clone()),

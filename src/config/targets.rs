@@ -89,7 +89,7 @@ impl Resolver<'_> {
         targets: &Targets,
     ) {
         for id in named {
-            // One whose own declaration is no good is a problem already.
+            // One whose own declaration is invalid is a problem already.
             let is_declared = targets.contains_key(id) || self.merged.get(&["notifications", id.as_str()]).is_some();
             if !is_declared {
                 let declared = self.merged.table("notifications");
@@ -97,7 +97,7 @@ impl Resolver<'_> {
                 let message = match known.as_slice() {
                     [] => format!("no target `{id}` is declared; [notifications.{id}] would declare it"),
                     known => with_suggestion(
-                        format!("no target `{id}` is declared; there are {}", known.join(", ")),
+                        format!("no target `{id}` is declared; declared targets: {}", known.join(", ")),
                         id.as_str(),
                         known.iter().copied(),
                     ),

@@ -13,7 +13,7 @@ pub(crate) struct Backup {
     pub server_id: String,
     pub server_name: String,
     pub name: String,
-    /// When the newest backup was made, or the text that is no date.
+    /// When the newest backup was made, or the text that is not a date.
     pub newest: Result<Timestamp, String>,
 }
 

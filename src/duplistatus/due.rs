@@ -73,7 +73,9 @@ pub(crate) fn find(
             Ok(expected) => expected,
             Err(why) => {
                 let (name, server) = (&finding.backup.name, &finding.backup.server_name);
-                untold.push(format!("{name} of {server} is overdue, but cannot be told: {why}"));
+                untold.push(format!(
+                    "{name} of {server} is overdue, but no message can be sent: {why}"
+                ));
                 continue;
             }
         };
@@ -116,7 +118,7 @@ fn expected(
     entries: &Entry,
     declared: &Declared,
 ) -> Result<(Timestamp, String), String> {
-    let known = finding.expected.ok_or("its expected time is not known")?;
+    let known = finding.expected.ok_or("its expected time is unknown")?;
     if let Some(expectation) = declared.expectation_of(&finding.backup) {
         return Ok((known, expectation.rhythm.to_string()));
     }

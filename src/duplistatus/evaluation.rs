@@ -45,7 +45,7 @@ pub(crate) struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Unchecked,
-    /// Its date or its expected time is not known.
+    /// Its date or its expected time is unknown.
     Unknown,
     /// Its next one is not yet expected.
     OnTime,
@@ -101,7 +101,7 @@ impl Evaluation {
             Some(Ok(Value::Object(entries))) => Some(entries),
             Some(_) => {
                 self.warnings.push(format!(
-                    "the setting {BACKUP_SETTINGS} is no JSON object; every backup is checked by the defaults"
+                    "the setting {BACKUP_SETTINGS} is not a JSON object; every backup is checked by the defaults"
                 ));
                 None
             }

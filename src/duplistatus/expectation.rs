@@ -102,7 +102,7 @@ pub(crate) fn interval(entry: &Entry) -> Result<&str, String> {
     let interval = entry.get("expectedInterval").unwrap_or(&Value::Null);
     interval
         .as_str()
-        .ok_or_else(|| format!("expectedInterval is {interval}, not a text such as \"1D\""))
+        .ok_or_else(|| format!("expectedInterval is {interval}, not a string such as \"1D\""))
 }
 
 /// The days of the week on which a backup is expected, 0 being Sunday.

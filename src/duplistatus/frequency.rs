@@ -51,7 +51,7 @@ impl FromStr for Frequency {
             SignedDuration::try_from(every).ok().map(Self::Every)
         };
         Self::from_word(text).or_else(of_duration).ok_or_else(|| {
-            format!("`{text}` is no frequency: onetime, every_day, every_week, every_month or a duration such as \"12h\" is expected")
+            format!("`{text}` is not a frequency: onetime, every_day, every_week, every_month or a duration such as \"12h\" is expected")
         })
     }
 }

@@ -93,7 +93,7 @@ impl Row {
                 self.drop_nulls(below, &format!("{path}."));
             }
             if value.is_null() {
-                self.ignore(format!("`{path}` is null, which says nothing; ignored"));
+                self.ignore(format!("`{path}` is null; ignored"));
             }
             !value.is_null()
         });

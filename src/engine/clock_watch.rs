@@ -41,7 +41,7 @@ impl ClockWatch {
         let jump = now.duration_since(self.last_seen).saturating_sub(passed);
         let was_set = jump < -SET_BACK || jump > MOST_MISSED;
         if was_set {
-            tracing::warn!(from = %self.last_seen, to = %now, "the clock was set; next times are set anew");
+            tracing::warn!(from = %self.last_seen, to = %now, "the clock was changed; the next times were computed again");
         }
         (self.last_seen, self.last_instant) = (now, instant);
         (now, was_set)

@@ -34,7 +34,7 @@ pub enum Command {
         /// Told when it is done.
         reply: Reply<Result<(), Refusal>>,
     },
-    /// Make a job inactive until it is started or the configuration reloaded by hand.
+    /// Make a job inactive until it is started or the configuration is reloaded on request.
     Stop {
         /// The job's id, as it was asked for.
         job: String,
@@ -166,7 +166,7 @@ pub struct JobReport {
     pub enabled: bool,
     /// Whether it does so now.
     pub active: bool,
-    /// Whether a run is under way.
+    /// Whether a run is in progress.
     pub running: bool,
     /// How many rows its run under way has done.
     pub progress: u64,

@@ -49,7 +49,7 @@ pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Disposition)>
         match policy.catch_up {
             CatchUp::None => Disposition::Skip("missed, and catch_up is none".to_owned()),
             _ if too_late => Disposition::Skip(format!(
-                "missed, and older than starting_deadline, {}",
+                "missed, and older than starting_deadline ({})",
                 policy.starting_deadline
             )),
             CatchUp::Once if at < newest => {

@@ -220,7 +220,7 @@ impl Engine {
     async fn deactivate(&mut self, job: &JobId) {
         if self.scheduler.deactivate(job) {
             let queued = self.scheduler.withdraw(job);
-            self.drop_queued(queued, "the job was stopped, or changed, before its turn came")
+            self.drop_queued(queued, "the job was stopped or changed while the run was queued")
                 .await;
             if self.journal.is_recovered {
                 // What cannot be recorded now is told by the store, and looked at again at the next start.
@@ -253,7 +253,8 @@ impl Engine {
                 has_asked_runs: false,
             });
             let queued = self.scheduler.withdraw_all();
-            self.drop_queued(queued, "the service ended before its turn came").await;
+            self.drop_queued(queued, "the service ended while the run was queued")
+                .await;
         }
     }
 

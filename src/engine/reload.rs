@@ -148,7 +148,7 @@ impl Reloader {
     pub(super) async fn next_loaded(&mut self) -> Option<Result<Fresh, Problems>> {
         let loaded = self.loading.join_next().await?;
         Some(loaded.unwrap_or_else(|error| {
-            let message = format!("reading the configuration failed, which is a fault of this program: {error}");
+            let message = format!("reading the configuration failed, a bug in this program: {error}");
             let problem = Problem::of_source(Source::BuiltIn, Severity::Error, message);
             Err(Problems(vec![problem]))
         }))
@@ -216,7 +216,7 @@ fn tell_port(database: &Path, port: u16) -> Option<Problem> {
         ),
         Ok(false) => {}
         Err(why) => {
-            let message = format!("the application cannot be told port {port} yet: {why}");
+            let message = format!("port {port} could not be written for the application yet: {why}");
             return Some(Problem::of_source(
                 Source::Row(CRON_SERVICE),
                 Severity::Ignored,
@@ -247,7 +247,7 @@ pub(crate) async fn keep_last_good(sources: &Sources, loaded: &Loaded, store: &S
         .map(|(name, text)| (name.clone(), without_secrets(text)))
         .collect();
     if let Err(why) = store.keep_declaration(kept).await {
-        tracing::warn!("the configuration cannot be kept for a start at which it is broken: {why}");
+        tracing::warn!("the last good configuration could not be saved: {why}");
     }
 }
 
@@ -354,7 +354,7 @@ impl Engine {
             return None;
         }
         (new.jobs, new.order) = (old.jobs.clone(), old.order.clone());
-        let message = "the file declares no job any more; the jobs stay until a reload is asked for";
+        let message = "the file no longer declares any job; the current jobs stay until a reload is requested";
         Some(self.reloader.problem("", Severity::Ignored, message.to_owned()))
     }
 
@@ -380,7 +380,7 @@ impl Engine {
                 // What the new times would have been before now was not missed.
                 self.record_activations(vec![(job.id.clone(), job.times())], now).await;
                 let queued = self.scheduler.withdraw(&job.id);
-                self.drop_queued(queued, "the schedule was changed before its turn came")
+                self.drop_queued(queued, "the schedule changed while the run was queued")
                     .await;
             }
             let is_switched = diff.changed.get(&job.id).is_none_or(|keys| keys.contains(&"enabled"));

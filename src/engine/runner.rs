@@ -27,7 +27,7 @@ pub struct RunResult {
     pub warnings: Vec<String>,
     /// How often it was tried.
     pub attempts: u32,
-    /// Whether it was ended for a newer run, which is no failure of its job.
+    /// Whether it was ended for a newer run, which is not a failure of its job.
     pub was_replaced: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn run(ctx: RunContext, job: Arc<Job>) -> RunResult {
             return result_of(attempt, &job, attempts);
         }
         if let Err(failure) = &attempt.0 {
-            tracing::warn!(job = %job.id, attempt = attempts, "tried again in {wait:?}: {}", failure.message);
+            tracing::warn!(job = %job.id, attempt = attempts, "retrying in {wait:?}: {}", failure.message);
         }
         tokio::select! {
             () = tokio::time::sleep(spread(wait, number_of(&job, attempts))) => {}
@@ -95,7 +95,7 @@ async fn attempt(ctx: &RunContext, job: &Arc<Job>, deadline: Instant) -> Attempt
         Some(Err(error)) => (Err(Failure::lasting(panic_message(error))), None),
         None => {
             work.abort();
-            let why = "it did not end when it was asked to, and was left behind";
+            let why = "it did not stop when cancelled, and was abandoned";
             let left = Failure {
                 done: Some(why.to_owned()),
                 ..Failure::lasting(why)
@@ -117,18 +117,18 @@ fn result_of((done, asked): Attempt, job: &Job, attempts: u32) -> RunResult {
         }
         Err(failure) => failure,
     };
-    let left = failure.done.as_deref().unwrap_or("what was not committed is undone");
+    let left = failure
+        .done
+        .as_deref()
+        .unwrap_or("uncommitted changes were rolled back");
     let (status, message) = match asked {
         None => (Status::Failed, failure.message),
-        Some(CancelReason::TimedOut) => (
-            Status::TimedOut,
-            format!("not done within {}, its timeout; {left}", job.timeout),
-        ),
+        Some(CancelReason::TimedOut) => (Status::TimedOut, format!("timed out after {}; {left}", job.timeout)),
         Some(CancelReason::Shutdown) => (
             Status::Interrupted,
             format!("the service ended during this run; {left}"),
         ),
-        Some(CancelReason::Replaced) => (Status::Interrupted, "ended to make room for a newer run".to_owned()),
+        Some(CancelReason::Replaced) => (Status::Interrupted, "replaced by a newer run".to_owned()),
     };
     RunResult {
         attempts,
@@ -151,8 +151,5 @@ fn panic_message(error: JoinError) -> String {
         .downcast_ref::<&str>()
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!(
-        "the run panicked, which is a fault of this program: {}",
-        text.unwrap_or_default()
-    )
+    format!("the run panicked, a bug in this program: {}", text.unwrap_or_default())
 }

@@ -122,7 +122,7 @@ impl Runs {
 
     fn replace(&self, ticket: u64) {
         for handle in self.by_task.values().filter(|handle| handle.run.ticket == ticket) {
-            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "ended: a newer run takes its place");
+            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "replaced by a newer run");
             handle.cancel.cancel(CancelReason::Replaced);
         }
     }
@@ -216,7 +216,7 @@ impl Engine {
                     begun.push(run);
                 }
                 (_, None) => {
-                    tracing::debug!(job = %run.job.id, at = %run.scheduled_at, "this time was run already");
+                    tracing::debug!(job = %run.job.id, at = %run.scheduled_at, "this time has already run");
                     self.scheduler.ended(run.ticket);
                     all_began = false;
                 }

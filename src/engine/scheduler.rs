@@ -260,11 +260,9 @@ impl Scheduler {
         let (running, queued) = (state.running, state.queued);
         let most = job.policy.max_running;
         match job.policy.concurrency {
-            Concurrency::Forbid => (running + queued > 0).then(|| "the last run was still under way".to_owned()),
-            Concurrency::Queue => (queued > 0).then(|| "another run was queued already".to_owned()),
-            Concurrency::Allow => {
-                (running + queued >= most).then(|| format!("max_running, {most}, runs were under way"))
-            }
+            Concurrency::Forbid => (running + queued > 0).then(|| "the previous run was still in progress".to_owned()),
+            Concurrency::Queue => (queued > 0).then(|| "another run was already queued".to_owned()),
+            Concurrency::Allow => (running + queued >= most).then(|| format!("max_running ({most}) was reached")),
             Concurrency::Replace => None,
         }
     }
@@ -280,7 +278,7 @@ impl Scheduler {
         if job.policy.concurrency == Concurrency::Replace && !is_one_of_all {
             let id = job.id.clone();
             for replaced in self.withdraw(&id) {
-                steps.push(Step::Skip(replaced, "a newer run took its place".to_owned()));
+                steps.push(Step::Skip(replaced, "it was replaced by a newer run".to_owned()));
             }
             let running = self.running.values().filter(|running| running.job.id == id);
             steps.extend(running.map(|running| Step::End(running.ticket)));
@@ -453,8 +451,8 @@ impl JobState {
         let last = self.last.succeeded_at;
         let age = now.duration_since(last.map_or(since, |last| last.max(since)));
         (age > max_age.signed()).then(|| match last {
-            Some(last) => format!("its last success, at {}, is older than max_age, {max_age}", iso(last)),
-            None => format!("it has not succeeded once in max_age, {max_age}"),
+            Some(last) => format!("its last success, at {}, is older than max_age ({max_age})", iso(last)),
+            None => format!("it has not succeeded within max_age ({max_age})"),
         })
     }
 }

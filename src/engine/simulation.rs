@@ -106,7 +106,7 @@ impl Simulation {
                 at,
                 job: run.job.id.clone(),
                 scheduled_at: run.scheduled_at,
-                what: What::Skips("the service ended before its turn came".to_owned()),
+                what: What::Skips("the service ended while the run was queued".to_owned()),
             });
         }
         self.ends.clear();

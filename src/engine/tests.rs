@@ -116,13 +116,10 @@ fn what_is_wrong_with_its_keys_or_its_secret_is_told_at_their_place() {
 #[tokio::test(start_paused = true)]
 async fn a_run_is_ended_at_its_timeout_and_one_that_does_not_listen_is_left_behind() {
     for (is_deaf, message) in [
-        (
-            false,
-            "not done within 1m, its timeout; what was not committed is undone",
-        ),
+        (false, "timed out after 1m; uncommitted changes were rolled back"),
         (
             true,
-            "not done within 1m, its timeout; it did not end when it was asked to, and was left behind",
+            "timed out after 1m; it did not stop when cancelled, and was abandoned",
         ),
     ] {
         let service = Service::start(&echo(

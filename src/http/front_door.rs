@@ -18,9 +18,9 @@ use super::inner::Inner;
 use super::listeners::Listeners;
 
 /// Connections served at one time, where there are descriptors enough.
-const SEATS: u64 = 32;
+const MOST_CONNECTIONS: u64 = 32;
 /// Descriptors one connection may need: its own, three to the inner server, and a database's.
-const DESCRIPTORS_PER_SEAT: u64 = 8;
+const DESCRIPTORS_PER_CONNECTION: u64 = 8;
 /// Descriptors that the rest of the service needs.
 const OTHER_DESCRIPTORS: u64 = 32;
 /// How long a client may take to send its request, and to take each part of the answer.
@@ -34,34 +34,30 @@ const MOST_REQUESTS: u32 = 100;
 const TOO_MANY: Refused = (503, "too many requests at once; try again in a moment");
 /// How long the last answers may take when the service ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// How often a lasting trouble is told.
+/// How often a persistent error is logged.
 const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
 /// How much of a refused request is taken in.
 const MOST_DRAINED: u64 = 1024 * 1024;
 /// The pause after a connection could not be accepted, for one because no descriptor is free.
-const BREATH: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// The front door, ready to serve.
 pub(crate) struct FrontDoor {
     listeners: Listeners,
     door: Arc<Door>,
-    places: u32,
+    limit: u32,
 }
 
 impl FrontDoor {
     /// Sets up the inner server behind `listeners`.
     pub(crate) fn new(listeners: Listeners, context: Context) -> io::Result<Self> {
-        let places = places();
+        let limit = connection_limit();
         let door = Arc::new(Door {
             inner: Inner::start(context)?,
-            seats: Arc::new(Semaphore::new(places as usize)),
-            kept: Arc::new(Semaphore::new(places as usize)),
+            connections: Arc::new(Semaphore::new(limit as usize)),
+            kept: Arc::new(Semaphore::new(limit as usize)),
         });
-        Ok(Self {
-            listeners,
-            door,
-            places,
-        })
+        Ok(Self { listeners, door, limit })
     }
 
     /// Serves requests until `end` is told, then answers those under way.
@@ -72,7 +68,7 @@ impl FrontDoor {
         }
         let _ = end.await;
         accepting.abort_all();
-        let everyone_gone = self.door.seats.acquire_many(self.places);
+        let everyone_gone = self.door.connections.acquire_many(self.limit);
         let _ = tokio::time::timeout(LAST_ANSWERS, everyone_gone).await;
     }
 }
@@ -85,19 +81,19 @@ impl std::fmt::Debug for FrontDoor {
     }
 }
 
-/// How many seats the process's limit of descriptors leaves, at least one.
-fn places() -> u32 {
+/// How many connections the process's limit of descriptors leaves, at least one.
+fn connection_limit() -> u32 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
         .unwrap_or(u64::MAX);
-    let places = (limit.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_SEAT).clamp(1, SEATS);
-    u32::try_from(places).unwrap_or(1)
+    let limit = (limit.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION).clamp(1, MOST_CONNECTIONS);
+    u32::try_from(limit).unwrap_or(1)
 }
 
 struct Door {
     inner: Inner,
     /// One for each request under way.
-    seats: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
     /// One for each connection that may bring another.
     kept: Arc<Semaphore>,
 }
@@ -106,8 +102,8 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
     let mut warned: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((client, _)) => match Arc::clone(&door.seats).try_acquire_owned() {
-                Ok(seat) => drop(tokio::spawn(attend(client, Arc::clone(&door), seat))),
+            Ok((client, _)) => match Arc::clone(&door.connections).try_acquire_owned() {
+                Ok(permit) => drop(tokio::spawn(attend(client, Arc::clone(&door), permit))),
                 Err(_) => turn_away(&client),
             },
             Err(error) => {
@@ -115,46 +111,46 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
                     tracing::warn!("connections cannot be accepted for now: {error}");
                     warned = Some(Instant::now());
                 }
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
 }
 
-/// Answers a connection for which there is no seat, without waiting for it.
+/// Answers a connection for which there is no permit, without waiting for it.
 fn turn_away(client: &TcpStream) {
     let _ = client.try_write(&refusal(TOO_MANY));
 }
 
 /// Answers the requests of a connection, one after the other.
-async fn attend(mut client: TcpStream, door: Arc<Door>, seat: OwnedSemaphorePermit) {
+async fn attend(mut client: TcpStream, door: Arc<Door>, permit: OwnedSemaphorePermit) {
     let mut read = Vec::with_capacity(1024);
-    let mut seat = Some(seat);
+    let mut permit = Some(permit);
     for number in 1..=MOST_REQUESTS {
         let received = tokio::time::timeout(PATIENCE, receive(&mut client, &mut read)).await;
         let request = match received {
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) => return, // The client went away.
             Ok(Err(refused)) => return refuse(&mut client, refused).await,
-            Err(_) => return refuse(&mut client, (408, "the request did not come in time")).await,
+            Err(_) => return refuse(&mut client, (408, "the request did not arrive in time")).await,
         };
         let wants_more = request.keeps_alive && number < MOST_REQUESTS;
         let kept = wants_more
             .then(|| Arc::clone(&door.kept).try_acquire_owned().ok())
             .flatten();
         match relay(&mut client, &door.inner, &request.bytes, kept.is_some()).await {
-            Err(error) => return tracing::debug!("an answer could not be given: {error}"),
+            Err(error) => return tracing::debug!("an answer could not be sent: {error}"),
             Ok(()) if kept.is_none() => return drop(client.shutdown().await),
             Ok(()) => {}
         }
-        // While nothing comes, another may have the seat.
-        drop(seat.take());
+        // While nothing comes, another may have the permit.
+        drop(permit.take());
         let more = tokio::time::timeout(KEPT, next_bytes(&client, &mut read));
         if !matches!(more.await, Ok(Ok(true))) {
             return;
         }
-        seat = Arc::clone(&door.seats).try_acquire_owned().ok();
-        if seat.is_none() {
+        permit = Arc::clone(&door.connections).try_acquire_owned().ok();
+        if permit.is_none() {
             return refuse(&mut client, TOO_MANY).await;
         }
     }
@@ -220,7 +216,7 @@ async fn relay(client: &mut TcpStream, inner: &Inner, request: &[u8], is_kept: b
     let mut server = match inner.connect().await {
         Ok(server) => server,
         Err(error) => {
-            refuse(client, (503, "the server is starting anew; try again in a moment")).await;
+            refuse(client, (503, "the server is restarting; try again in a moment")).await;
             return Err(error);
         }
     };
@@ -257,7 +253,7 @@ async fn refuse(client: &mut TcpStream, refused: Refused) {
     let _ = client.shutdown().await;
     // What is still on its way is taken in, or else the reset would take our answer back from the client.
     let mut rest = client.take(MOST_DRAINED);
-    let _ = tokio::time::timeout(BREATH, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    let _ = tokio::time::timeout(ACCEPT_BACKOFF, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 fn refusal((status, why): Refused) -> Vec<u8> {

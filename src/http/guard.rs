@@ -12,7 +12,7 @@ pub(super) fn refuse(request: &Request, server: &Server, open: bool) -> Option<A
         return Some(Answer::error(403, why));
     }
     if request.method == "POST" && is_from_another_site(request) {
-        return Some(Answer::error(403, "a page of another site may not do this"));
+        return Some(Answer::error(403, "requests from pages of other sites are refused"));
     }
     let token = server.token.as_ref().filter(|_| !open)?;
     let given = request
@@ -21,7 +21,7 @@ pub(super) fn refuse(request: &Request, server: &Server, open: bool) -> Option<A
     if given.is_some_and(|given| token.matches(given.trim())) {
         return None;
     }
-    Some(Answer::error(401, "a token is needed: Authorization: Bearer …"))
+    Some(Answer::error(401, "a token is required: Authorization: Bearer …"))
 }
 
 /// Without a token, only names that no foreign name server can point at us by a trick may be asked for.
@@ -31,7 +31,7 @@ fn is_host_allowed(request: &Request, server: &Server) -> bool {
     };
     let address = host.parse::<IpAddr>().ok();
     let is_loopback = host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback());
-    // An address is no name, and one without a dot is known to the machine's own network alone.
+    // An address is not a name, and one without a dot is known to the machine's own network alone.
     let is_private = address.is_some() || (!host.is_empty() && !host.contains(['.', ':']));
     let is_open = server.allow_anonymous && !server.is_local();
     let mut allowed = server.allowed_hosts.iter().chain([&server.host]);

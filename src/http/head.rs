@@ -41,13 +41,13 @@ pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
         Ok(httparse::Status::Complete(length)) if length <= LONGEST_HEAD => length,
         Ok(httparse::Status::Partial) if read.len() < LONGEST_HEAD => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err((431, "the head is too large")),
-        Err(_) => return Err((400, "this is no HTTP request")),
+        Err(_) => return Err((400, "this is not an HTTP request")),
     };
     let (Some(method), Some(target)) = (request.method, request.path) else {
-        return Err((400, "this is no HTTP request"));
+        return Err((400, "this is not an HTTP request"));
     };
     if !target.starts_with('/') || !target.is_ascii() {
-        return Err((400, "the target must be a path"));
+        return Err((400, "the request target must be a path"));
     }
     let body = check_headers(request.headers)?;
     // Only for those who ask, and ask for nothing else: many a small client reads until the end of the connection.
@@ -85,28 +85,28 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<usize, Refused> {
             .iter()
             .all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\t')
         {
-            return Err((400, "a header holds something other than plain text"));
+            return Err((400, "a header contains something other than plain text"));
         }
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err((411, "the length of the body must be given; it cannot come in chunks"));
+            return Err((411, "Content-Length is required; a chunked body is not accepted"));
         }
         if header.name.eq_ignore_ascii_case("expect") {
-            return Err((417, "nothing can be expected before the request is whole"));
+            return Err((417, "Expect is not supported; send the whole request"));
         }
         if header.name.eq_ignore_ascii_case("content-length") {
-            let length = read_length(header.value).ok_or((400, "Content-Length is no number"))?;
+            let length = read_length(header.value).ok_or((400, "Content-Length is not a number"))?;
             if body.replace(length).is_some() {
-                return Err((400, "Content-Length is given twice"));
+                return Err((400, "there is more than one Content-Length"));
             }
         }
         hosts += usize::from(header.name.eq_ignore_ascii_case("host"));
         origins += usize::from(header.name.eq_ignore_ascii_case("origin"));
     }
     if hosts > 1 {
-        return Err((400, "Host is given twice"));
+        return Err((400, "there is more than one Host"));
     }
     if origins > 1 {
-        return Err((400, "Origin is given twice"));
+        return Err((400, "there is more than one Origin"));
     }
     match body.unwrap_or(0) {
         length if length > LONGEST_BODY as u64 => Err((413, "the body is too large")),

@@ -93,7 +93,7 @@ fn keep_serving(current: &Mutex<Arc<Generation>>, ended: &AtomicBool, context: &
         let generation = Arc::clone(&lock(current));
         while let Ok(request) = generation.server.recv() {
             let context = context.clone();
-            // The front door has few seats, so there are few threads. A request that gets none is dropped, which
+            // The front door accepts few connections at once, so there are few threads. A request that gets none is dropped, which
             // its client sees as a connection closed.
             let _ = thread::Builder::new()
                 .name("request".to_owned())
@@ -103,7 +103,7 @@ fn keep_serving(current: &Mutex<Arc<Generation>>, ended: &AtomicBool, context: &
         if ended.load(Ordering::Relaxed) {
             return;
         }
-        tracing::warn!("the inner HTTP server stopped; it is set up anew");
+        tracing::warn!("the inner HTTP server stopped and is restarted");
         let fresh = loop {
             thread::sleep(PAUSE);
             if let Ok(fresh) = Generation::new(folder) {
@@ -117,12 +117,8 @@ fn keep_serving(current: &Mutex<Arc<Generation>>, ended: &AtomicBool, context: &
 fn answer(request: tiny_http::Request, context: &Context) {
     let asked = read(&request);
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| routes::answer(&asked, context)));
-    let answer = answered.unwrap_or_else(|_| {
-        Answer::error(
-            500,
-            "the request could not be answered, which is a fault of this program",
-        )
-    });
+    let answer =
+        answered.unwrap_or_else(|_| Answer::error(500, "the request could not be answered, a bug in this program"));
     let (body, content_type) = answer.content();
     // Always with its length, so that the client knows where it ends though the connection is kept.
     let mut response = Response::from_data(body)

@@ -30,23 +30,25 @@ fn write(report: &Report) -> String {
     };
     let uptime = report.at.duration_since(report.started_at).as_secs();
     single("uptime_seconds", "Since the service started", count(uptime));
-    single("outbox_pending", "Messages that wait", count(report.outbox.pending));
-    single("outbox_dead", "Messages that were given up", count(report.outbox.dead));
+    single(
+        "outbox_pending",
+        "Messages waiting to be delivered",
+        count(report.outbox.pending),
+    );
+    single("outbox_dead", "Messages abandoned", count(report.outbox.dead));
     single(
         "state_ok",
         "Whether the state can be written",
         f64::from(u8::from(report.state_error.is_none())),
     );
     let of_jobs: [(&str, &str, Figure); 6] = [
-        ("job_active", "Whether the job runs by its schedule", |job| {
+        ("job_active", "Whether the job runs on its schedule", |job| {
             Some(f64::from(u8::from(job.active)))
         }),
-        ("job_running", "Whether a run is under way", |job| {
+        ("job_running", "Whether a run is in progress", |job| {
             Some(f64::from(u8::from(job.running)))
         }),
-        ("job_waiting", "Runs that wait for their turn", |job| {
-            Some(f64::from(job.waiting))
-        }),
+        ("job_waiting", "Runs queued", |job| Some(f64::from(job.waiting))),
         ("job_failing", "Whether the last run failed", |job| {
             Some(f64::from(u8::from(job.last.error.is_some())))
         }),

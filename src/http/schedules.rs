@@ -112,7 +112,7 @@ fn read_filter(request: &Request) -> Result<Filter, String> {
             "offset" => filter.offset = read_number(value, u32::MAX).map_err(refuse)?,
             _ => {
                 return Err(format!(
-                    "unknown filter `{key}`; known are job, status, trigger, from, to, limit, offset"
+                    "unknown filter `{key}`; known filters: job, status, trigger, from, to, limit, offset"
                 ));
             }
         }

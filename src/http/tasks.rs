@@ -98,8 +98,8 @@ pub(super) fn reload(context: &Context, _request: &Request, _job: &str) -> Answe
         Some(Reloaded::Refused { problems }) => Answer {
             status: 422,
             body: json!({
-                "error": "The configuration was refused; everything runs on as before",
-                "message": "The configuration was refused; everything runs on as before",
+                "error": "The configuration was rejected; the previous one stays in force",
+                "message": "The configuration was rejected; the previous one stays in force",
                 "added": [], "changed": [], "removed": [],
                 "problems": problems.iter().map(problem).collect::<Vec<_>>(),
             }),

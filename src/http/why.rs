@@ -37,16 +37,16 @@ pub(super) fn get(context: &Context, _request: &Request, job: &str) -> Answer {
 
 fn summary(job: &JobReport) -> String {
     let now = match (job.running, job.waiting) {
-        (true, 0) => "a run is under way; ".to_owned(),
-        (true, waiting) => format!("a run is under way, and {waiting} wait; "),
+        (true, 0) => "a run is in progress; ".to_owned(),
+        (true, waiting) => format!("a run is in progress and {waiting} queued; "),
         (false, 0) => String::new(),
-        (false, waiting) => format!("{waiting} runs wait for room; "),
+        (false, waiting) => format!("{waiting} queued (concurrency limit); "),
     };
     let next = match job.next_run {
         Some(at) => format!("due next at {}, by `{}` in {}", iso(at), job.schedule, job.time_zone),
-        None if job.active => format!("active, but `{}` names no time to come", job.schedule),
-        None if !job.enabled => "not active: it is declared as not enabled".to_owned(),
-        None => "not active: it was stopped, until it is started or the configuration reloaded".to_owned(),
+        None if job.active => format!("active, but `{}` has no time to come", job.schedule),
+        None if !job.enabled => "inactive: it is declared with `enabled = false`".to_owned(),
+        None => "inactive: stopped until it is started or the configuration is reloaded".to_owned(),
     };
     now + &next
 }

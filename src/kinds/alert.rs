@@ -99,7 +99,7 @@ impl Alert {
             if bytes > MOST_BYTES {
                 let megabytes = MOST_BYTES / 1_000_000;
                 return Err(Failure::lasting(format!(
-                    "what the query found is more than {megabytes} MB"
+                    "the result of the query is larger than {megabytes} MB"
                 )));
             }
             found.push(row);
@@ -133,8 +133,8 @@ impl Alert {
                 Message::new(title, &found.message, "high", "warning"),
             ),
             Change::Gone(found, since) => {
-                let said = format!("{}\nIt is gone; it was there since {}.", found.message, iso(*since));
-                let title = format!("{title}: over");
+                let said = format!("{}\nResolved; it was first found at {}.", found.message, iso(*since));
+                let title = format!("{title}: resolved");
                 let message = Message::new(title, said, "default", "white_check_mark");
                 (Event::Recovered, found, message)
             }
@@ -211,7 +211,7 @@ impl Kind for Alert {
             .count();
         let told = changes.len() - gone;
         Ok(Report {
-            message: format!("{}, {told} told, {gone} gone", plural(count as u64, "finding")),
+            message: format!("{}, {told} reported, {gone} resolved", plural(count as u64, "finding")),
             statistics: Some(serde_json::json!({ "findings": count, "told": told, "gone": gone })),
             warnings: Vec::new(),
         })

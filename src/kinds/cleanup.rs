@@ -119,7 +119,7 @@ impl Cleanup {
         let access = explain(sandbox, &declared.sql, &declared.sample(), Some(table)).ok()?;
         let is_all = matches!(self.r#where.trim().to_ascii_lowercase().as_str(), "true" | "1");
         (!access.by_index && !is_all).then(|| {
-            let why = format!("no index serves the search: every run reads all of `{table}`");
+            let why = format!("no index supports the condition: every run reads all of `{table}`");
             Issue::warning("where", why)
         })
     }
@@ -162,7 +162,7 @@ impl Kind for Cleanup {
         if self.r#where.trim().is_empty() {
             return error(
                 "where",
-                "it is empty: every row would go; write \"true\" if that is meant",
+                "it is empty, so every row would go; write \"true\" if you mean that",
             );
         }
         if tokens(&self.r#where).iter().any(|token| token.is(";")) {

@@ -34,7 +34,7 @@ pub(super) struct Examination<'a> {
 pub(super) fn unchecked_cutoff(sql: &str, found: &[Comparison<'_>]) -> Vec<String> {
     let is_used = parameters_of(sql).contains(&"cutoff");
     let is_compared = found.iter().any(|comparison| comparison.time.contains(":cutoff"));
-    let why = "what `:cutoff` is compared with could not be told, and so its format not be checked";
+    let why = "the column that `:cutoff` is compared with could not be determined, so its format was not checked";
     (is_used && !is_compared).then(|| why.to_owned()).into_iter().collect()
 }
 
@@ -125,7 +125,7 @@ impl<'a> Examination<'a> {
             .max_rows
             .filter(|most| u64::try_from(rows).is_ok_and(|rows| rows > *most))
         {
-            let why = format!("{rows} rows of {table} would go, more than max_rows, {most}");
+            let why = format!("{rows} rows of {table} would go, more than max_rows ({most})");
             self.refusals.push(why);
         }
         let long_unwritten = self
@@ -139,7 +139,7 @@ impl<'a> Examination<'a> {
         let (percent, most) = (percentage(rows, total), limits.max_share);
         if percent > most * 100.0 {
             let why =
-                format!("{rows} of {total} rows of {table} would go, {percent:.1} %, more than max_share, {most}");
+                format!("{rows} of {total} rows of {table} would go, {percent:.1} %, more than max_share ({most})");
             self.refusals.push(match long_unwritten {
                 Some(since) if rows < SMALL => {
                     let days = since.as_hours() / 24;

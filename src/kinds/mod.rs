@@ -125,7 +125,7 @@ target_kinds! {
     Application => "duplistatus",
 }
 
-/// The keys of targets, whatever the kind, whose value is no secret; every other is hidden wherever it is shown.
+/// The keys of targets, whatever the kind, whose value is not a secret; every other is hidden wherever it is shown.
 pub(crate) const HARMLESS_KEYS: &[&str] = &[
     "topic",
     "priority",
@@ -153,6 +153,6 @@ async fn within_time<T>(ctx: &RunContext, work: impl Future<Output = Result<T, F
     };
     done.map_err(|_| {
         let seconds = LONGEST_DRY_RUN.as_secs();
-        Failure::lasting(format!("it takes longer than {seconds} s to find out"))
+        Failure::lasting(format!("finding out takes longer than {seconds} s"))
     })
 }

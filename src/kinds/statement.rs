@@ -124,7 +124,7 @@ impl Declared<'_> {
             .filter(|token| token.kind == TokenKind::Text);
         let in_quotes = quoted.filter_map(|token| token.text.trim_matches('\'').strip_prefix(':'));
         for name in in_quotes.filter(|name| self.known_parameters().contains(name)) {
-            let why = format!("`':{name}'` is a text; the parameter is written without quotes, `:{name}`");
+            let why = format!("`':{name}'` is a string; write the parameter without quotes: `:{name}`");
             issues.push(Issue::error(self.key, why));
         }
         let is_used = used.iter().any(|name| ["cutoff", "retention_days"].contains(name));
@@ -271,7 +271,7 @@ pub(super) fn names(tables: &[TableName]) -> Vec<&str> {
     tables.iter().map(TableName::as_str).collect()
 }
 
-/// Every one of `used` that is no parameter.
+/// Every one of `used` that is not a parameter.
 fn unknown<'a>(key: &'static str, used: impl IntoIterator<Item = &'a str>, known: &[&str]) -> Vec<Issue> {
     let refuse = |name: &str| {
         let why = match name {
@@ -337,9 +337,11 @@ impl Window<'_> {
         };
         let retention = self.of_application(connection)?.unwrap_or(declared);
         let kept = retention.signed();
-        let cutoff = now
-            .checked_sub(kept)
-            .map_err(|_| Failure::lasting(format!("the retention of {retention} reaches back before the calendar")))?;
+        let cutoff = now.checked_sub(kept).map_err(|_| {
+            Failure::lasting(format!(
+                "the retention of {retention} reaches back before the start of the calendar"
+            ))
+        })?;
         Ok(vec![
             ("retention_days", Parameter::days(retention.as_days())),
             ("cutoff", self.format.write(cutoff)),

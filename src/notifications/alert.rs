@@ -14,7 +14,7 @@ pub(crate) struct Alerts {
     pub on_failure: Vec<TargetId>,
     /// Told of every run that ends well.
     pub on_success: Vec<TargetId>,
-    /// Told when a job that failed works again.
+    /// Told when a job that failed has recovered.
     pub on_recovery: Vec<TargetId>,
     /// How long a failure that goes on is not told again; for ever without it.
     pub repeat_after: Option<Duration>,
@@ -160,7 +160,7 @@ fn failed(job: &JobId, failing: &Failing, why: &str) -> Message {
     let (title, text) = match failing.failures {
         1 => (format!("{job} failed"), why.to_owned()),
         times => (
-            format!("{job} still fails"),
+            format!("{job} is still failing"),
             format!("{why}\nIt has failed {times} times since {}.", iso(failing.since)),
         ),
     };
@@ -173,7 +173,7 @@ fn recovered(job: &JobId, failing: &Failing, said: &str) -> Message {
         times => format!("{times} times"),
     };
     let text = format!("{said}\nIt had failed {times} since {}.", iso(failing.since));
-    Message::new(format!("{job} works again"), text, "default", "white_check_mark")
+    Message::new(format!("{job} has recovered"), text, "default", "white_check_mark")
 }
 
 #[cfg(test)]
@@ -198,11 +198,11 @@ mod tests {
             (0, Turn::Succeeded("fine"), vec![]),
             (1, Turn::Failed("waited 50 ms"), vec!["j failed"]),
             (2, Turn::Failed("waited 51 ms"), vec![]),
-            (3, Turn::Failed("no such table: t"), vec!["j still fails"]),
+            (3, Turn::Failed("no such table: t"), vec!["j is still failing"]),
             (4, Turn::Failed("no such table: t"), vec![]),
-            (27, Turn::Failed("no such table: t"), vec!["j still fails"]),
+            (27, Turn::Failed("no such table: t"), vec!["j is still failing"]),
             (28, Turn::Failed("no such table: t"), vec![]),
-            (29, Turn::Succeeded("fine"), vec!["j works again"]),
+            (29, Turn::Succeeded("fine"), vec!["j has recovered"]),
             (30, Turn::Succeeded("fine"), vec![]),
             (31, Turn::Failed("no such table: t"), vec!["j failed"]),
         ] {

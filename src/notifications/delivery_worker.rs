@@ -125,7 +125,7 @@ impl DeliveryWorker {
         match noted {
             Ok(()) => self.store.noted(id).await,
             Err(why) => {
-                tracing::error!(message = id, "a delivery cannot be noted yet: {why}");
+                tracing::error!(message = id, "a delivery cannot be recorded yet: {why}");
                 Ok(())
             }
         }
@@ -227,7 +227,7 @@ pub(super) fn find_route(
         Address::Target(id) | Address::Recipient { target: id, .. } => targets
             .get(id)
             .cloned()
-            .ok_or_else(|| format!("no target `{id}` is declared any more")),
+            .ok_or_else(|| format!("target `{id}` is no longer declared")),
     }
 }
 

@@ -83,7 +83,7 @@ impl Target for Email {
         check("from", &self.from);
         self.to.iter().for_each(|address| check("to", address));
         if self.to.is_empty() {
-            issues.push(Issue::error("to", "it names nobody"));
+            issues.push(Issue::error("to", "it names no recipient"));
         }
         if self.username.is_some() != self.password.is_some() {
             issues.push(Issue::error("username", "a username and a password go together"));

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// What is shorter is no secret, but a word that may stand anywhere.
+/// What is shorter is not a secret, but a word that may stand anywhere.
 const SHORTEST: usize = 5;
 const INSTEAD: &str = "[secret]";
 

@@ -57,7 +57,7 @@ impl Target for Webhook {
                 });
                 issues.extend(unknown.into_iter().map(|name| {
                     let why = format!(
-                        "`{name}` is not a field of a message; there are {}",
+                        "`{name}` is not a field of a message; the fields are {}",
                         Delivery::FIELDS.join(", ")
                     );
                     Issue::error("body", why)
@@ -98,7 +98,7 @@ impl Webhook {
         match &self.body {
             None => Ok(Value::Null),
             Some(Value::String(text)) => serde_json::from_str(text)
-                .map_err(|error| format!("a table, or a text that is JSON, is expected: {error}")),
+                .map_err(|error| format!("a table, or a string that is JSON, is expected: {error}")),
             Some(table) => Ok(table.clone()),
         }
     }

@@ -40,7 +40,7 @@ impl Failure {
         }
         let were = if rows == 1 { "was" } else { "were" };
         let done = format!(
-            "{} {were} {verb} before, and stay so; the next run selects anew",
+            "{} {were} {verb} already, and stay so; the next run selects again",
             plural(rows, "row")
         );
         Self {

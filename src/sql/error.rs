@@ -1,4 +1,4 @@
-//! Why a database, or a statement in it, could not be used: in words for the person who can mend it.
+//! Why a database, or a statement in it, could not be used: in words for the person who can fix it.
 
 use std::fmt;
 use std::path::Path;
@@ -61,7 +61,7 @@ pub(crate) fn describe(error: &rusqlite::Error) -> String {
         Some(ErrorCode::ReadOnly) => "cannot be written: it is read-only for this process".to_owned(),
         Some(ErrorCode::CannotOpen) => "cannot be opened: check the permissions of the file and its folder".to_owned(),
         Some(ErrorCode::DatabaseBusy) => "is locked by another writer".to_owned(),
-        Some(ErrorCode::OutOfMemory) => "cannot be used now: SQLite has no memory left".to_owned(),
+        Some(ErrorCode::OutOfMemory) => "cannot be used now: SQLite is out of memory".to_owned(),
         Some(ErrorCode::DiskFull) => "cannot grow: the disk is full".to_owned(),
         Some(ErrorCode::SystemIoFailure) => {
             format!("cannot be read or written ({error}); the disk may be full or failing")

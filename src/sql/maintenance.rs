@@ -42,7 +42,7 @@ impl Maintenance {
         }
         if let Some(most) = self.incremental_vacuum {
             let freed = give_back(connection, most, budget, interrupt);
-            said.push(format!("{freed} pages given back"));
+            said.push(format!("{freed} pages released"));
         }
         (!said.is_empty()).then(|| said.join(", "))
     }

@@ -146,7 +146,7 @@ fn values(
     parameters: &Parameters,
     columns: usize,
 ) -> rusqlite::Result<Option<Vec<Value>>> {
-    // A name in double quotes that is no column must not pass as a text.
+    // A name in double quotes that is not a column must not pass as a text.
     let Ok(mut statement) = sandbox.alone(|connection| connection.prepare(sql))? else {
         sandbox.forget_refusal();
         return Ok(None);

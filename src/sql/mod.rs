@@ -1,4 +1,4 @@
-//! The databases that jobs work on: opened, checked, fenced in, emptied in batches, explained. SQLite is the one engine
+//! The databases that jobs work on: opened, checked, sandboxed, emptied in batches, explained. SQLite is the one engine
 //! there is; what a row means is left to the kinds of jobs, and the service's own state to `state`.
 
 mod batch_delete;

@@ -300,7 +300,7 @@ impl Bounds {
         if self.is_named(&table) || PURE.contains(&table.as_str()) {
             return true;
         }
-        // The rows of a CTE, which is no table.
+        // The rows of a CTE, which is not a table.
         let is_of_sqlite = ["sqlite_", "pragma_"].iter().any(|start| table.starts_with(start));
         let is_nothing = column.is_empty() && !is_of_sqlite && !self.known.contains(&table);
         is_nothing || (!self.alone && self.key_columns.contains(&(table, column)))
@@ -341,7 +341,7 @@ impl Bounds {
             | AuthAction::Update { .. }
             | AuthAction::Select => None,
             AuthAction::Function { function_name } => functions::refusal(function_name),
-            AuthAction::Recursive => Some("it is recursive, and so may never end".to_owned()),
+            AuthAction::Recursive => Some("it is recursive, and might never end".to_owned()),
             AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
                 Some("it attaches or detaches a database".to_owned())
             }
@@ -351,7 +351,7 @@ impl Bounds {
             } if HARMLESS_PRAGMAS.contains(&pragma_name) => None,
             AuthAction::Pragma { pragma_name, .. } => Some(format!("it sets or reads PRAGMA {pragma_name}")),
             AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
-                Some("it begins or ends a transaction, which is the service's own doing".to_owned())
+                Some("it begins or ends a transaction, which only the service does".to_owned())
             }
             _ => Some("it changes the schema".to_owned()),
         }

@@ -104,7 +104,7 @@ impl Store {
         });
         let answer = answer.await.unwrap_or_else(|error| {
             Err(StateError {
-                message: format!("state: {error}, which is a fault of this program"),
+                message: format!("state: {error}, a bug in this program"),
                 is_transient: false,
             })
         });
@@ -188,7 +188,7 @@ impl Store {
         });
         read.await.unwrap_or_else(|error| {
             Err(StateError {
-                message: format!("state: {error}, which is a fault of this program"),
+                message: format!("state: {error}, a bug in this program"),
                 is_transient: false,
             })
         })

@@ -57,7 +57,7 @@ impl FromStr for Duration {
             .parse()
             .map_err(|_| refuse("units are ms, s, m, h, d and w, such as \"90s\" or \"1h 30m\""))?;
         if span.get_years() != 0 || span.get_months() != 0 {
-            return Err(refuse("months and years differ in length; give days"));
+            return Err(refuse("months and years differ in length; use days"));
         }
         let length = span
             .to_duration(SpanRelativeTo::days_are_24_hours())
@@ -65,7 +65,7 @@ impl FromStr for Duration {
             .and_then(|length| std::time::Duration::try_from(length).ok())
             .ok_or_else(|| refuse("it must not be negative"))?;
         if length < std::time::Duration::from_millis(1) {
-            return Err(refuse("it must be longer than nothing"));
+            return Err(refuse("it must be greater than zero"));
         }
         Ok(Self(length))
     }

@@ -28,7 +28,7 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, String> {
         glob::Pattern::new(text)
             .map(Self)
-            .map_err(|error| format!("`{text}` is no pattern of names: {}", error.msg))
+            .map_err(|error| format!("`{text}` is not a name pattern: {}", error.msg))
     }
 }
 

@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Secret {
             type Value = Secret;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, { env = \"NAME\" } or { file = \"path\" }")
+                f.write_str("a string, { env = \"NAME\" } or { file = \"path\" }")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {

@@ -69,7 +69,7 @@ impl FromStr for Template {
 
 deserialize_from_text!(Template);
 
-super::schema_of_text!(Template, "A text with {name} fields");
+super::schema_of_text!(Template, "A string with {name} fields");
 
 #[cfg(test)]
 mod tests {

@@ -127,7 +127,7 @@ impl Environment {
             reading.refuse("TZ", why);
         }
         if self.0.get("CRON_TOKEN").is_some_and(|token| !is_token(token.trim())) {
-            let why = "it is set, but is no token: printable ASCII characters are expected";
+            let why = "it is not a token: printable ASCII characters are expected";
             reading.refuse("CRON_TOKEN", why.to_owned());
         }
         for (name, value) in &self.0 {
@@ -224,11 +224,11 @@ fn path_of(setting: &str, declared: &Merged) -> Result<Vec<String>, String> {
                     ids.join(", ")
                 };
                 return Err(format!(
-                    "no id in [{section}] is written `{}`; declared are {declared}",
+                    "no id in [{section}] matches `{}`; declared ids: {declared}",
                     parts[1]
                 ));
             }
-            several => return Err(format!("`{}` may mean several: {several:?}", parts[1])),
+            several => return Err(format!("`{}` is ambiguous: it matches {several:?}", parts[1])),
         };
         if parts.len() < 3 {
             return Err("the key is missing after the id".to_owned());

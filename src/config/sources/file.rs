@@ -28,7 +28,7 @@ pub enum File {
     Kept(Arc<Vec<(String, String)>>),
 }
 
-/// How many syntax errors of a file are told; more come of one that is no TOML at all.
+/// How many syntax errors of a file are told; more come of one that is not TOML at all.
 const MOST: usize = 100;
 /// The declaration in the working directory.
 const HERE: &str = "jobs.toml";
@@ -120,7 +120,7 @@ fn texts(file: &File) -> Vec<(Source, Result<Parsed, String>)> {
 fn read_text(path: &Path) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    // Some editors begin a file with a mark that is no part of the text.
+    // Some editors begin a file with a mark that is not a part of the text.
     Ok(text
         .strip_prefix('\u{feff}')
         .map_or_else(|| text.clone(), str::to_owned))
@@ -160,7 +160,7 @@ pub(crate) fn watched_folders(file: &File) -> Vec<PathBuf> {
     folders
 }
 
-/// The layer of a text, or every place at which it is no TOML.
+/// The layer of a text, or every place at which it is not TOML.
 pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Vec<Problem>> {
     let Parsed { text, values, errors } = read;
     if !errors.is_empty() {
@@ -183,7 +183,7 @@ pub(in crate::config) fn layer(source: Source, read: Parsed) -> Result<Layer, Ve
     Ok(layer)
 }
 
-/// A text read as one TOML value, as JSON; what is no TOML value is a text.
+/// A text read as one TOML value, as JSON; what is not a TOML value is a text.
 pub(crate) fn read_json(text: &str) -> serde_json::Value {
     read_value(text).map_or_else(|| text.into(), |value| plain(&value))
 }

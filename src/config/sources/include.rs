@@ -47,7 +47,7 @@ pub(super) fn flaws(layer: &Layer, file: &Path, is_included: bool) -> Vec<Proble
     };
     let problem = |path: &[&str], why: &str| layer.problem(&path_of(path), false, Severity::Error, why);
     if is_included {
-        let why = "an included file includes no others; the declaration itself names them all";
+        let why = "an included file cannot include others; the main declaration must name them all";
         return vec![problem(&["include"], why)];
     }
     let Some(list) = include.as_array() else {
@@ -64,7 +64,7 @@ pub(super) fn flaws(layer: &Layer, file: &Path, is_included: bool) -> Vec<Proble
 /// A pattern may match no file, a plain name must not.
 fn flaw_of(pattern: &Value, file: &Path) -> Option<String> {
     let Some(text) = pattern.as_str() else {
-        return Some("a text is expected".to_owned());
+        return Some("a string is expected".to_owned());
     };
     if let Err(error) = glob::Pattern::new(text) {
         return Some(format!("`{text}` is not a pattern of files: {error}"));
@@ -104,6 +104,6 @@ fn shared(one: &Dict, other: &Dict, path: &mut Vec<String>, found: &mut Vec<Vec<
 fn clash(earlier: &Layer, later: &Layer, path: &[String]) -> Problem {
     let place = earlier.place(path, true);
     let first = place.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-    let why = format!("it is declared in {}{first}, too", earlier.source);
+    let why = format!("it is also declared in {}{first}", earlier.source);
     later.problem(path, true, Severity::Error, why)
 }

@@ -89,7 +89,7 @@ impl Sqlite {
     }
 
     pub(super) fn probe(&mut self) -> Result<(), StateError> {
-        // A lock that another process holds for a moment is no fault: the connection waits for it.
+        // A lock that another process holds for a moment is not a fault: the connection waits for it.
         self.with(|connection| connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK"))
     }
 

@@ -74,7 +74,7 @@ impl Meaning {
         {
             let length: Duration = length.parse().map_err(|why: String| refuse(&why))?;
             if length.to_std() < std::time::Duration::from_secs(1) {
-                return Err(refuse("a second is the shortest interval"));
+                return Err(refuse("the shortest interval is one second"));
             }
             return Ok(Self::Every(length));
         }

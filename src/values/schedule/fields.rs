@@ -53,7 +53,7 @@ pub(super) fn check(fields: &[&str]) -> Result<(), String> {
         for item in text.split(',') {
             if item == "*" && text.contains(',') {
                 return Err(format!(
-                    "`*` is everything already; it stands alone in the {} field `{text}`",
+                    "`*` already means everything and must stand alone in the {} field `{text}`",
                     field.name
                 ));
             }
@@ -69,7 +69,7 @@ impl Field {
     /// Checks one item of a list: `*`, a value or a range, perhaps with a step.
     fn check(&self, item: &str) -> Result<(), String> {
         if item.is_empty() {
-            return Err("an empty place between commas".to_owned());
+            return Err("an empty item between commas".to_owned());
         }
         let (range, step) = item
             .split_once('/')
@@ -123,7 +123,7 @@ impl Field {
             (Some(first), Some(last)) if first == last => {
                 Err(format!("the range {from}-{to} is one value; write {from}"))
             }
-            (None, _) | (_, None) => Err(format!("`{from}-{to}` is no range of numbers or names")),
+            (None, _) | (_, None) => Err(format!("`{from}-{to}` is not a range of numbers or names")),
             _ => Ok(()),
         }
     }
@@ -168,11 +168,11 @@ impl Field {
     fn expected(&self) -> String {
         match self.names {
             [] if self.name == "day of month" => {
-                "no day: a number from 1 to 31, L, LW or a number with W is expected".to_owned()
+                "not a day: a number from 1 to 31, L, LW or a number with W is expected".to_owned()
             }
-            [] => format!("no number from {} to {}", self.lowest, self.highest),
+            [] => format!("not a number from {} to {}", self.lowest, self.highest),
             names if self.name == "day of week" => format!(
-                "no day of the week: a number from 0 to 7, a name ({} to {}), one with #1 to #5 or with L is expected",
+                "not a day of the week: a number from 0 to 7, a name ({} to {}), one with #1 to #5 or with L is expected",
                 names[0],
                 names[names.len() - 1]
             ),
