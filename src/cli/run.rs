@@ -19,7 +19,7 @@ use crate::values::{CancelReason, CancellationToken, Clock, Severity, plural};
 use crate::watch::{Watch, watch_rows};
 
 /// Threads that may wait: for runs, deliveries, the state and reading sources. Each has SQLite's page cache and little more.
-const BLOCKING_THREADS: usize = 128;
+const BLOCKING_THREADS: usize = 64;
 /// How often the outbox is looked at for what waits.
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
 /// How long the end of the service waits for a message on the wire.

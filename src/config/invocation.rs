@@ -30,7 +30,7 @@ pub(crate) struct Services {
 }
 
 /// How many runs may wait for a database or a server at once.
-const THREADS: usize = 64;
+const THREADS: usize = 48;
 
 impl Services {
     pub(crate) fn new(store: Store, clock: Clock) -> Self {

@@ -46,6 +46,7 @@ impl Merged {
             self.figment = self.figment.merge(Numbered(self.layers.len(), &layer));
             self.layers.push(layer);
         }
+        self.values.clear(); // Before they are made again: with thousands of jobs, they are large.
         // Our own providers never fail, so an error cannot occur here.
         let merged = self.figment.data().ok();
         self.values = merged

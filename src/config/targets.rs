@@ -77,7 +77,9 @@ impl Resolver<'_> {
             ("on_recovery", &notify.on_recovery),
         ];
         for (key, named) in lists {
-            self.check_targets(&below(&below(at, "notify"), key), named.iter().flatten(), targets);
+            if let Some(named) = named {
+                self.check_targets(&below(&below(at, "notify"), key), named, targets);
+            }
         }
     }
 

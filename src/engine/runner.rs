@@ -49,7 +49,7 @@ impl RunResult {
 type Attempt = (Result<Report, Failure>, Option<CancelReason>);
 
 /// Runs `job`, again and again while its failures may pass.
-pub(super) async fn run(ctx: RunContext, job: Arc<Job>) -> RunResult {
+pub(super) async fn run(ctx: Arc<RunContext>, job: Arc<Job>) -> RunResult {
     let deadline = Instant::now() + job.timeout.to_std();
     let retry = job.policy.retry;
     let (mut wait, mut attempts) = (retry.backoff.to_std(), 1);
@@ -73,8 +73,8 @@ pub(super) async fn run(ctx: RunContext, job: Arc<Job>) -> RunResult {
     }
 }
 
-async fn attempt(ctx: &RunContext, job: &Arc<Job>, deadline: Instant) -> Attempt {
-    let (working, action) = (ctx.clone(), Arc::clone(job));
+async fn attempt(ctx: &Arc<RunContext>, job: &Arc<Job>, deadline: Instant) -> Attempt {
+    let (working, action) = (Arc::clone(ctx), Arc::clone(job));
     let mut work = tokio::spawn(async move {
         let done = action.action.run(&working).await;
         (done, working.cancel.reason())

@@ -136,7 +136,7 @@ impl Runs {
         };
         let ctx = plan.context(&run.job, invocation, &self.services);
         let (cancel, progress) = (ctx.cancel.clone(), ctx.progress.clone());
-        let task = self.tasks.spawn(runner::run(ctx, Arc::clone(&run.job))).id();
+        let task = self.tasks.spawn(runner::run(Arc::new(ctx), Arc::clone(&run.job))).id();
         let handle = RunHandle {
             id,
             run,

@@ -67,8 +67,7 @@ impl Alert {
 
     /// Runs the query on a thread that may wait; nothing can be written on its connection.
     async fn findings(&self, ctx: &RunContext) -> Result<Vec<Finding>, Failure> {
-        let kind = self.clone();
-        ctx.blocking(move |ctx| {
+        ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
             ctx.connected(Mode::Read, &ctx.interrupt(), &declared.tables, |connection| {
                 let parameters = declared.parameters(connection, ctx)?;
@@ -235,8 +234,7 @@ impl Kind for Alert {
     }
 
     async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
-        let kind = self.clone();
-        ctx.blocking(move |ctx| {
+        ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| declared.check_rows(session))
         })

@@ -187,13 +187,11 @@ impl Kind for Cleanup {
     }
 
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
-        let kind = self.clone();
-        ctx.blocking(move |ctx| kind.delete(ctx)).await
+        ctx.blocking(self, Self::delete).await
     }
 
     async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
-        let kind = self.clone();
-        let found = ctx.blocking(move |ctx| {
+        let found = ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| {
                 let found = kind.examine(session)?;
@@ -204,8 +202,7 @@ impl Kind for Cleanup {
     }
 
     async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
-        let kind = self.clone();
-        ctx.blocking(move |ctx| {
+        ctx.blocking(self, |kind, ctx| {
             kind.declared().in_session(ctx, Mode::Read, |session| {
                 let found = kind.examine(session)?;
                 let refusals = found

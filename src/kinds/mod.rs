@@ -63,7 +63,8 @@ macro_rules! job_kinds {
             }
 
             pub(crate) async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
-                match self { $($(#[$attribute])* Self::$kind(kind) => kind.run(ctx).await,)* }
+                // Boxed, so that a run that waits is as large as its own kind's, not as the largest.
+                match self { $($(#[$attribute])* Self::$kind(kind) => Box::pin(kind.run(ctx)).await,)* }
             }
 
             /// What a run would do now; `None` of a kind that cannot tell.

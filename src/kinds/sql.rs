@@ -69,13 +69,11 @@ impl Kind for Sql {
     }
 
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
-        let kind = self.clone();
-        ctx.blocking(move |ctx| kind.declared().run(ctx)).await
+        ctx.blocking(self, |kind, ctx| kind.declared().run(ctx)).await
     }
 
     async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
-        let kind = self.clone();
-        let found = ctx.blocking(move |ctx| {
+        let found = ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| {
                 session.parameters.insert("batch", dry_run::ALL);
@@ -87,8 +85,7 @@ impl Kind for Sql {
     }
 
     async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
-        let kind = self.clone();
-        ctx.blocking(move |ctx| {
+        ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| {
                 session.parameters.insert("batch", dry_run::ALL);

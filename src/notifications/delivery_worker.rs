@@ -12,7 +12,7 @@ use super::Undelivered;
 use super::notification::{Address, Delivery, Notification};
 use super::target::{Integration, Target, Targets};
 use crate::state::{OutboxRow, StateError, Store};
-use crate::values::{CancellationToken, Clock, later, spread};
+use crate::values::{CancellationToken, Clock, blocking, later, spread};
 
 /// How many messages are on their way at once, at most.
 const AT_ONCE: usize = 4;
@@ -79,8 +79,8 @@ impl DeliveryWorker {
     async fn note_what_was_not(&self) -> Result<(), StateError> {
         for row in self.store.unnoted().await? {
             let at = row.finished_at.unwrap_or(row.created_at);
-            match Opened::read(&row) {
-                Some(opened) => self.note_delivery(row.id, opened.found(self).await, at).await?,
+            match self.open(&row).await {
+                Some(opened) => self.note_delivery(row.id, opened, at).await?,
                 None => self.store.noted(row.id).await?,
             }
         }
@@ -89,13 +89,12 @@ impl DeliveryWorker {
 
     /// Sends one message, and records how that went; gives its subject where it was delivered.
     async fn send(&self, row: OutboxRow) -> Result<Option<String>, StateError> {
-        let Some(opened) = Opened::read(&row) else {
+        let began = Instant::now();
+        let Some(opened) = self.open(&row).await else {
             let why = "the message cannot be read".to_owned();
             self.store.abandon(row.id, self.clock.now(), why).await?;
             return Ok(None);
         };
-        let began = Instant::now();
-        let opened = opened.found(self).await;
         let id = format!("{}-{}", row.created_at.as_millisecond(), row.id);
         let (opened, sent) = opened.send(id, row.created_at).await;
         let (now, to) = (self.clock.now(), opened.to(self.integration));
@@ -116,6 +115,17 @@ impl DeliveryWorker {
                 Ok(None)
             }
         }
+    }
+
+    /// Reads a message, and finds its way: settings are read, and stored credentials opened, once for a message.
+    async fn open(&self, row: &OutboxRow) -> Option<Opened> {
+        let notification: Notification = serde_json::from_str(&row.notification).ok()?;
+        let (targets, integration) = (Arc::clone(&self.targets), self.integration);
+        let opened = blocking(move || Opened {
+            route: find_route(&notification.address, &targets, integration),
+            notification,
+        });
+        Some(opened.await)
     }
 
     /// Notes a delivery in the application's database. What cannot be noted now is noted the next time.
@@ -161,23 +171,6 @@ struct Opened {
 }
 
 impl Opened {
-    fn read(row: &OutboxRow) -> Option<Self> {
-        Some(Self {
-            notification: serde_json::from_str(&row.notification).ok()?,
-            route: Err("no way was looked for".to_owned()),
-        })
-    }
-
-    /// Finds the way: settings are read, and stored credentials opened, once for a message.
-    async fn found(mut self, worker: &DeliveryWorker) -> Self {
-        let (targets, integration) = (Arc::clone(&worker.targets), worker.integration);
-        blocking(move || {
-            self.route = find_route(&self.notification.address, &targets, integration);
-            self
-        })
-        .await
-    }
-
     async fn send(self, id: String, at: Timestamp) -> (Self, Result<String, Undelivered>) {
         blocking(move || {
             let delivery = Delivery {
@@ -228,18 +221,6 @@ pub(super) fn find_route(
             .get(id)
             .cloned()
             .ok_or_else(|| format!("target `{id}` is no longer declared")),
-    }
-}
-
-/// Does `work` on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The service has ended.
-            Err(_) => std::future::pending().await,
-        },
     }
 }
 

@@ -3,7 +3,6 @@
 
 mod outcome;
 
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
 use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Pool, Sandbox};
 use crate::state::Store;
-use crate::values::{CancellationToken, Clock, Issue, JobId, Progress, TargetId, TimeZone};
+use crate::values::{CancellationToken, Clock, Issue, JobId, Progress, TargetId, TimeZone, blocking};
 
 pub(crate) use outcome::{DryRun, Failure, Report};
 
@@ -79,19 +78,17 @@ pub(crate) struct RunContext {
 }
 
 impl RunContext {
-    /// Does `work` on a thread that may wait.
-    pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
-        let ctx = self.clone();
+    /// Does `work` with a copy of `given`, such as the kind itself, on a thread that may wait.
+    pub(crate) async fn blocking<G: Clone + Send + 'static, T: Send + 'static>(
+        &self,
+        given: &G,
+        work: impl FnOnce(&G, &Self) -> T + Send + 'static,
+    ) -> T {
         // It is never closed.
         let _thread = self.threads.acquire().await;
-        match tokio::task::spawn_blocking(move || work(&ctx)).await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                // The service has ended.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        // Not before its turn: thousands may wait.
+        let (given, ctx) = (given.clone(), self.clone());
+        blocking(move || work(&given, &ctx)).await
     }
 
     /// Ends SQLite's work when the run is to end.

@@ -97,19 +97,28 @@ impl Store {
         &self,
         question: impl FnOnce(&mut Sqlite) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let shared = Arc::clone(&self.0);
-        let answer = tokio::task::spawn_blocking(move || {
-            let Engine::Sqlite { writer, .. } = &shared.engine;
+        let answer = self.beside(move |engine| {
+            let Engine::Sqlite { writer, .. } = engine;
             question(&mut writer.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        let answer = answer.await.unwrap_or_else(|error| {
+        let answer = answer.await;
+        self.note(answer.as_ref().err());
+        answer
+    }
+
+    /// Does `work` on a thread that may wait.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let shared = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || work(&shared.engine)).await;
+        done.unwrap_or_else(|error| {
             Err(StateError {
                 message: format!("state: {error}, a bug in this program"),
                 is_transient: false,
             })
-        });
-        self.note(answer.as_ref().err());
-        answer
+        })
     }
 
     /// Remembers whether the state could be used; tells when that changes.
@@ -180,18 +189,12 @@ impl Store {
     /// # Errors
     /// When the state cannot be read.
     pub async fn history(&self, filter: Filter) -> Result<History, StateError> {
-        let shared = Arc::clone(&self.0);
         // On a connection of its own, so that a long list holds up no run.
-        let read = tokio::task::spawn_blocking(move || {
-            let Engine::Sqlite { path, .. } = &shared.engine;
+        let read = self.beside(move |engine| {
+            let Engine::Sqlite { path, .. } = engine;
             sqlite::read_history(path, &filter)
         });
-        read.await.unwrap_or_else(|error| {
-            Err(StateError {
-                message: format!("state: {error}, a bug in this program"),
-                is_transient: false,
-            })
-        })
+        read.await
     }
 
     /// What an earlier process left behind, as it is at `now`.

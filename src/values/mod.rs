@@ -1,6 +1,7 @@
 //! Small types that check themselves where they are born, so that nothing after them has to look again.
 //! They know no other part of the program.
 
+mod blocking;
 mod cancellation;
 mod clock;
 mod duration;
@@ -19,6 +20,7 @@ mod table_name;
 mod template;
 mod time_zone;
 
+pub(crate) use blocking::blocking;
 pub(crate) use cancellation::{CancelReason, CancellationToken};
 pub use clock::Clock;
 pub(crate) use duration::{Duration, spread};

@@ -36,8 +36,7 @@ impl Kind for OverdueBackups {
     }
 
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
-        let kind = self.clone();
-        let check = ctx.blocking(move |ctx| kind.look(ctx)).await?;
+        let check = ctx.blocking(self, Self::look).await?;
         for found in &check.overdue {
             tracing::info!(
                 job = %ctx.job, server = found.backup.server_name, backup = found.backup.name,
@@ -60,8 +59,7 @@ impl Kind for OverdueBackups {
     }
 
     async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
-        let kind = self.clone();
-        ctx.blocking(move |ctx| dry_run::of(&kind, ctx).map(Some)).await
+        ctx.blocking(self, |kind, ctx| dry_run::of(kind, ctx).map(Some)).await
     }
 }
 
@@ -85,8 +83,9 @@ impl OverdueBackups {
 async fn send(due: &[Due], ctx: &RunContext) -> Result<usize, Failure> {
     let subjects: BTreeSet<String> = due.iter().map(|due| due.finding.backup.key()).collect();
     let told_before = ctx.store.last_noted(subjects.clone()).await?;
-    let due = due.to_vec();
-    let messages = ctx.blocking(move |ctx| messages(&due, &told_before, ctx)).await?;
+    let given = (due.to_vec(), told_before);
+    let messages = ctx.blocking(&given, |(due, told_before), ctx| messages(due, told_before, ctx));
+    let messages = messages.await?;
     ctx.store.post(messages, ctx.now).await?;
     if ctx.manual {
         ctx.store.retry_now(subjects.clone(), ctx.now).await?;
