@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::sources::file::{watched, watched_folders};
 use crate::config::{File, Plan};
-use crate::duplistatus::settings::{self, Overrides};
+use crate::duplistatus::settings;
 use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
-use crate::sql::open_read;
+use crate::values::blocking;
 
 /// How long a burst of changes must have been over.
 const QUIET: Duration = Duration::from_millis(250);
@@ -141,12 +141,14 @@ pub(crate) async fn watch_rows(plans: watch::Receiver<Arc<Plan>>, engine: Inbox)
             continue;
         };
         let known = seen.clone();
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = blocking(move || {
             let looks = looks_of(&database);
-            let texts = (known.as_ref() != Some(&looks)).then(|| rows_of(&database)).flatten();
+            let texts = (known.as_ref() != Some(&looks))
+                .then(|| settings::overrides_now(&database))
+                .flatten();
             (looks, texts)
         });
-        let Ok((looks, texts)) = looked.await else { continue };
+        let (looks, texts) = looked.await;
         // What could not be read is read at the next look.
         if let Some(texts) = texts {
             seen = Some(looks);
@@ -168,10 +170,4 @@ fn looks_of(database: &Path) -> Looks {
         Some((found.ino(), found.len(), found.modified().ok()?))
     };
     (database.to_owned(), [look(database), look(Path::new(&log))])
-}
-
-fn rows_of(database: &Path) -> Option<Overrides> {
-    let connection = open_read(database).ok()?;
-    connection.busy_timeout(Duration::from_secs(1)).ok()?;
-    settings::overrides(&connection).ok()
 }

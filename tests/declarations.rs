@@ -166,7 +166,7 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \"SELECT 1\", tables = [\"sessions\"] }\n",
-            "jobs.a.sql.statement: the SQL begins with `SELECT`; DELETE, UPDATE",
+            "jobs.a.sql.statement: the SQL begins with `SELECT`; one of DELETE, UPDATE",
         ),
         (
             "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \" -- nothing\", tables = [\"sessions\"] }\n",

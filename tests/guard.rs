@@ -79,7 +79,7 @@ fn a_host_that_others_reach_needs_a_token() {
     let (code, text) = place.validate(open);
     assert_eq!(code, 2, "{text}");
     assert!(
-        text.contains("jobs.toml:2:8: server.host: `0.0.0.0` is reached from other machines"),
+        text.contains("jobs.toml:2:8: server.host: `0.0.0.0` can be reached from other machines"),
         "{text}"
     );
     assert_eq!(place.validate(&format!("{open}allow_anonymous = true\n")).0, 0);

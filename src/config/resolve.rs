@@ -145,7 +145,7 @@ impl Resolver<'_> {
         };
         if server.token.is_none() && declared.token_file.is_none() && !server.allow_anonymous && !server.is_local() {
             let message = format!(
-                "`{}` is reached from other machines: set CRON_TOKEN or server.token_file, or allow_anonymous = true",
+                "`{}` can be reached from other machines: set CRON_TOKEN or server.token_file, or allow_anonymous = true",
                 server.host
             );
             self.fault(&["server", "host"], message);

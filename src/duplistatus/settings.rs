@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::sql::sqlite::{self, Connection, OptionalExtension};
-use crate::sql::{SqlError, open_write};
+use crate::sql::{SqlError, open_read, open_write};
 
 /// The row that holds the port and the tasks' schedules, shared with the web application.
 pub(crate) const CRON_SERVICE: &str = "cron_service";
@@ -41,6 +41,13 @@ pub(crate) fn overrides(connection: &Connection) -> sqlite::Result<Overrides> {
         cron_service: get(connection, CRON_SERVICE)?,
         cron_overrides: get(connection, CRON_OVERRIDES)?,
     })
+}
+
+/// The same of a database, where it can be read at once.
+pub(crate) fn overrides_now(database: &Path) -> Option<Overrides> {
+    let connection = open_read(database).ok()?;
+    connection.busy_timeout(Duration::from_secs(1)).ok()?;
+    overrides(&connection).ok()
 }
 
 /// The texts of the rows that override the declaration.

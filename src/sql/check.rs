@@ -50,7 +50,7 @@ pub(crate) fn compile(
         } else {
             format!("begins with `{verb}`")
         };
-        let message = format!("the SQL {begins}; {} is expected", verbs.join(", "));
+        let message = format!("the SQL {begins}; one of {} is expected", verbs.join(", "));
         return Some(Issue::error(key, message));
     }
     let connection = &database.sandbox;

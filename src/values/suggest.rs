@@ -8,22 +8,24 @@ pub(crate) fn with_suggestion<'a>(sentence: String, name: &str, known: impl Into
     }
 }
 
-/// The word nearest to `name`: at most a third of it differs.
+/// The word nearest to `name`: at most a third of it differs, or it is how the word begins.
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > 100 {
         return None; // Nothing is called so, and comparing it takes long.
     }
     let most = (name.chars().count() / 3).max(1);
     let lower = name.to_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|word| {
-            (
-                strsim::damerau_levenshtein(&lower, &word.to_lowercase().replace('-', "_")),
-                word,
-            )
-        })
-        .filter(|(distance, _)| *distance <= most)
+    let distance = |word: &str| {
+        let word = word.to_lowercase().replace('-', "_");
+        let is_beginning = lower.len() > 1 && word.starts_with(&lower);
+        if is_beginning {
+            0
+        } else {
+            strsim::damerau_levenshtein(&lower, &word)
+        }
+    };
+    let near = known.into_iter().map(|word| (distance(word), word));
+    near.filter(|(distance, _)| *distance <= most)
         .min()
         .map(|(_, word)| word)
 }
