@@ -170,7 +170,7 @@ fn problems_between_keys_and_sections_are_found() {
         ),
         (
             "[jobs.a]\nschedule = \"@daily\"\nsql = { statement = \" -- nothing\", tables = [\"sessions\"] }\n",
-            "jobs.a.sql.statement: the SQL is empty; DELETE, UPDATE",
+            "jobs.a.sql.statement: the SQL is empty; one of DELETE, UPDATE",
         ),
         (
             "[server]\ntoken_file = \"nothing\"\n",
