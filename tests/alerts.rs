@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::Workplace;
 use crate::support::receivers::Ntfy;
+use crate::support::{Workplace, eventually};
 
 fn place(server: &Ntfy, more: &str) -> Workplace {
     let place = Workplace::new();
@@ -79,7 +79,7 @@ fn a_query_that_writes_or_names_no_such_column_is_refused() {
         (
             "DELETE FROM audit_log",
             "message = \"x\"",
-            "the SQL begins with `DELETE`; SELECT, WITH, VALUES is expected",
+            "the SQL begins with `DELETE`; one of SELECT, WITH, VALUES is expected",
         ),
         (
             "WITH x AS (SELECT 1) DELETE FROM audit_log",
@@ -105,4 +105,28 @@ fn a_query_that_writes_or_names_no_such_column_is_refused() {
         let (code, text) = Workplace::new().validate(&base(query, rest));
         assert!(code == 2 && text.contains(why), "{query}\n{text}");
     }
+}
+
+#[test]
+fn a_message_on_its_way_at_the_end_of_its_run_is_recorded_and_not_sent_again() {
+    let server = Ntfy::start(200);
+    let place = place(&server, "");
+    let text = std::fs::read_to_string(place.file("jobs.toml")).unwrap();
+    let text = text.replace("schedule = \"@yearly\"", "schedule = \"@yearly\"\ntimeout = \"1s\"");
+    place.write("jobs.toml", &text);
+    place.audit("2026-11-01 00:00:00", "login");
+    place.audit("2026-11-01 00:00:01", "login");
+    let service = place.start();
+    let gate = server.gate.lock().unwrap();
+    let (_, body) = service.post("/trigger/logins");
+    let state = || {
+        let query = "SELECT status, attempts FROM outbox";
+        place.state().query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    };
+    assert_eq!(state(), Ok(("pending".to_owned(), 1)), "{body}");
+    drop(gate);
+    eventually("the delivery in the outbox", || {
+        (state() == Ok(("delivered".to_owned(), 1))).then_some(())
+    });
+    assert_eq!(server.in_order().len(), 1);
 }

@@ -20,8 +20,8 @@ fn a_missing_database_is_told_and_all_is_well_once_it_appears() {
     let service = place.start();
     let health = service.health();
     assert_eq!(health["status"], "degraded");
-    assert_eq!(health["reasons"], json!(["database data/backups.db: does not exist"]));
-    assert_eq!(trigger(&service), "database data/backups.db: does not exist");
+    assert_eq!(health["reasons"], json!(["database data/backups.db does not exist"]));
+    assert_eq!(trigger(&service), "database data/backups.db does not exist");
     assert!(!place.file("data/backups.db").exists(), "it is never created by us");
 
     place.create_database();
@@ -145,7 +145,7 @@ fn a_state_that_cannot_be_written_fails_health_and_starts_nothing() {
     let service = place.start();
     let (status, health) = service.get("/health");
     assert_eq!((status, &health["status"]), (503, &json!("failing")));
-    let reason = "state database data/duplistatus-cron.db: is a folder, not a database";
+    let reason = "state database data/duplistatus-cron.db is a folder, not a database";
     assert_eq!(health["reasons"], json!([reason]));
     assert_eq!(service.post("/trigger/session-cleanup").0, 503);
     std::fs::remove_dir(place.file("data/duplistatus-cron.db")).unwrap();
@@ -181,7 +181,7 @@ fn two_services_cannot_share_one_state() {
     let (code, text) = crate::support::workplace::printed(&place.run(&["--port", "0"]));
     assert_eq!(code, 1, "{text}");
     assert!(
-        text.contains("another duplistatus-cron uses data/duplistatus-cron.db"),
+        text.contains("another duplistatus-cron is already running with data/duplistatus-cron.db"),
         "{text}"
     );
 }

@@ -49,14 +49,14 @@ sql = { statement = "DELETE FROM sessions", tables = ["sessions"] }
 x = 1
 "#,
         &[
-            "jobs.toml:3:1: server.prot: unknown key `prot`; known keys: host, port,",
+            "jobs.toml:3:1: server.prot: unknown key `prot`; did you mean `port`?",
             "jobs.toml:4:8: server.port: a whole number from 0 to 65535 is expected, not the string \"high\"",
             "jobs.toml:6:13: defaults.time_zone: `Mars/Olympus` is not a time zone",
             "jobs.toml:7:11: defaults.timeout: `10` is not a duration",
             "jobs.toml:9:12: jobs.one.schedule: `61 * * * *` is not a cron expression",
             "jobs.toml:13:1: jobs.one.cleanup.keep: unknown key `keep`",
             "jobs.toml:14:7: jobs.two: the job has no kind",
-            "jobs.toml:15:12: jobs.two.schedule: `0 0 31 2 *` never comes",
+            "jobs.toml:15:12: jobs.two.schedule: `0 0 31 2 *` never occurs",
             "jobs.toml:16:11: jobs.two.enabled: true or false is expected, not the string \"yes\"",
             "jobs.toml:17:7: jobs.Three: `Three` is not an id",
             "jobs.toml:20:2: color: unknown key `color`; known keys: server, state,",
@@ -216,7 +216,7 @@ fn a_broken_declaration_stops_a_start_with_every_problem() {
     let (code, text) = crate::support::workplace::printed(&place.run(&["--port", "0"]));
     assert_eq!(code, 2);
     assert!(
-        text.contains("jobs.a: the job has no kind") && text.contains("jobs.b.schedule") && text.contains("4 problems"),
+        text.contains("jobs.a: the job has no kind") && text.contains("jobs.b.schedule") && text.contains("4 errors"),
         "{text}"
     );
 }

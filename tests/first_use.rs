@@ -239,7 +239,10 @@ fn a_lock_cannot_be_deleted_and_a_foreign_database_stays_as_it_is() {
     // Whatever lies beside the state may go.
     let _ = std::fs::remove_file(place.file("data/duplistatus-cron.db.lock"));
     let (code, text) = printed(&place.run(&["run", "--port", "0"]));
-    assert!(code == 1 && text.contains("another duplistatus-cron uses"), "{text}");
+    assert!(
+        code == 1 && text.contains("another duplistatus-cron is already running"),
+        "{text}"
+    );
     service.terminate();
     let foreign = rusqlite::Connection::open(place.file("data/other.db")).unwrap();
     foreign.execute_batch("CREATE TABLE things (id)").unwrap();

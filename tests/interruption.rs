@@ -66,7 +66,7 @@ fn the_end_of_the_service_interrupts_what_outlasts_its_grace() {
         (&last["status"], &last["error"]),
         (
             &json!("interrupted"),
-            &json!("the service ended during this run; uncommitted changes were rolled back")
+            &json!("the service stopped during this run; uncommitted changes were rolled back")
         )
     );
 }

@@ -87,7 +87,7 @@ fn problems_of_rows_name_row_and_key() {
         (
             "cron_service",
             "{\"tasks\":{\"session-cleanup\":{\"cronExpression\":\"0 0 31 2 *\"}}}",
-            "never comes",
+            "never occurs",
         ),
     ] {
         let place = Workplace::new();

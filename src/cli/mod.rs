@@ -187,9 +187,7 @@ impl Exit {
 
 impl From<Problems> for Exit {
     fn from(problems: Problems) -> Self {
-        let count = problems.0.len();
-        let noun = if count == 1 { "problem" } else { "problems" };
-        Self::new(BAD_INPUT, format!("{problems}{count} {noun}"))
+        Self::new(BAD_INPUT, format!("{problems}{}", problems.count()))
     }
 }
 

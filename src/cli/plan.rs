@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::output::say;
 use super::{Exit, FAILED, Format};
-use crate::config::{self, Job, Sources};
+use crate::config::{self, Job, Services, Sources};
 use crate::run::{DryRun, Failure};
+use crate::state::Store;
 use crate::values::Clock;
 
 #[derive(Args, Debug)]
@@ -22,10 +23,12 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let plan = config::load(sources)?.plan;
     let jobs = super::jobs_of(&plan, options.job.as_deref())?;
     let now = Clock::System.now();
+    // Nothing is asked of the state, so that none is made.
+    let services = Services::dry(Store::at(&plan.state.path), Clock::System);
     let found: Vec<(&Job, Found)> = super::block_on(async {
         let mut found = Vec::new();
         for job in jobs {
-            found.push((job, plan.dry_run(job, now).await));
+            found.push((job, plan.dry_run(job, now, &services).await));
         }
         found
     })?;

@@ -4,26 +4,29 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::{Common, Exit, FAILED, RunOptions, demo, log, rebuilt};
-use crate::config::{self, File, Loaded, Plan, Problem, Problems, Source, Sources};
+use crate::config::{self, File, Loaded, Plan, Problem, Problems, Server, Services, Source, Sources};
 use crate::engine::{Engine, Setup, keep_last_good};
 use crate::http::{Context, FoundGood, FrontDoor, Listeners};
 use crate::kinds::INTEGRATION;
 use crate::notifications::DeliveryWorker;
 use crate::signals;
-use crate::state::Store;
-use crate::values::{CancelReason, CancellationToken, Clock, Severity, plural};
+use crate::state::{Lock, Store};
+use crate::values::{CancelReason, CancellationToken, Clock, Severity};
 use crate::watch::{Watch, watch_rows};
 
-/// Threads that may wait: for runs, deliveries, the state and reading sources. Each has SQLite's page cache and little more.
-const BLOCKING_THREADS: usize = 64;
+/// Threads that may wait. Those of runs and of messages have limits of their own, far below this one, so that whatever
+/// hangs, there are threads for the state.
+const BLOCKING_THREADS: usize = 128;
 /// How often the outbox is looked at for what waits.
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
 /// How long the end of the service waits for a message on the wire.
 const LAST_DELIVERY: Duration = Duration::from_secs(12);
+/// Messages of the outbox that are sent at once.
+const DELIVERY_THREADS: usize = 4;
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
@@ -58,18 +61,12 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
     let loaded = load(&sources, options).await?;
     let plan = loaded.plan.clone();
+    let _lock = Lock::take(&plan.state.path).map_err(|error| Exit::new(FAILED, error.0))?;
     let store = Store::at(&plan.state.path);
-    let _lock = store.lock().map_err(|error| Exit::new(FAILED, error.0))?;
     keep_last_good(&sources, &loaded, &store).await;
     // It is there before anyone asks for it; what is wrong with it is told by `/health`.
     let _ = store.probe().await;
-    let (host, port) = (plan.server.host.as_str(), plan.server.port);
-    let listeners = Listeners::bind(host, port).await.map_err(|error| {
-        Exit::new(
-            FAILED,
-            format!("cannot listen on {host}:{port}: {error}; --port or CRON_PORT sets another port"),
-        )
-    })?;
+    let listeners = listen(&plan.server).await?;
     let source = loaded.source.clone();
     // A file that was there must not give way to what is built in when it is gone.
     let sources = Sources {
@@ -102,6 +99,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         store: store.clone(),
         folder: plan.state.path.parent().map(Path::to_owned).unwrap_or_default(),
         databases: FoundGood::default(),
+        dry: Services::dry(store.clone(), Clock::System),
         runtime: tokio::runtime::Handle::current(),
     };
     let (port, addresses) = (listeners.port(), listeners.addresses());
@@ -136,6 +134,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
 
 /// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.
 async fn deliver(plans: watch::Receiver<Arc<Plan>>, store: Store, posted: Arc<Notify>, cancel: CancellationToken) {
+    let threads = Arc::new(Semaphore::new(DELIVERY_THREADS));
     while !cancel.is_cancelled() {
         tokio::select! {
             () = posted.notified() => {}
@@ -147,11 +146,28 @@ async fn deliver(plans: watch::Receiver<Arc<Plan>>, store: Store, posted: Arc<No
             targets: Arc::clone(&plans.borrow().targets),
             integration: INTEGRATION,
             clock: Clock::System,
+            threads: Arc::clone(&threads),
             tells_failures: false,
             cancel: cancel.clone(),
         };
         // A state that cannot be used is told by the store.
         let _ = worker.deliver(Instant::now() + BETWEEN_DELIVERIES).await;
+    }
+}
+
+async fn listen(server: &Server) -> Result<Listeners, Exit> {
+    let (host, port) = (&server.host, server.port);
+    Listeners::bind(host, port).await.map_err(|error| {
+        let hint = hint_for(&error);
+        Exit::new(FAILED, format!("cannot listen on {host}:{port}: {error}; {hint}"))
+    })
+}
+
+/// What would help where the service cannot listen.
+fn hint_for(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse | std::io::ErrorKind::PermissionDenied => "--port or CRON_PORT sets another port",
+        _ => "server.host must be localhost, 0.0.0.0, or a name or address of this machine",
     }
 }
 
@@ -169,17 +185,19 @@ async fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
             overrides.join(", ")
         );
     }
-    for problem in &loaded.problems {
-        if problem.severity.is_error() {
-            tracing::error!("{problem}");
-        } else {
-            tracing::warn!("{problem}");
-        }
-    }
+    loaded.problems.iter().for_each(log);
     if let Err(why) = &loaded.overrides {
         tracing::warn!("{why}; its overrides apply once it can be read");
     }
     Ok(loaded)
+}
+
+fn log(problem: &Problem) {
+    if problem.severity.is_error() {
+        tracing::error!("{problem}");
+    } else {
+        tracing::warn!("{problem}");
+    }
 }
 
 /// The last configuration that could be used, in the place of one that is broken.
@@ -191,18 +209,13 @@ async fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded,
     if files.is_empty() {
         return Err(problems.into());
     }
-    for problem in &problems.0 {
-        tracing::error!("{problem}");
-    }
+    problems.0.iter().for_each(log);
     let kept = Sources {
         file: File::Kept(Arc::new(files)),
         ..sources.clone()
     };
     let mut loaded = config::load(&kept)?;
-    let message = format!(
-        "it has {}; the last good configuration is in force",
-        plural(problems.0.len() as u64, "problem")
-    );
+    let message = format!("it has {}; the last good configuration is in force", problems.count());
     tracing::error!("{}: {message}", sources.file);
     let source = Source::File(sources.file.to_string());
     loaded

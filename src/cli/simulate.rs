@@ -11,7 +11,7 @@ use super::{BAD_INPUT, Exit, Format};
 use crate::config::{self, Plan, Sources};
 use crate::engine::simulation::{self, Event, Stretch, What};
 use crate::state::Trigger;
-use crate::values::Clock;
+use crate::values::{Clock, plural};
 use crate::values::{Duration, JobId, iso};
 
 #[derive(Args, Debug)]
@@ -74,7 +74,7 @@ impl Options {
         let refuse = || {
             Exit::new(
                 BAD_INPUT,
-                "--down: two instants are expected, such as 2026-03-28T00:00:00Z..2026-03-28T06:00:00Z",
+                "--down: two instants are expected, the later one second, such as 2026-03-28T00:00:00Z..2026-03-28T06:00:00Z",
             )
         };
         let down = match &self.down {
@@ -193,6 +193,6 @@ fn print(plan: &Plan, events: &[Event], counts: &BTreeMap<JobId, Count>, changes
         ];
         let rest = parts.iter().filter(|(count, _)| *count > 0);
         let rest = rest.fold(String::new(), |line, (count, what)| format!("{line}, {count} {what}"));
-        say!("  {}: {runs} runs on time{rest}", job.id);
+        say!("  {}: {} on time{rest}", job.id, plural(*runs as u64, "run"));
     }
 }

@@ -28,45 +28,33 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
         sources.file = File::Path(file);
     }
     let (jobs, problems) = match super::block_on(config::examine(&sources, Clock::System.now()))? {
-        Ok(loaded) => (loaded.plan.jobs.len(), loaded.problems),
-        Err(problems) => (0, problems.0),
+        Ok(loaded) => (loaded.plan.jobs.len(), Problems(loaded.problems)),
+        Err(problems) => (0, problems),
     };
-    let errors = problems.iter().filter(|problem| problem.severity.is_error()).count();
+    let is_valid = !problems.0.iter().any(|problem| problem.severity.is_error());
     match options.format {
         Format::Json => say!(
             "{}",
-            json!({ "valid": errors == 0, "jobs": jobs, "problems": problems.iter().map(to_json).collect::<Vec<_>>() })
+            json!({ "valid": is_valid, "jobs": jobs, "problems": problems.0.iter().map(to_json).collect::<Vec<_>>() })
         ),
         Format::Text => {
-            if !problems.is_empty() {
-                say!("{}", Problems(problems.clone()).to_string().trim_end());
+            if !problems.0.is_empty() {
+                say!("{}", problems.to_string().trim_end());
             }
-            match errors {
-                0 => say!(
-                    "{}: good, {}, {}",
-                    sources.file,
-                    count(jobs, "job"),
-                    count(problems.len(), "warning")
-                ),
-                _ => say!(
-                    "{}: {}, {}",
-                    sources.file,
-                    count(errors, "error"),
-                    count(problems.len() - errors, "warning")
-                ),
+            if is_valid {
+                let warnings = plural(problems.0.len() as u64, "warning");
+                say!("{}: good, {}, {warnings}", sources.file, plural(jobs as u64, "job"));
+            } else {
+                say!("{}: {}", sources.file, problems.count());
             }
         }
     }
-    let is_denied = options.deny_warnings && !problems.is_empty();
-    if errors == 0 && !is_denied {
+    let is_denied = options.deny_warnings && !problems.0.is_empty();
+    if is_valid && !is_denied {
         Ok(())
     } else {
         Err(Exit::new(BAD_INPUT, ""))
     }
-}
-
-fn count(of: usize, what: &str) -> String {
-    plural(of as u64, what)
 }
 
 fn to_json(problem: &Problem) -> serde_json::Value {

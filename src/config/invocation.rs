@@ -26,19 +26,41 @@ pub(crate) struct Services {
     pub store: Store,
     pub clock: Clock,
     pub pool: Arc<Pool>,
-    pub threads: Arc<Semaphore>,
+    /// How many runs may wait for a database or a server at once.
+    threads: Arc<Semaphore>,
+    /// How many messages of theirs.
+    delivery_threads: Arc<Semaphore>,
 }
 
-/// How many runs may wait for a database or a server at once.
-const THREADS: usize = 48;
+/// Threads of runs.
+const THREADS: usize = 64;
+/// Threads of the messages they send.
+const DELIVERY_THREADS: usize = 8;
+/// Threads of runs that change nothing.
+const DRY_THREADS: usize = 4;
 
 impl Services {
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
+        Self::with_threads(store, clock, THREADS)
+    }
+
+    /// For runs that change nothing.
+    pub(crate) fn dry(store: Store, clock: Clock) -> Self {
+        Self::with_threads(store, clock, DRY_THREADS)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn free_threads(&self) -> usize {
+        self.threads.available_permits()
+    }
+
+    fn with_threads(store: Store, clock: Clock, threads: usize) -> Self {
         Self {
             store,
             clock,
             pool: Arc::default(),
-            threads: Arc::new(Semaphore::new(THREADS)),
+            threads: Arc::new(Semaphore::new(threads)),
+            delivery_threads: Arc::new(Semaphore::new(DELIVERY_THREADS)),
         }
     }
 }
@@ -54,6 +76,8 @@ impl Plan {
             database: job.database.clone(),
             pool: Arc::clone(&services.pool),
             threads: Arc::clone(&services.threads),
+            delivery_threads: Arc::clone(&services.delivery_threads),
+            alive: None,
             cancel: CancellationToken::default(),
             progress: Progress::default(),
             store: services.store.clone(),
@@ -66,23 +90,28 @@ impl Plan {
     }
 
     /// What a run of `job` would do at `now`; `None` of a kind that cannot tell.
-    pub(crate) async fn dry_run(&self, job: &Job, now: Timestamp) -> Result<Option<DryRun>, Failure> {
-        job.action.plan(&self.dry_context(job, now)).await
+    pub(crate) async fn dry_run(
+        &self,
+        job: &Job,
+        now: Timestamp,
+        services: &Services,
+    ) -> Result<Option<DryRun>, Failure> {
+        job.action.plan(&self.dry_context(job, now, services)).await
     }
 
     /// What the rows of a job's database have against a run at `now`.
     pub(super) async fn check_rows(&self, job: &Job, now: Timestamp) -> Result<Vec<Issue>, Failure> {
-        job.action.check_rows(&self.dry_context(job, now)).await
+        // Nothing is asked of the state, so that none is made.
+        let services = Services::dry(Store::at(&self.state.path), Clock::System);
+        job.action.check_rows(&self.dry_context(job, now, &services)).await
     }
 
-    fn dry_context(&self, job: &Job, now: Timestamp) -> RunContext {
+    fn dry_context(&self, job: &Job, now: Timestamp, services: &Services) -> RunContext {
         let invocation = Invocation {
             now,
             scheduled_at: now,
             manual: true,
         };
-        // Nothing is asked of the state, so that none is made.
-        let services = Services::new(Store::at(&self.state.path), Clock::System);
-        self.context(job, invocation, &services)
+        self.context(job, invocation, services)
     }
 }

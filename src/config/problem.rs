@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::text::Excerpt;
-use crate::values::Severity;
+use crate::values::{Severity, plural};
 
 /// Where values come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +128,19 @@ impl fmt::Display for Problem {
 /// Every problem of the sources, at least one of them an error.
 #[derive(Clone, Debug)]
 pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// How many errors there are, and how many warnings.
+    pub(crate) fn count(&self) -> String {
+        let errors = self.0.iter().filter(|problem| problem.severity.is_error()).count();
+        let counted = |of: usize, what| plural(of as u64, what);
+        format!(
+            "{}, {}",
+            counted(errors, "error"),
+            counted(self.0.len() - errors, "warning")
+        )
+    }
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

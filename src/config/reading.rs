@@ -10,7 +10,7 @@ use super::merged::{Merged, below, path};
 use super::problem::Problem;
 use super::problem::Source;
 use crate::kinds::Action;
-use crate::values::{Severity, with_suggestion};
+use crate::values::{Severity, nearest, with_suggestion};
 
 /// Reads merged values, and gathers what is wrong with them.
 pub(super) struct Resolver<'a> {
@@ -208,8 +208,10 @@ pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     if known.is_empty() {
         return format!("unknown key `{name}`; no key is allowed here");
     }
-    let sentence = format!("unknown key `{name}`; known keys: {}", known.join(", "));
-    with_suggestion(sentence, name, known.iter().copied())
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("unknown key `{name}`; did you mean `{near}`?"),
+        None => format!("unknown key `{name}`; known keys: {}", known.join(", ")),
+    }
 }
 
 pub(super) fn describe(kind: &Kind, hidden: bool) -> String {
@@ -245,6 +247,7 @@ fn expected_in_words(expected: &str) -> &str {
         "a sequence" => "a list",
         "a map" => "a table",
         "an array of length 2" => "a list of two",
+        "enum CatchUp" => "`none`, `once` or `all`",
         other if other.starts_with("struct ") || other == "enum" => "a table",
         other => other,
     }

@@ -163,7 +163,7 @@ fn default_texts(language: &str) -> (&'static str, &'static str) {
         ),
         _ => (
             "Overdue: {backup_name} on {server_alias}",
-            "The backup {backup_name} of {server_name} did not come.\nLast: {last_backup_date} ({last_elapsed})\nExpected: {expected_date} ({expected_elapsed})\nInterval {backup_interval}, tolerance {overdue_tolerance}",
+            "The backup {backup_name} of {server_name} has not arrived.\nLast: {last_backup_date} ({last_elapsed})\nExpected: {expected_date} ({expected_elapsed})\nInterval {backup_interval}, tolerance {overdue_tolerance}",
         ),
     }
 }

@@ -33,7 +33,7 @@ use clock_watch::ClockWatch;
 use command::Refusal;
 use journal::Journal;
 use reload::Reloader;
-use runs::{BETWEEN_PROGRESS, Runs};
+use runs::{BETWEEN_PROGRESS, Next, Runs};
 use scheduler::Scheduler;
 
 /// The longest sleep, so that a clock that was set is noticed.
@@ -129,7 +129,10 @@ impl Engine {
                     Some(command) => self.handle(command).await,
                     None => self.begin_shutdown().await,
                 },
-                Some(ended) = self.runs.next_ended() => self.finish(ended).await,
+                Some(next) = self.runs.next() => match next {
+                    Next::Ended(ended) => self.finish(ended).await,
+                    Next::Over(ticket) => self.free(ticket).await,
+                },
                 Some(loaded) = self.reloader.next_loaded() => self.apply_reload(loaded).await,
                 () = tokio::time::sleep(sleep) => {}
             }

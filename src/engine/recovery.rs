@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use super::Engine;
 use super::runner::RunResult;
-use super::runs::row_of;
-use super::runs::tell;
+use super::runs::{row_of, tell};
 use super::scheduler::Step;
 use crate::config::OnInterrupt;
 use crate::notifications::alert::Turn;
@@ -42,8 +41,11 @@ impl Engine {
         }
         self.journal.stopped = stopped;
         for (job, failing) in failing {
-            if let Some(state) = job.parse().ok().and_then(|job| self.scheduler.get_mut(&job)) {
-                state.failing = Some(failing);
+            let Ok(job) = job.parse::<JobId>() else { continue };
+            match self.scheduler.get_mut(&job) {
+                Some(state) => state.failing = Some(failing),
+                // As of one that a reload removes: declared again, it is told to fail anew.
+                None => drop(self.journal.store.forget_failing(job).await),
             }
         }
         let closed: Vec<EndedRun> = unfinished

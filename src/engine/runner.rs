@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -45,28 +46,47 @@ impl RunResult {
     }
 }
 
-/// One attempt: what came of the work, and whether it had been asked to end before that.
-type Attempt = (Result<Report, Failure>, Option<CancelReason>);
+/// What came of one attempt.
+struct Attempt {
+    done: Result<Report, Failure>,
+    /// Whether it had been asked to end before that.
+    asked: Option<CancelReason>,
+    /// Whether it goes on, as it did not end when it was asked to.
+    is_abandoned: bool,
+}
 
-/// Runs `job`, again and again while its failures may pass.
-pub(super) async fn run(ctx: Arc<RunContext>, job: Arc<Job>) -> RunResult {
+/// Told when the last thread of an abandoned run is over.
+pub(super) type Over = oneshot::Receiver<()>;
+
+/// Runs `job`, again and again while its failures may pass. Gives `over` back where the work goes on: until then nothing
+/// may take its place.
+pub(super) async fn run(ctx: Arc<RunContext>, job: Arc<Job>, over: Over) -> (RunResult, Option<Over>) {
+    let (result, is_abandoned) = attempts(&ctx, &job).await;
+    (result, is_abandoned.then_some(over))
+}
+
+/// The result of the last attempt, and whether it goes on.
+async fn attempts(ctx: &Arc<RunContext>, job: &Arc<Job>) -> (RunResult, bool) {
     let deadline = Instant::now() + job.timeout.to_std();
     let retry = job.policy.retry;
     let (mut wait, mut attempts) = (retry.backoff.to_std(), 1);
     loop {
-        let attempt = attempt(&ctx, &job, deadline).await;
-        let is_transient = attempt.0.as_ref().is_err_and(|failure| failure.is_transient);
+        let attempt = attempt(ctx, job, deadline).await;
+        let is_transient = attempt.done.as_ref().is_err_and(|failure| failure.is_transient);
         // Whoever asked for a run wants to hear of it now.
         let is_last = attempts >= retry.max_attempts || ctx.manual || Instant::now() + wait >= deadline;
         if !is_transient || is_last || ctx.cancel.is_cancelled() {
-            return result_of(attempt, &job, attempts);
+            return result_of(attempt, job, attempts);
         }
-        if let Err(failure) = &attempt.0 {
+        if let Err(failure) = &attempt.done {
             tracing::warn!(job = %job.id, attempt = attempts, "retrying in {wait:?}: {}", failure.message);
         }
         tokio::select! {
-            () = tokio::time::sleep(spread(wait, number_of(&job, attempts))) => {}
-            () = ctx.cancel.cancelled() => return result_of((attempt.0, ctx.cancel.reason()), &job, attempts),
+            () = tokio::time::sleep(spread(wait, number_of(job, attempts))) => {}
+            () = ctx.cancel.cancelled() => {
+                let asked = ctx.cancel.reason();
+                return result_of(Attempt { asked, ..attempt }, job, attempts);
+            }
         }
         wait = wait.saturating_mul(2);
         attempts += 1;
@@ -76,8 +96,11 @@ pub(super) async fn run(ctx: Arc<RunContext>, job: Arc<Job>) -> RunResult {
 async fn attempt(ctx: &Arc<RunContext>, job: &Arc<Job>, deadline: Instant) -> Attempt {
     let (working, action) = (Arc::clone(ctx), Arc::clone(job));
     let mut work = tokio::spawn(async move {
-        let done = action.action.run(&working).await;
-        (done, working.cancel.reason())
+        Attempt {
+            done: action.action.run(&working).await,
+            asked: working.cancel.reason(),
+            is_abandoned: false,
+        }
     });
     let end_is_asked_for = async {
         tokio::select! {
@@ -92,7 +115,11 @@ async fn attempt(ctx: &Arc<RunContext>, job: &Arc<Job>, deadline: Instant) -> At
     };
     match done {
         Some(Ok(attempt)) => attempt,
-        Some(Err(error)) => (Err(Failure::lasting(panic_message(error))), None),
+        Some(Err(error)) => Attempt {
+            done: Err(Failure::lasting(panic_message(error))),
+            asked: ctx.cancel.reason(),
+            is_abandoned: false,
+        },
         None => {
             work.abort();
             let why = "it did not stop when cancelled, and was abandoned";
@@ -100,23 +127,33 @@ async fn attempt(ctx: &Arc<RunContext>, job: &Arc<Job>, deadline: Instant) -> At
                 done: Some(why.to_owned()),
                 ..Failure::lasting(why)
             };
-            (Err(left), ctx.cancel.reason())
+            Attempt {
+                done: Err(left),
+                asked: ctx.cancel.reason(),
+                is_abandoned: true,
+            }
         }
     }
 }
 
-fn result_of((done, asked): Attempt, job: &Job, attempts: u32) -> RunResult {
-    let failure = match done {
-        Ok(report) => {
-            return RunResult {
-                statistics: report.statistics,
-                warnings: report.warnings,
-                attempts,
-                ..RunResult::without_work(Status::Success, report.message)
-            };
-        }
-        Err(failure) => failure,
+fn result_of(attempt: Attempt, job: &Job, attempts: u32) -> (RunResult, bool) {
+    let result = match attempt.done {
+        Ok(report) => RunResult {
+            statistics: report.statistics,
+            warnings: report.warnings,
+            ..RunResult::without_work(Status::Success, report.message)
+        },
+        Err(failure) => failed(failure, attempt.asked, job),
     };
+    let result = RunResult {
+        attempts,
+        was_replaced: attempt.asked == Some(CancelReason::Replaced),
+        ..result
+    };
+    (result, attempt.is_abandoned)
+}
+
+fn failed(failure: Failure, asked: Option<CancelReason>, job: &Job) -> RunResult {
     let left = failure
         .done
         .as_deref()
@@ -126,15 +163,11 @@ fn result_of((done, asked): Attempt, job: &Job, attempts: u32) -> RunResult {
         Some(CancelReason::TimedOut) => (Status::TimedOut, format!("timed out after {}; {left}", job.timeout)),
         Some(CancelReason::Shutdown) => (
             Status::Interrupted,
-            format!("the service ended during this run; {left}"),
+            format!("the service stopped during this run; {left}"),
         ),
         Some(CancelReason::Replaced) => (Status::Interrupted, "replaced by a newer run".to_owned()),
     };
-    RunResult {
-        attempts,
-        was_replaced: asked == Some(CancelReason::Replaced),
-        ..RunResult::without_work(status, message)
-    }
+    RunResult::without_work(status, message)
 }
 
 /// A number of the job's own for each attempt.

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Engine;
 use super::command::{Refusal, Triggered};
-use super::runner::{self, RunResult};
-use super::scheduler::JobState;
-use super::scheduler::{PendingRun, Step};
+use super::runner::{self, Over, RunResult};
+use super::scheduler::{JobState, PendingRun, Step};
 use crate::config::{Invocation, Job, Plan, Services};
 use crate::notifications::alert::{News, Turn};
 use crate::notifications::{About, Event, Notification, addresses};
+use crate::run::RunContext;
 use crate::state::{EndedRun, NewMessage, NewRun, RunId, Status, Telling, Trigger};
 use crate::values::{CancelReason, CancellationToken, JobId, Progress};
 
@@ -32,7 +32,9 @@ const LONGEST_MESSAGE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Runs {
     services: Services,
-    tasks: JoinSet<RunResult>,
+    tasks: JoinSet<TaskResult>,
+    /// The tickets of runs that are recorded as ended while their work goes on.
+    abandoned: JoinSet<u64>,
     by_task: HashMap<Id, RunHandle>,
     /// Whoever waits for a run that was asked for, by its ticket.
     replies: HashMap<u64, oneshot::Sender<RunResult>>,
@@ -48,11 +50,32 @@ pub(super) struct RunHandle {
     progress: Progress,
 }
 
+/// What the task of a run gives.
+type TaskResult = (RunResult, Option<Over>);
+
+/// What becomes of runs under way.
+#[derive(Debug)]
+pub(super) enum Next {
+    Ended(Vec<Ended>),
+    /// The work of the abandoned run with this ticket is over.
+    Over(u64),
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    handle: RunHandle,
+    result: RunResult,
+    /// Where its work goes on.
+    over: Option<Over>,
+}
+
 impl Runs {
     pub(super) fn new(services: Services) -> Self {
         Self {
             services,
             tasks: JoinSet::new(),
+            abandoned: JoinSet::new(),
             by_task: HashMap::new(),
             replies: HashMap::new(),
             last_progress: Instant::now(),
@@ -68,21 +91,34 @@ impl Runs {
     }
 
     /// Waits for the next run to end, and gives it with those that have ended, too; none at once when none is under way.
-    pub(super) async fn next_ended(&mut self) -> Option<Vec<(RunHandle, RunResult)>> {
-        let mut ended = vec![self.tasks.join_next_with_id().await?];
+    pub(super) async fn next(&mut self) -> Option<Next> {
+        tokio::select! {
+            Some(first) = self.tasks.join_next_with_id() => Some(Next::Ended(self.ended_with(first))),
+            Some(Ok(ticket)) = self.abandoned.join_next() => Some(Next::Over(ticket)),
+            else => None,
+        }
+    }
+
+    fn ended_with(&mut self, first: Result<(Id, TaskResult), JoinError>) -> Vec<Ended> {
+        let mut ended = vec![first];
         while ended.len() < MOST_AT_ONCE
             && let Some(next) = self.tasks.try_join_next_with_id()
         {
             ended.push(next);
         }
-        let runs = ended.into_iter().filter_map(|ended| {
-            let (task, result) = match ended {
+        let of_task = |ended| {
+            let (task, (result, over)) = match ended {
                 Ok(ended) => ended,
-                Err(error) => (error.id(), RunResult::without_work(Status::Failed, error.to_string())),
+                Err(error) => {
+                    let error: JoinError = error;
+                    let result = RunResult::without_work(Status::Failed, error.to_string());
+                    (error.id(), (result, None))
+                }
             };
-            Some((self.by_task.remove(&task)?, result))
-        });
-        Some(runs.collect())
+            let handle = self.by_task.remove(&task)?;
+            Some(Ended { handle, result, over })
+        };
+        ended.into_iter().filter_map(of_task).collect()
     }
 
     /// How many rows the runs under way of a job have done.
@@ -115,9 +151,17 @@ impl Runs {
 
     pub(super) fn cancel_all(&self) {
         for handle in self.by_task.values() {
-            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "interrupted: the service ends");
+            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "interrupted: the service is stopping");
             handle.cancel.cancel(CancelReason::Shutdown);
         }
+    }
+
+    fn abandon(&mut self, ticket: u64, over: Over) {
+        self.abandoned.spawn(async move {
+            // Nothing is ever sent: it ends with the last that works for the run.
+            let _ = over.await;
+            ticket
+        });
     }
 
     fn replace(&self, ticket: u64) {
@@ -134,9 +178,16 @@ impl Runs {
             scheduled_at: run.scheduled_at,
             manual: run.trigger == Trigger::Manual,
         };
-        let ctx = plan.context(&run.job, invocation, &self.services);
+        let (alive, over) = oneshot::channel();
+        let ctx = RunContext {
+            alive: Some(Arc::new(alive)),
+            ..plan.context(&run.job, invocation, &self.services)
+        };
         let (cancel, progress) = (ctx.cancel.clone(), ctx.progress.clone());
-        let task = self.tasks.spawn(runner::run(Arc::new(ctx), Arc::clone(&run.job))).id();
+        let task = self
+            .tasks
+            .spawn(runner::run(Arc::new(ctx), Arc::clone(&run.job), over))
+            .id();
         let handle = RunHandle {
             id,
             run,
@@ -298,20 +349,32 @@ impl Engine {
     }
 
     /// Records how runs ended, and lets those begin that waited for them.
-    pub(super) async fn finish(&mut self, ended: Vec<(RunHandle, RunResult)>) {
+    pub(super) async fn finish(&mut self, ended: Vec<Ended>) {
         let now = self.clock.now();
         let plan = self.plan();
         let rows = ended
             .iter()
-            .map(|(handle, result)| {
-                self.scheduler.ended(handle.run.ticket);
-                self.note_end(handle, result, &plan, now)
-            })
+            .map(|ended| self.note_end(&ended.handle, &ended.result, &plan, now))
             .collect();
         self.journal.finish(rows).await;
-        for (handle, result) in ended {
-            self.runs.reply(handle.run.ticket, || result);
+        for Ended { handle, result, over } in ended {
+            let ticket = handle.run.ticket;
+            self.runs.reply(ticket, || result);
+            match over {
+                None => self.scheduler.ended(ticket),
+                Some(over) => self.runs.abandon(ticket, over),
+            }
         }
+        self.begin_what_waited(now).await;
+    }
+
+    /// Frees the place of an abandoned run, whose work is over.
+    pub(super) async fn free(&mut self, ticket: u64) {
+        self.scheduler.ended(ticket);
+        self.begin_what_waited(self.clock.now()).await;
+    }
+
+    async fn begin_what_waited(&mut self, now: Timestamp) {
         if self.shutdown.is_none() {
             let steps = self.scheduler.ready();
             self.carry_out(steps, now).await;

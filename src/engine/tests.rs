@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::{Command, Engine, Inbox, RunResult, Setup};
 use crate::config::{self, Environment, File, Sources};
+use crate::run::{Failure, RunContext};
 use crate::state::{Filter, Run, Status, Store};
-use crate::values::Clock;
+use crate::values::{CancelReason, Clock};
 
 /// A service that runs jobs of the kind `echo`, without any database.
 struct Service {
@@ -58,6 +59,13 @@ impl Service {
         let job = "e".to_owned();
         self.engine.send(Command::Trigger { job, reply }).await.unwrap();
         triggered.await.unwrap().unwrap().ended
+    }
+
+    async fn refuses(&self) -> bool {
+        let (reply, triggered) = oneshot::channel();
+        let job = "e".to_owned();
+        self.engine.send(Command::Trigger { job, reply }).await.unwrap();
+        triggered.await.unwrap().is_err()
     }
 
     async fn runs(&self) -> Vec<Run> {
@@ -142,17 +150,76 @@ async fn a_panic_is_a_failed_run_and_the_service_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_does_not_listen_holds_up_neither_the_shutdown_nor_the_next_run() {
-    let replaced = echo(
-        "concurrency_policy = \"replace\"\ntimeout = \"1d\"",
-        "takes = \"1d\"\nis_deaf = true",
-    );
-    let service = Service::start(&replaced);
-    let first = service.trigger().await;
+async fn a_run_that_does_not_listen_does_not_hold_up_the_shutdown() {
+    let service = Service::start(&echo("timeout = \"1d\"", "takes = \"1d\"\nis_deaf = true"));
+    let _run = service.trigger().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let _second = service.trigger().await;
-    assert_eq!(first.await.unwrap().status, Status::Interrupted);
     service.engine.send(Command::Shutdown).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_mins(1), service.running).await;
     ended.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_thread_hangs_is_over_for_whoever_waits_but_keeps_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("end");
+    let service = Service::start(&echo(
+        "timeout = \"1m\"",
+        &format!("hangs_without = '{}'", file.display()),
+    ));
+    let mut ended = service.trigger().await;
+    // The virtual clock stands still while a thread hangs.
+    let result = loop {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        if let Ok(result) = ended.try_recv() {
+            break result;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(result.message.ends_with("was abandoned"), "{}", result.message);
+    assert!(
+        service.refuses().await,
+        "its thread goes on, and nothing may take its place"
+    );
+    std::fs::write(file, "").unwrap();
+    while service.refuses().await {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_thread_is_ended_at_once() {
+    let services = config::Services::dry(Store::at(std::path::Path::new("none")), Clock::System);
+    let folder = tempfile::tempdir().unwrap();
+    let plan = config::load(&sources(&folder, &echo("", ""))).unwrap().plan;
+    let now = Clock::System.now();
+    let invocation = config::Invocation {
+        now,
+        scheduled_at: now,
+        manual: false,
+    };
+    let job = plan.jobs.values().next().unwrap();
+    let context = || plan.context(job, invocation, &services);
+    let (free, hung) = std::sync::mpsc::channel::<()>();
+    let hung = Arc::new(std::sync::Mutex::new(hung));
+    // As many as there are threads, and whoever began them gone.
+    while services.free_threads() > 0 {
+        let (ctx, hung) = (context(), Arc::clone(&hung));
+        let work = move |_: &(), _: &RunContext| -> Result<(), Failure> {
+            let _ = hung.lock().map(|hung| hung.recv());
+            Ok(())
+        };
+        let begun = tokio::spawn(async move { ctx.blocking(&(), work).await });
+        tokio::task::yield_now().await;
+        begun.abort();
+    }
+    let ctx = context();
+    let cancel = ctx.cancel.clone();
+    let waiting = tokio::spawn(async move { ctx.blocking(&(), |(), _| Ok(())).await });
+    tokio::task::yield_now().await;
+    cancel.cancel(CancelReason::TimedOut);
+    let failure = waiting.await.unwrap().unwrap_err();
+    assert_eq!(failure.message, "it was still waiting for a thread");
+    drop(free);
+    context().blocking(&(), |(), _| Ok(())).await.unwrap();
 }

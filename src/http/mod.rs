@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use crate::config::Plan;
+use crate::config::{Plan, Services};
 use crate::engine::{Command, Inbox};
 use crate::state::Store;
 
@@ -48,6 +48,8 @@ pub(crate) struct Context {
     pub folder: PathBuf,
     /// The databases that `/health` has found good.
     pub databases: FoundGood,
+    /// What runs that change nothing share.
+    pub dry: Services,
     /// The runtime that the engine's answers come from.
     pub runtime: Handle,
 }

@@ -63,7 +63,7 @@ pub(super) fn answer(request: &Request, context: &Context) -> Answer {
     }
     match (found, at_path.first()) {
         (Some((route, job)), _) => (route.handler)(context, request, job),
-        (None, Some((route, _))) => Answer::error(405, format!("{} is expected here", route.method)),
+        (None, Some((route, _))) => Answer::error(405, format!("use {} here", route.method)),
         (None, None) => Answer::error(404, "there is no such endpoint"),
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn plan(context: &Context, _request: &Request, job: &str) -> Answer {
     let Some(job) = plan.jobs.values().find(|found| found.id.as_str() == job) else {
         return Answer::error(404, format!("no job `{job}` is declared"));
     };
-    match context.runtime.block_on(plan.dry_run(job, report.at)) {
+    match context.runtime.block_on(plan.dry_run(job, report.at, &context.dry)) {
         Ok(Some(found)) => Answer::ok(found.json),
         Ok(None) => Answer::ok(json!({})),
         Err(failure) => Answer::error(503, failure.message),

@@ -133,7 +133,7 @@ pub(super) fn refusal_status(refusal: &Refusal) -> u16 {
 pub(super) fn in_words(refusal: &Refusal, job: &str) -> String {
     match refusal {
         Refusal::Unknown => format!("Task {job} not found"),
-        Refusal::Running => format!("Task {job} is running already"),
+        Refusal::Running => format!("Task {job} is already running"),
         Refusal::State(why) => why.clone(),
         Refusal::ShuttingDown => "the service is shutting down".to_owned(),
     }

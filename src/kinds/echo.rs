@@ -1,5 +1,6 @@
 //! A kind that only tests have: it needs no database, and does what it is told.
 
+use std::path::PathBuf;
 use std::time::Duration as Wait;
 
 use schemars::JsonSchema;
@@ -15,9 +16,11 @@ pub(crate) struct Echo {
     say: Secret,
     /// How long it takes.
     takes: Option<Duration>,
-    /// Whether it ends when it is asked to.
+    /// Whether it does not end when it is asked to.
     #[serde(default)]
     is_deaf: bool,
+    /// The file whose absence makes its thread hang, whatever it is asked.
+    hangs_without: Option<PathBuf>,
     #[serde(default)]
     panics: bool,
 }
@@ -37,6 +40,15 @@ impl Kind for Echo {
 
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
         assert!(!self.panics, "told to panic");
+        if let Some(file) = &self.hangs_without {
+            let hang = |file: &PathBuf, _: &RunContext| {
+                while !file.exists() {
+                    std::thread::sleep(Wait::from_millis(10));
+                }
+                Ok(())
+            };
+            ctx.blocking(file, hang).await?;
+        }
         let work = tokio::time::sleep(self.takes.map_or(Wait::ZERO, Duration::to_std));
         if self.is_deaf {
             work.await;

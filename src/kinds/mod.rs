@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::duplistatus::{Application, Duplistatus, OverdueBackups};
 use crate::notifications::{Email, Healthchecks, Integration, Log, Ntfy, Target, Webhook};
@@ -31,6 +32,8 @@ pub(crate) const INTEGRATION: &dyn Integration = &Duplistatus;
 
 /// How long a dry run may take.
 const LONGEST_DRY_RUN: Duration = Duration::from_secs(20);
+/// How long one may take to end after that.
+const END_GRACE: Duration = Duration::from_secs(2);
 
 /// Makes the list of jobs' kinds, each with the key that a job's table has it under.
 macro_rules! job_kinds {
@@ -145,15 +148,13 @@ pub(crate) const HARMLESS_KEYS: &[&str] = &[
 /// Does the work of a dry run, which must not take long.
 async fn within_time<T>(ctx: &RunContext, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut work = std::pin::pin!(work);
-    let done = tokio::select! {
-        done = &mut work => return done,
-        () = tokio::time::sleep(LONGEST_DRY_RUN) => {
-            ctx.cancel.cancel(CancelReason::TimedOut);
-            work.await
-        }
-    };
-    done.map_err(|_| {
-        let seconds = LONGEST_DRY_RUN.as_secs();
-        Failure::lasting(format!("finding out takes longer than {seconds} s"))
-    })
+    if let Ok(done) = timeout(LONGEST_DRY_RUN, &mut work).await {
+        return done;
+    }
+    ctx.cancel.cancel(CancelReason::TimedOut);
+    let seconds = LONGEST_DRY_RUN.as_secs();
+    let too_long = Failure::lasting(format!("the dry run did not finish within {seconds} s"));
+    // What it does must be over, unless it does not listen.
+    let done = timeout(END_GRACE, work).await.map_err(|_| ());
+    done.ok().and_then(Result::ok).ok_or(too_long)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use super::Undelivered;
 use super::notification::{Address, Delivery, Notification};
 use super::target::{Integration, Target, Targets};
 use crate::state::{OutboxRow, StateError, Store};
-use crate::values::{CancellationToken, Clock, blocking, later, spread};
+use crate::values::{CancelReason, CancellationToken, Clock, blocking_within, later, spread};
 
 /// How many messages are on their way at once, at most.
 const AT_ONCE: usize = 4;
@@ -41,6 +42,8 @@ pub(crate) struct DeliveryWorker {
     pub targets: Arc<Targets>,
     pub integration: &'static dyn Integration,
     pub clock: Clock,
+    /// The threads that messages are sent on.
+    pub threads: Arc<Semaphore>,
     /// Whether every failed attempt is told in the audit log, or the last one only.
     pub tells_failures: bool,
     /// Asked for when no further message is to be taken up.
@@ -52,20 +55,22 @@ impl DeliveryWorker {
     pub(crate) async fn deliver(&self, until: Instant) -> Result<Delivered, StateError> {
         self.note_what_was_not().await?;
         let mut delivered = Delivered::default();
-        let mut on_their_way: JoinSet<(String, Result<Option<String>, StateError>)> = JoinSet::new();
+        let mut on_their_way = OnTheirWay::default();
         // The messages of each channel are sent in their order.
         let mut busy = BTreeSet::new();
         loop {
-            let may_send = Instant::now() < until && !self.cancel.is_cancelled() && on_their_way.len() < AT_ONCE;
+            let may_send = Instant::now() < until && !self.cancel.is_cancelled() && on_their_way.0.len() < AT_ONCE;
             if may_send && let Some(row) = self.store.claim_message(self.clock.now(), busy.clone()).await? {
                 busy.insert(row.channel.clone());
                 let worker = self.clone();
-                on_their_way.spawn(async move { (row.channel.clone(), worker.send(row).await) });
-            } else if on_their_way.is_empty() {
+                on_their_way
+                    .0
+                    .spawn(async move { (row.channel.clone(), worker.send(row).await) });
+            } else if on_their_way.0.is_empty() || self.is_cut_short() {
                 return Ok(delivered);
             }
             let ended = tokio::select! {
-                ended = on_their_way.join_next() => ended,
+                ended = on_their_way.0.join_next() => ended,
                 () = tokio::time::sleep(HELD_UP) => continue,
             };
             // One that panicked has said so; its message is tried again when its lease is over.
@@ -74,6 +79,12 @@ impl DeliveryWorker {
                 delivered.subjects.extend(sent?);
             }
         }
+    }
+
+    /// Whether nobody waits any more for what is on its way. At the end of the service, it is waited for.
+    fn is_cut_short(&self) -> bool {
+        let reason = self.cancel.reason();
+        reason.is_some_and(|reason| reason != CancelReason::Shutdown)
     }
 
     async fn note_what_was_not(&self) -> Result<(), StateError> {
@@ -96,11 +107,12 @@ impl DeliveryWorker {
             return Ok(None);
         };
         let id = format!("{}-{}", row.created_at.as_millisecond(), row.id);
-        let (opened, sent) = opened.send(id, row.created_at).await;
+        let sent = blocking_within(&self.threads, move || opened.send(&id, row.created_at));
+        let (opened, sent) = sent.await;
         let (now, to) = (self.clock.now(), opened.to(self.integration));
         match sent {
             Ok(said) => {
-                tracing::info!(message = row.id, to, "delivered: {said}");
+                tracing::info!(message_id = row.id, to, "delivered: {said}");
                 self.store.delivered(row.id, now).await?;
                 self.note_delivery(row.id, opened, now).await?;
                 Ok(Some(row.subject))
@@ -121,7 +133,7 @@ impl DeliveryWorker {
     async fn open(&self, row: &OutboxRow) -> Option<Opened> {
         let notification: Notification = serde_json::from_str(&row.notification).ok()?;
         let (targets, integration) = (Arc::clone(&self.targets), self.integration);
-        let opened = blocking(move || Opened {
+        let opened = blocking_within(&self.threads, move || Opened {
             route: find_route(&notification.address, &targets, integration),
             notification,
         });
@@ -131,11 +143,14 @@ impl DeliveryWorker {
     /// Notes a delivery in the application's database. What cannot be noted now is noted the next time.
     async fn note_delivery(&self, id: i64, opened: Opened, at: Timestamp) -> Result<(), StateError> {
         let integration = self.integration;
-        let noted = blocking(move || integration.note_delivery(&opened.notification, opened.way(), at)).await;
+        let noted = blocking_within(&self.threads, move || {
+            integration.note_delivery(&opened.notification, opened.way(), at)
+        })
+        .await;
         match noted {
             Ok(()) => self.store.noted(id).await,
             Err(why) => {
-                tracing::error!(message = id, "a delivery cannot be recorded yet: {why}");
+                tracing::error!(message_id = id, "a delivery cannot be recorded yet: {why}");
                 Ok(())
             }
         }
@@ -146,7 +161,7 @@ impl DeliveryWorker {
         let is_dead = failed.is_final || now.duration_since(row.created_at) >= ABANDONED_AFTER;
         let to = opened.to(self.integration);
         tracing::warn!(
-            message = row.id,
+            message_id = row.id,
             to,
             attempt = row.attempts,
             dead = is_dead,
@@ -154,13 +169,25 @@ impl DeliveryWorker {
         );
         if is_dead || self.tells_failures {
             let (integration, error) = (self.integration, error.clone());
-            blocking(move || integration.note_failure(&opened.notification, opened.way(), &error)).await;
+            let note = move || integration.note_failure(&opened.notification, opened.way(), &error);
+            blocking_within(&self.threads, note).await;
         }
         if is_dead {
             return self.store.abandon(row.id, now, error).await;
         }
         let wait = failed.wait.unwrap_or_default().max(wait_after(row));
         self.store.reschedule(row.id, later(now, signed(wait)), error).await
+    }
+}
+
+/// Messages that are being sent. What nobody waits for any more is sent, and recorded, all the same: a message that is
+/// sent and not recorded would come twice.
+#[derive(Default)]
+struct OnTheirWay(JoinSet<(String, Result<Option<String>, StateError>)>);
+
+impl Drop for OnTheirWay {
+    fn drop(&mut self) {
+        self.0.detach_all();
     }
 }
 
@@ -171,24 +198,21 @@ struct Opened {
 }
 
 impl Opened {
-    async fn send(self, id: String, at: Timestamp) -> (Self, Result<String, Undelivered>) {
-        blocking(move || {
-            let delivery = Delivery {
-                id: &id,
-                notification: &self.notification,
-                at,
-            };
-            let sent = match &self.route {
-                Ok(target) => target.send(&delivery),
-                Err(why) => Err(Undelivered {
-                    // A target that is gone from the declaration does not come back by waiting.
-                    is_final: self.notification.address.target().is_some(),
-                    ..Undelivered::new(why)
-                }),
-            };
-            (self, sent)
-        })
-        .await
+    fn send(self, id: &str, at: Timestamp) -> (Self, Result<String, Undelivered>) {
+        let delivery = Delivery {
+            id,
+            notification: &self.notification,
+            at,
+        };
+        let sent = match &self.route {
+            Ok(target) => target.send(&delivery),
+            Err(why) => Err(Undelivered {
+                // A target that is gone from the declaration does not come back by waiting.
+                is_final: self.notification.address.target().is_some(),
+                ..Undelivered::new(why)
+            }),
+        };
+        (self, sent)
     }
 
     fn way(&self) -> Option<&dyn Target> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
@@ -61,6 +61,11 @@ pub(crate) struct RunContext {
     pub pool: Arc<Pool>,
     /// The threads of runs that wait: however many hang, the rest of the service has threads of its own.
     pub threads: Arc<Semaphore>,
+    /// The threads of the messages that runs send.
+    pub delivery_threads: Arc<Semaphore>,
+    /// Gone with the last copy of the context, and so with the last thread of the run.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    pub alive: Option<Arc<oneshot::Sender<()>>>,
     /// Asked for when the run must end.
     pub cancel: CancellationToken,
     /// Told how far the run is.
@@ -82,13 +87,20 @@ impl RunContext {
     pub(crate) async fn blocking<G: Clone + Send + 'static, T: Send + 'static>(
         &self,
         given: &G,
-        work: impl FnOnce(&G, &Self) -> T + Send + 'static,
-    ) -> T {
-        // It is never closed.
-        let _thread = self.threads.acquire().await;
+        work: impl FnOnce(&G, &Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let thread = tokio::select! {
+            thread = Arc::clone(&self.threads).acquire_owned() => thread,
+            () = self.cancel.cancelled() => return Err(Failure::before_it_began("it was still waiting for a thread")),
+        };
         // Not before its turn: thousands may wait.
         let (given, ctx) = (given.clone(), self.clone());
-        blocking(move || work(&given, &ctx)).await
+        blocking(move || {
+            // Taken until the work is over, even where nobody waits for it any more.
+            let _thread = thread;
+            work(&given, &ctx)
+        })
+        .await
     }
 
     /// Ends SQLite's work when the run is to end.
@@ -126,6 +138,7 @@ impl RunContext {
             targets: Arc::clone(&self.targets),
             integration: self.integration,
             clock: self.clock.clone(),
+            threads: Arc::clone(&self.delivery_threads),
             tells_failures,
             cancel: self.cancel.clone(),
         };

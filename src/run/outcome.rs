@@ -33,16 +33,21 @@ impl Failure {
         }
     }
 
+    /// That of a run which was asked to end before it did anything.
+    pub(crate) fn before_it_began(why: &str) -> Self {
+        Self {
+            done: Some(why.to_owned()),
+            ..Self::lasting(why)
+        }
+    }
+
     /// The same failure of a run that had done something before; nothing of that goes unsaid.
     pub(crate) fn after(self, rows: u64, verb: &str) -> Self {
         if rows == 0 {
             return self;
         }
-        let were = if rows == 1 { "was" } else { "were" };
-        let done = format!(
-            "{} {were} {verb} already, and stay so; the next run selects again",
-            plural(rows, "row")
-        );
+        let rows = plural(rows, "row");
+        let done = format!("{rows} already {verb} will stay {verb}; the next run continues");
         Self {
             message: format!("{}; {done}", self.message),
             done: Some(done),

@@ -25,7 +25,7 @@ impl SqlError {
     /// What `error` means, met in the database at `path`.
     pub(crate) fn of_database(path: &Path, error: &rusqlite::Error) -> Self {
         Self {
-            message: format!("database {}: {}", path.display(), describe(error)),
+            message: format!("database {} {}", path.display(), describe(error)),
             is_transient: is_transient(error),
         }
     }

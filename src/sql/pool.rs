@@ -154,7 +154,7 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, SqlError> {
 }
 
 fn unusable(path: &Path, why: &str) -> SqlError {
-    SqlError::lasting(format!("database {}: {why}", path.display()))
+    SqlError::lasting(format!("database {} {why}", path.display()))
 }
 
 #[cfg(test)]
@@ -176,7 +176,7 @@ mod tests {
             (foreign, "is not a SQLite database"),
         ] {
             let unusable = open_write(&path).unwrap_err();
-            assert_eq!(unusable.message, format!("database {}: {why}", path.display()));
+            assert_eq!(unusable.message, format!("database {} {why}", path.display()));
             assert!(unusable.to_string().contains(path.to_str().unwrap()));
         }
     }

@@ -16,13 +16,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::values::JobId;
 pub(crate) use findings::{Change, Finding};
-pub(crate) use outbox::OutboxCounts;
-pub(crate) use outbox::{NewMessage, OutboxRow};
-pub(crate) use run::LastRun;
-pub(crate) use run::{Activation, EndedRun, Failing, NewRun, Telling};
+pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow};
+pub(crate) use run::{Activation, EndedRun, Failing, LastRun, NewRun, Telling};
 pub use run::{Filter, History, Run, RunId, Status, Trigger};
 use sqlite::Sqlite;
-pub(crate) use sqlite::{Lock, LockError, MOST_CLEARED};
+pub(crate) use sqlite::{Lock, MOST_CLEARED};
 
 /// Why the state cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,12 +82,6 @@ impl Store {
     /// Why the state could not be used the last time.
     pub(crate) fn error(&self) -> Option<String> {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Keeps other services from using the same state for as long as the lock is held. It must outlive the store.
-    pub(crate) fn lock(&self) -> Result<Lock, LockError> {
-        let Engine::Sqlite { path, .. } = &self.0.engine;
-        Lock::take(path)
     }
 
     /// Asks the database on a thread that may wait.

@@ -20,7 +20,7 @@ mod table_name;
 mod template;
 mod time_zone;
 
-pub(crate) use blocking::blocking;
+pub(crate) use blocking::{blocking, blocking_within};
 pub(crate) use cancellation::{CancelReason, CancellationToken};
 pub use clock::Clock;
 pub(crate) use duration::{Duration, spread};
@@ -35,7 +35,7 @@ pub(crate) use progress::Progress;
 pub use schedule::Schedule;
 pub(crate) use secret::{Secret, SecretSource, reading_secrets};
 pub use severity::Severity;
-pub(crate) use suggest::with_suggestion;
+pub(crate) use suggest::{nearest, with_suggestion};
 pub(crate) use table_name::TableName;
 pub(crate) use template::Template;
 pub use time_zone::TimeZone;

@@ -9,7 +9,7 @@ pub(crate) fn with_suggestion<'a>(sentence: String, name: &str, known: impl Into
 }
 
 /// The word nearest to `name`: at most a third of it differs, or it is how the word begins.
-fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > 100 {
         return None; // Nothing is called so, and comparing it takes long.
     }

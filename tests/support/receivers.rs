@@ -14,6 +14,8 @@ pub(crate) struct Ntfy {
     pub port: u16,
     received: Received,
     answer: Arc<Mutex<String>>,
+    /// Held while no request is answered.
+    pub gate: Arc<Mutex<()>>,
 }
 
 impl Ntfy {
@@ -27,12 +29,14 @@ impl Ntfy {
             port: port.local_addr().unwrap().port(),
             received: Arc::clone(&received),
             answer: Arc::clone(&answer),
+            gate: Arc::default(),
         };
         ntfy.answer_with(status, "");
+        let gate = Arc::clone(&ntfy.gate);
         std::thread::spawn(move || {
             for stream in port.incoming().map_while(Result::ok) {
-                let (received, answer) = (Arc::clone(&received), Arc::clone(&answer));
-                std::thread::spawn(move || serve_http(stream, &received, &answer));
+                let (received, answer, gate) = (Arc::clone(&received), Arc::clone(&answer), Arc::clone(&gate));
+                std::thread::spawn(move || serve_http(stream, &received, &answer, &gate));
             }
         });
         ntfy
@@ -77,7 +81,7 @@ fn sorted(received: &Received) -> Vec<Value> {
     received
 }
 
-fn serve_http(mut stream: TcpStream, received: &Received, answer: &Mutex<String>) {
+fn serve_http(mut stream: TcpStream, received: &Received, answer: &Mutex<String>, gate: &Mutex<()>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
@@ -107,6 +111,7 @@ fn serve_http(mut stream: TcpStream, received: &Received, answer: &Mutex<String>
     });
     request.as_object_mut().unwrap().extend(extra);
     received.lock().unwrap().push(request);
+    drop(gate.lock());
     let answer = answer.lock().unwrap().clone();
     let _ = stream.write_all(answer.as_bytes());
 }

@@ -127,7 +127,7 @@ impl Environment {
             reading.refuse("TZ", why);
         }
         if self.0.get("CRON_TOKEN").is_some_and(|token| !is_token(token.trim())) {
-            let why = "it is not a token: printable ASCII characters are expected";
+            let why = "it is not a token: printable ASCII characters are expected; unset it for none";
             reading.refuse("CRON_TOKEN", why.to_owned());
         }
         for (name, value) in &self.0 {

@@ -19,7 +19,8 @@ pub(crate) struct Lock {
 pub(crate) struct LockError(pub String);
 
 impl Lock {
-    pub(in crate::state) fn take(path: &Path) -> Result<Self, LockError> {
+    /// Keeps other services from using the state at `path`.
+    pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
             File::options()
                 .read(true)
@@ -32,7 +33,7 @@ impl Lock {
         let shown = path.display();
         match made.map(|file| (file.try_lock(), file)) {
             Ok((Err(TryLockError::WouldBlock), _)) => Err(LockError(format!(
-                "another duplistatus-cron uses {shown}; state.path must name a file of its own"
+                "another duplistatus-cron is already running with {shown}; stop it, or give this one its own state.path"
             ))),
             Ok((_, file)) => Ok(Self { _file: Some(file) }),
             Err(error) => {

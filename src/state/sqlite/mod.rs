@@ -23,7 +23,7 @@ use crate::sql::SqlError;
 use crate::values::JobId;
 pub(super) use history::read_history;
 pub(crate) use ledger::MOST_CLEARED;
-pub(crate) use lock::{Lock, LockError};
+pub(crate) use lock::Lock;
 
 /// The state in a file.
 #[derive(Debug)]

@@ -28,12 +28,13 @@ const BUSY: Duration = Duration::from_millis(500);
 
 /// Opens the state database at `path`, making it and its folder where they are missing.
 pub(super) fn open(path: &Path) -> Result<Connection, SqlError> {
-    let unusable = |why: String| SqlError::lasting(format!("database {}: {why}", path.display()));
+    let unusable = |why: String| SqlError::lasting(format!("database {} {why}", path.display()));
     if path.is_dir() {
         return Err(unusable("is a folder, not a database".to_owned()));
     }
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| unusable(format!("its folder cannot be made: {error}")))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| unusable(format!("cannot be made, as its folder cannot: {error}")))?;
     }
     keep_private(path).map_err(|error| unusable(format!("cannot be made: {error}")))?;
     prepare(path)

@@ -95,7 +95,7 @@ impl Meaning {
         let times = Times::parse(&fields).map_err(|error| refuse(&error.to_string()))?;
         // Any time will do to start from: what comes at all comes within half a century.
         if times.next_after(date(2000, 1, 1).at(0, 0, 0, 0)).is_none() {
-            return Err(format!("`{text}` never comes: no year has such a day"));
+            return Err(format!("`{text}` never occurs: there is no such date"));
         }
         let is_rhythm = fields[fields.len() - 5].starts_with('*') || fields[fields.len() - 4].starts_with('*');
         Ok(if is_rhythm {

@@ -146,7 +146,7 @@ mod tests {
             ("0 0 L,15,LW * *", "two expressions"),
             ("61 * * * *", "61 is not between 0 and 59 in the minute field"),
             ("0 0 0 * *", "day of month"),
-            ("0 0 31 2 *", "never comes"),
+            ("0 0 31 2 *", "never occurs"),
             ("@sometimes", "@sometimes"),
             ("every day at two o clock", "every"),
         ] {
@@ -168,7 +168,7 @@ mod tests {
                     let zone = zone.parse().unwrap();
                     let next = schedule.next_after(after, &zone);
                     proptest::prop_assert!(next.is_none_or(|next| next > after), "{text} in {zone}");
-                    proptest::prop_assert!(next.is_some() || schedule.has_start(), "{text} in {zone} never comes");
+                    proptest::prop_assert!(next.is_some() || schedule.has_start(), "{text} in {zone} never occurs");
                 }
             }
         }
