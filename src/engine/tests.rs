@@ -205,7 +205,7 @@ async fn a_run_that_waits_for_a_thread_is_ended_at_once() {
     // As many as there are threads, and whoever began them gone.
     while services.free_threads() > 0 {
         let (ctx, hung) = (context(), Arc::clone(&hung));
-        let work = move |_: &(), _: &RunContext| -> Result<(), Failure> {
+        let work = move |(): &(), _: &RunContext| -> Result<(), Failure> {
             let _ = hung.lock().map(|hung| hung.recv());
             Ok(())
         };
