@@ -58,16 +58,19 @@
 //! 12. `sql/pool.rs`: the connection, inside the sandbox
 //! 13. `kinds/guards.rs`: whether too much would go
 //! 14. `sql/batch_delete.rs`: the batches
-//! 15. `notifications/alert.rs`: back in `engine/runs.rs`, the end is recorded, with the messages that follow from it
+//! 15. `notifications/alert.rs`: back in `engine/runs.rs`, whom to tell; the end is recorded, with those messages
+//!
+//! These are its stops; each leans on smaller files beside it (`engine/missed.rs`, `engine/journal.rs`,
+//! `sql/session.rs`, `sql/sandbox.rs`, `kinds/record.rs`), which one can read when one needs them.
 //!
 //! # Where to add
 //!
 //! | to add | touch |
 //! |---|---|
-//! | a kind of job | its file in `kinds/`, one line of the list in `kinds/mod.rs`, an example |
-//! | a kind of target | its file in `notifications/`, one line of the list in `kinds/mod.rs`, an example |
+//! | a kind of job | its file in `kinds/`, one line of the list in `kinds/mod.rs` (besides `mod` and `use`), an example |
+//! | a kind of target | its file in `notifications/`, one line of the other list there, its keys that hold no secret, an example |
 //! | an endpoint | a row of the table in `http/routes.rs` |
-//! | a setting | `config/declaration.rs`, `config/plan.rs`, a line of `config/resolve.rs`, and `jobs.toml`, which explains it |
+//! | a setting | `config/declaration.rs`, `config/plan.rs`, a line of `config/resolve.rs`; of a job, one of `config/jobs.rs` and of `config/diff.rs`; and `jobs.toml`, which explains it |
 
 mod cli;
 mod config;

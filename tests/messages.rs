@@ -364,7 +364,7 @@ fn a_login_that_is_refused_and_a_server_without_tls_are_told() {
 
 #[test]
 fn a_mail_server_that_refuses_the_recipient_or_hangs_up_is_told_and_tried_again() {
-    for (fault, why) in [("RCPT", "no such user"), ("DATA", "did not take the mail")] {
+    for (fault, why) in [("RCPT", "no such user"), ("DATA", "did not accept the mail")] {
         let (server, place) = (Smtp::with_fault(fault), Workplace::new());
         place.fill(&json!({
             "configurations": { "smtp_config": {"host": "127.0.0.1", "port": server.port, "connectionType": "plain",

@@ -233,7 +233,7 @@ fn a_port_that_cannot_be_told_now_is_told_later() {
     let writer = place.database();
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     let service = place.start();
-    service.logged("could not be written for the application yet");
+    service.logged("could not yet write port");
     assert_eq!(service.health()["status"], "degraded");
     writer.execute_batch("ROLLBACK").unwrap();
     eventually("the port to be told", || {

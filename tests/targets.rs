@@ -258,7 +258,7 @@ fn targets_that_are_no_good_are_told_by_key_and_never_show_a_secret() {
         "notifications.c.webhook.headers: `X Y` is not a header",
         "notifications.c.webhook.body: `titel` is not a field of a message",
         "notifications.d.ntfy.token: the variable NO_SUCH_VARIABLE is not set",
-        "notifications.e.email.from: `x` is not a mail address",
+        "notifications.e.email.from: `x` is not an email address",
         "notifications.e.email.to: it names no recipient",
         "notifications.e.email.protection: a password is not sent over an unencrypted connection",
         "notifications.f.healthchecks.url: no.file cannot be read",

@@ -43,7 +43,7 @@ const DEV_PORT: u16 = 8667;
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 invalid configuration or arguments; \
                           3 the service cannot be reached; 130 ended at once by a second signal.";
 
-/// Runs declared jobs: schedules, SQL cleanups and retention windows from jobs.toml, steered over HTTP.
+/// Runs declared jobs: schedules, SQL cleanups and retention windows from jobs.toml, controlled over HTTP.
 #[derive(Parser, Debug)]
 #[command(version, after_help = EXIT_CODES)]
 struct Cli {

@@ -216,7 +216,7 @@ fn tell_port(database: &Path, port: u16) -> Option<Problem> {
         ),
         Ok(false) => {}
         Err(why) => {
-            let message = format!("port {port} could not be written for the application yet: {why}");
+            let message = format!("could not yet write port {port} for the application: {why}");
             return Some(Problem::of_source(
                 Source::Row(CRON_SERVICE),
                 Severity::Ignored,

@@ -44,7 +44,7 @@ fn summary(job: &JobReport) -> String {
     };
     let next = match job.next_run {
         Some(at) => format!("due next at {}, by `{}` in {}", iso(at), job.schedule, job.time_zone),
-        None if job.active => format!("active, but `{}` has no time to come", job.schedule),
+        None if job.active => format!("active, but `{}` has no further times", job.schedule),
         None if !job.enabled => "inactive: it is declared with `enabled = false`".to_owned(),
         None => "inactive: stopped until it is started or the configuration is reloaded".to_owned(),
     };

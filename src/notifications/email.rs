@@ -77,7 +77,7 @@ impl Target for Email {
         }
         let mut check = |key: &str, address: &str| {
             if address.parse::<Mailbox>().is_err() {
-                issues.push(Issue::error(key, format!("`{address}` is not a mail address")));
+                issues.push(Issue::error(key, format!("`{address}` is not an email address")));
             }
         };
         check("from", &self.from);
@@ -138,7 +138,7 @@ pub(crate) fn send(smtp: &Smtp, recipient: &str, message: &Message, id: &str) ->
     let server = format!("{}:{}", smtp.host, smtp.port);
     let answer = transport.send(&mail).map_err(|error| {
         let why = without_login(&error.to_string(), smtp);
-        Undelivered::new(format!("the mail server {server} did not take the mail: {why}"))
+        Undelivered::new(format!("the mail server {server} did not accept the mail: {why}"))
     })?;
     let said: Vec<&str> = answer.message().collect();
     Ok(format!("{} {}", answer.code(), without_login(&said.join(" "), smtp)))

@@ -18,7 +18,9 @@ pub(super) const NOT_OF_THE_ROW: &[&str] = &["random", "randomblob", "changes", 
 pub(super) fn refusal(name: &str) -> Option<String> {
     match name.to_ascii_lowercase().as_str() {
         "load_extension" => Some("it loads an extension".to_owned()),
-        "fts3_tokenizer" | "optimize" | "sqlite_log" => Some(format!("it calls {name}, which declared SQL may not")),
+        "fts3_tokenizer" | "optimize" | "sqlite_log" => {
+            Some(format!("it calls {name}, which declared SQL must not call"))
+        }
         "json_patch" | "unhex" => Some(format!("it calls {name}, which cannot be interrupted")),
         _ => None,
     }
