@@ -8,8 +8,7 @@ use serde_json::{Map, Value};
 use super::output::say;
 use super::{Exit, Format};
 use crate::config::{self, Job, Sources};
-use crate::values::Clock;
-use crate::values::TimeZone;
+use crate::values::{Clock, TimeZone};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {

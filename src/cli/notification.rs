@@ -7,8 +7,7 @@ use super::{BAD_INPUT, Common, Exit, FAILED, log};
 use crate::config::{self, Sources};
 use crate::kinds::INTEGRATION;
 use crate::notifications::{self, name_of};
-use crate::values::Clock;
-use crate::values::TargetId;
+use crate::values::{Clock, TargetId};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {

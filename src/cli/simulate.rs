@@ -11,8 +11,7 @@ use super::{BAD_INPUT, Exit, Format};
 use crate::config::{self, Plan, Sources};
 use crate::engine::simulation::{self, Event, Stretch, What};
 use crate::state::Trigger;
-use crate::values::{Clock, plural};
-use crate::values::{Duration, JobId, iso};
+use crate::values::{Clock, Duration, JobId, iso, plural};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {

@@ -8,8 +8,7 @@ use serde_json::json;
 use super::output::say;
 use super::{BAD_INPUT, Exit, Format};
 use crate::config::{self, File, Problem, Problems, Sources};
-use crate::values::Clock;
-use crate::values::plural;
+use crate::values::{Clock, plural};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::Policy;
-use super::plan::{Job, Plan};
+use super::plan::{Job, Plan, Policy};
 use crate::values::JobId;
 
 /// The jobs that differ between two plans.

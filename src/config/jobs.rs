@@ -8,8 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::declaration;
 use super::merged::{below, path};
-use super::plan::Job;
-use super::plan::{Policy, Retry};
+use super::plan::{Job, Policy, Retry};
 use super::reading::Resolver;
 use super::targets::holds_what_is_not_kept;
 use crate::kinds::Action;

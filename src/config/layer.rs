@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use figment::value::{Dict, Value};
 
 use super::problem::{Problem, Source};
-use super::text::Excerpt;
-use super::text::Text;
+use super::text::{Excerpt, Text};
 use crate::values::Severity;
 
 /// The values of one source.

@@ -4,8 +4,7 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::layer::Layer;
-use super::problem::Problem;
-use super::problem::Source;
+use super::problem::{Problem, Source};
 use crate::values::Severity;
 
 /// The merged values and the layers they came from.

@@ -7,8 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::layer::{insert, remove};
 use super::merged::{Merged, below, path};
-use super::problem::Problem;
-use super::problem::Source;
+use super::problem::{Problem, Source};
 use crate::kinds::Action;
 use crate::values::{Severity, nearest, with_suggestion};
 

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::layer::Layer;
 use super::merged::Merged;
-use super::problem::Problem;
-use super::problem::Source;
+use super::problem::{Problem, Source};
 use crate::values::Severity;
 
 /// A part of a row: what it says of one job, or of one default.

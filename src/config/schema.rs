@@ -6,8 +6,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::declaration::{Database, Defaults, Group, Job, Limits, Server, State};
-use crate::kinds::Action;
-use crate::kinds::DeclaredTarget;
+use crate::kinds::{Action, DeclaredTarget};
 use crate::values::{DatabaseId, GroupId, Secret};
 
 /// A declaration, but for jobs and targets, which hold a kind beside their keys. It is never read as a whole: only

@@ -1,6 +1,7 @@
 //! The engine: one task that owns the plan, the scheduler, the runs under way and the state, and takes its orders from
 //! one inbox. It does what is due, then sleeps until the next time or until it is told something.
 
+mod alerting;
 mod clock_watch;
 pub(crate) mod command;
 mod journal;

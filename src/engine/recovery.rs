@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::Engine;
+use super::alerting::tell;
 use super::runner::RunResult;
-use super::runs::{row_of, tell};
+use super::runs::row_of;
 use super::scheduler::Step;
 use crate::config::OnInterrupt;
 use crate::notifications::alert::Turn;

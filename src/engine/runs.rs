@@ -1,5 +1,4 @@
-//! The runs under way: how they begin, by schedule or because someone asked, and what happens when they end: what is
-//! due next, and whom to tell.
+//! The runs under way: how they begin, by schedule or because someone asked, and what happens when they end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,15 +10,15 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Engine;
+use super::alerting::tell;
 use super::command::{Refusal, Triggered};
 use super::runner::{self, Over, RunResult};
-use super::scheduler::{JobState, PendingRun, Step};
+use super::scheduler::{PendingRun, Step};
 use crate::config::{Invocation, Job, Plan, Services};
-use crate::notifications::alert::{News, Turn};
-use crate::notifications::{About, Event, Notification, addresses};
+use crate::notifications::alert::Turn;
 use crate::run::RunContext;
-use crate::state::{EndedRun, NewMessage, NewRun, RunId, Status, Telling, Trigger};
-use crate::values::{CancelReason, CancellationToken, JobId, Progress};
+use crate::state::{EndedRun, NewRun, RunId, Status, Trigger};
+use crate::values::{CancelReason, CancellationToken, JobId, Progress, plural};
 
 /// How many runs that ended are recorded at once.
 const MOST_AT_ONCE: usize = 1000;
@@ -142,7 +141,7 @@ impl Runs {
         } in self.by_task.values()
         {
             if done.rows() > 0 {
-                tracing::info!(job = %run.job.id, run = %id, "{} rows so far", done.rows());
+                tracing::info!(job = %run.job.id, run = %id, "{} so far", plural(done.rows(), "row"));
                 progress.push((*id, done.rows()));
             }
         }
@@ -442,51 +441,4 @@ pub(super) fn row_of(run: RunId, result: &RunResult, at: Timestamp) -> EndedRun 
         output: result.statistics.as_ref().map(ToString::to_string),
         telling: None,
     }
-}
-
-/// What a turn of a run of `job` tells, if anything; notes how the job stands after it.
-pub(super) fn tell(
-    job: &Job,
-    state: Option<&mut JobState>,
-    plan: &Plan,
-    (run, turn): (RunId, Turn<'_>),
-    now: Timestamp,
-) -> Option<Telling> {
-    let before = state.as_ref().and_then(|state| state.failing.clone());
-    let (news, failing) = job.notify.decide(&job.id, turn, before.as_ref(), now, &plan.targets);
-    let messages: Vec<NewMessage> = news.iter().flat_map(|news| messages(job, run, news, plan)).collect();
-    if messages.is_empty() && failing == before {
-        return None;
-    }
-    // One that was removed in the meantime is not remembered.
-    let failing = failing.filter(|_| plan.jobs.contains_key(&job.id));
-    if let Some(state) = state {
-        state.failing.clone_from(&failing);
-    }
-    Some(Telling {
-        job: job.id.clone(),
-        failing,
-        messages,
-    })
-}
-
-fn messages(job: &Job, run: RunId, news: &News, plan: &Plan) -> Vec<NewMessage> {
-    let database = plan.default_database_path();
-    // A newer message about one subject takes the place of one that could not be sent yet.
-    let subject = match news.event {
-        _ if news.is_signal => format!("job {} signal", job.id),
-        Event::Failed | Event::Recovered => format!("job {}", job.id),
-        _ => format!("job {} run {run}", job.id),
-    };
-    let cause = format!("run {run} {}", news.event.as_str());
-    let notification = |address| Notification {
-        address,
-        event: news.event,
-        about: About::Job(job.id.clone()),
-        message: news.message.clone(),
-    };
-    addresses(&news.targets, &plan.targets, database.as_deref())
-        .into_iter()
-        .filter_map(|address| notification(address).to_row(&subject, &cause))
-        .collect()
 }

@@ -60,7 +60,7 @@ fn describe(report: &Report, status: &str, reasons: &[String]) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeSeconds": report.at.duration_since(report.started_at).as_secs().max(0),
         "nextRunTimes": by_job(|job| job.next_run.map(iso)),
-        "progress": by_job(|job| (job.progress > 0).then(|| format!("{} rows so far", job.progress))),
+        "progress": by_job(|job| (job.progress > 0).then(|| format!("{} so far", plural(job.progress, "row")))),
         "config": config(report),
         "outbox": { "pending": report.outbox.pending, "dead": report.outbox.dead },
     })

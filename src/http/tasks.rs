@@ -4,9 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Context, Request};
 use crate::config::Problem;
-use crate::engine::Command;
-use crate::engine::RunResult;
 use crate::engine::command::{Cause, Refusal, Reloaded, Triggered};
+use crate::engine::{Command, RunResult};
 use crate::state::Status;
 
 /// `POST /trigger/:job`: runs it now and answers when it is done; with `?wait=false`, when it has begun.

@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::statement::Window;
-use super::statement::{Declared, lock_budget, names};
+use super::statement::{Declared, Window, lock_budget, names};
 use crate::notifications::{About, Event, Message, Notification, addresses};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::sqlite::types::ValueRef;

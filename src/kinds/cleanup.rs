@@ -6,8 +6,7 @@ use serde::Deserialize;
 use super::dry_run;
 use super::guards::{Examination, Limits};
 use super::record::Record;
-use super::statement::Window;
-use super::statement::{Declared, lock_budget, names};
+use super::statement::{Declared, Window, lock_budget, names};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{
     CheckedDatabase, Deletion, Maintenance, Mode, READING, RowKey, Sandbox, Session, WRITING, check_batches, compile,

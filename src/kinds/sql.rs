@@ -5,8 +5,7 @@ use serde::Deserialize;
 
 use super::dry_run;
 use super::record::Record;
-use super::statement::Window;
-use super::statement::{Declared, lock_budget, names};
+use super::statement::{Declared, Window, lock_budget, names};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode, WRITING, compile};
 use crate::values::{CutoffFormat, Duration, Issue, TableName, Template};

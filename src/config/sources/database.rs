@@ -7,8 +7,7 @@ use serde_json::Value as Json;
 
 use crate::config::layer::Layer;
 use crate::config::merged::Merged;
-use crate::config::problem::Problem;
-use crate::config::problem::Source;
+use crate::config::problem::{Problem, Source};
 use crate::duplistatus::settings::{self, Overrides};
 use crate::duplistatus::{Row, read_rows};
 use crate::sql::{SqlError, open_read};

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use crate::config::declaration::KEYED;
 use crate::config::layer::Layer;
 use crate::config::merged::{Merged, path};
-use crate::config::problem::Problem;
-use crate::config::problem::Source;
+use crate::config::problem::{Problem, Source};
 use crate::values::{Secret, SecretSource, Severity, TimeZone};
 
 /// The variables of the process, as they were when it began.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::include;
 use crate::config::layer::Layer;
-use crate::config::problem::Problem;
-use crate::config::problem::Source;
+use crate::config::problem::{Problem, Source};
 use crate::config::text::{Parsed, Text, plain, read_value};
 use crate::values::Severity;
 
