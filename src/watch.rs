@@ -20,7 +20,7 @@ use crate::config::{File, Plan};
 use crate::duplistatus::settings;
 use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
-use crate::values::blocking;
+use crate::values::{blocking, read_file, within_patience};
 
 /// How long a burst of changes must have been over.
 const QUIET: Duration = Duration::from_millis(250);
@@ -44,12 +44,18 @@ impl Watch {
     /// Begins to watch the declaration, with the files it includes.
     pub(crate) fn new(file: &File) -> Self {
         let (tell, told) = mpsc::channel(1);
-        let watcher = watch_folders(file, tell).map_err(|error| {
+        let looked_at = file.clone();
+        let seen = within_patience(move || (watch_folders(&looked_at, tell), fingerprint(&looked_at)));
+        let (watcher, content) = match seen {
+            Ok((watcher, content)) => (watcher.map_err(|error| error.to_string()), content),
+            Err(why) => (Err(why), None),
+        };
+        let watcher = watcher.map_err(|error| {
             tracing::warn!("changes to {file} are noticed only every {} s: {error}", LOOK.as_secs());
         });
         Self {
             file: file.clone(),
-            content: fingerprint(file),
+            content,
             told,
             _watcher: watcher.ok(),
         }
@@ -62,7 +68,9 @@ impl Watch {
                 Some(()) = self.told.recv() => self.wait_for_quiet().await,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let content = fingerprint(&self.file);
+            let file = self.file.clone();
+            let looked = blocking(move || within_patience(move || fingerprint(&file)));
+            let content = looked.await.unwrap_or_default();
             // A file that is gone for the moment is being replaced.
             if content.is_none() || content == self.content {
                 continue;
@@ -118,11 +126,7 @@ fn concerns(event: &Event, name: Option<&OsStr>) -> bool {
 fn fingerprint(file: &File) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     for (index, path) in watched(file).iter().enumerate() {
-        // Reading a pipe would take its content from whoever loads it.
-        let content = std::fs::metadata(path)
-            .is_ok_and(|found| found.is_file())
-            .then(|| std::fs::read(path).ok())
-            .flatten();
+        let content = read_file(path).ok();
         if index == 0 && content.is_none() {
             return None;
         }

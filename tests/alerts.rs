@@ -60,10 +60,7 @@ fn a_finding_that_stays_is_told_again_after_the_declared_time() {
     service.post("/trigger/logins");
     service.post("/trigger/logins");
     assert_eq!(server.in_order().len(), 1);
-    place
-        .state()
-        .execute("UPDATE findings SET told_at = told_at - 3600000", [])
-        .unwrap();
+    let service = place.with_state_changed(service, "UPDATE findings SET told_at = told_at - 3600000");
     service.post("/trigger/logins");
     assert_eq!(server.in_order().len(), 2);
 }
@@ -121,12 +118,12 @@ fn a_message_on_its_way_at_the_end_of_its_run_is_recorded_and_not_sent_again() {
     let (_, body) = service.post("/trigger/logins");
     let state = || {
         let query = "SELECT status, attempts FROM outbox";
-        place.state().query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        place.in_state(query, |row| Ok((row.get(0)?, row.get(1)?)))
     };
-    assert_eq!(state(), Ok(("pending".to_owned(), 1)), "{body}");
+    assert_eq!(state(), Some(("pending".to_owned(), 1)), "{body}");
     drop(gate);
     eventually("the delivery in the outbox", || {
-        (state() == Ok(("delivered".to_owned(), 1))).then_some(())
+        (state() == Some(("delivered".to_owned(), 1))).then_some(())
     });
     assert_eq!(server.in_order().len(), 1);
 }

@@ -194,7 +194,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let place = Workplace::new();
     for (name, why) in [
         ("none.toml", "none.toml: cannot be read: No such file"),
-        ("data", "data: cannot be read: Is a directory"),
+        ("data", "data: cannot be read: it is a folder, not a file"),
     ] {
         let (code, text) = crate::support::workplace::printed(&place.run(&["validate", name]));
         assert_eq!(code, 2);

@@ -56,22 +56,31 @@ pub(crate) async fn report(engine: &Inbox) -> Report {
     answer.await.unwrap()
 }
 
-/// The recorded runs that match `filter`. No time passes meanwhile, whatever the clock of the test.
+/// The recorded runs that match `filter`, from a copy of the state, which the engine has to itself. No time passes
+/// meanwhile, whatever the clock of the test.
 pub(crate) fn history(place: &Workplace, filter: &Filter) -> History {
-    let state = place.file("data/state.db");
-    if !state.exists() {
+    if !place.file("data/state.db").exists() {
         return History {
             total: 0,
             runs: Vec::new(),
         };
     }
-    let store = Store::at(&state);
-    let filter = filter.clone();
-    let read = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(store.history(filter)).unwrap()
-    });
-    read.join().unwrap()
+    crate::support::eventually("the state to be read", || {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["state.db", "state.db-wal"] {
+            let _ = std::fs::copy(place.file("data").join(name), copy.path().join(name));
+        }
+        let store = Store::at(&copy.path().join("state.db"));
+        let filter = filter.clone();
+        let read = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
+            runtime.block_on(store.history(filter)).ok()
+        });
+        read.join().unwrap()
+    })
 }
 
 fn times(place: &Workplace, filter: &Filter) -> Vec<String> {

@@ -52,10 +52,10 @@ fn one_channel_that_fails_neither_loses_nor_repeats_the_others_messages() {
     assert_eq!(service.health()["outbox"], json!({ "pending": 1, "dead": 0 }));
     assert_eq!(smtp.received().len(), 1);
     ntfy.answer_with(200, "");
-    place
-        .state()
-        .execute("UPDATE outbox SET next_attempt_at = 0 WHERE status = 'pending'", [])
-        .unwrap();
+    let service = place.with_state_changed(
+        service,
+        "UPDATE outbox SET next_attempt_at = 0 WHERE status = 'pending'",
+    );
     eventually("the message that waited", || {
         (service.health()["outbox"]["pending"] == 0).then_some(())
     });
@@ -102,8 +102,7 @@ fn a_server_that_asks_to_wait_is_left_alone_for_so_long() {
     let service = place.start();
     sent(&service);
     let (asked, next): (i64, i64) = place
-        .state()
-        .query_row("SELECT created_at, next_attempt_at FROM outbox", [], |row| {
+        .in_state("SELECT created_at, next_attempt_at FROM outbox", |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .unwrap();
@@ -461,10 +460,7 @@ fn a_failure_that_could_not_be_told_is_told_before_the_recovery() {
     service.post("/trigger/tidy");
     assert_eq!(service.health()["outbox"]["pending"], 2);
     ntfy.answer_with(200, "");
-    place
-        .state()
-        .execute("UPDATE outbox SET next_attempt_at = 0", [])
-        .unwrap();
+    let service = place.with_state_changed(service, "UPDATE outbox SET next_attempt_at = 0");
     eventually("both to be told", || {
         (service.health()["outbox"]["pending"] == 0).then_some(())
     });

@@ -72,13 +72,9 @@ fn a_killed_service_is_started_again_and_its_run_closed() {
     let mut supervisor = Supervisor::start(&place, &["--port", "0"]);
     let first = supervisor.service(None);
     let count = |status: &str| -> Option<i64> {
-        place.file("data/duplistatus-cron.db").exists().then_some(())?;
-        place
-            .state()
-            .query_row("SELECT count(*) FROM runs WHERE status = ?1", [status], |row| {
-                row.get(0)
-            })
-            .ok()
+        place.in_state(&format!("SELECT count(*) FROM runs WHERE status = '{status}'"), |row| {
+            row.get(0)
+        })
     };
     eventually("a run under way", || (count("running")? > 0).then_some(()));
     signal("-KILL", first);

@@ -131,8 +131,7 @@ fn every_kind_of_target_is_told() {
     let log = service.log().join("\n");
     assert!(!log.contains("t0ken") && !log.contains("/hook"), "{log}");
     let state: String = place
-        .state()
-        .query_row("SELECT group_concat(notification) FROM outbox", [], |row| row.get(0))
+        .in_state("SELECT group_concat(notification) FROM outbox", |row| row.get(0))
         .unwrap();
     assert!(!state.contains("t0ken") && !state.contains("/hook"), "{state}");
 }
@@ -153,10 +152,10 @@ fn one_target_that_is_down_holds_up_no_other() {
     let first: Value = serde_json::from_str(good.in_order()[0]["body"].as_str().unwrap()).unwrap();
     assert_eq!((&first["event"], &first["job"]), (&json!("failed"), &json!("tidy")));
     bad.answer_with(200, "");
-    place
-        .state()
-        .execute("UPDATE outbox SET next_attempt_at = 0 WHERE status = 'pending'", [])
-        .unwrap();
+    let service = place.with_state_changed(
+        service,
+        "UPDATE outbox SET next_attempt_at = 0 WHERE status = 'pending'",
+    );
     eventually("the message that waited", || {
         (service.health()["outbox"]["pending"] == 0).then_some(())
     });
@@ -177,13 +176,10 @@ fn one_target_that_hangs_holds_up_no_other() {
     // The connection is taken, and never answered.
     let _taken = hanging.accept().unwrap();
     eventually("the good one", || (good.in_order().len() == 1).then_some(()));
-    let over: i64 = place
-        .state()
-        .query_row("SELECT count(*) FROM outbox WHERE last_error IS NOT NULL", [], |row| {
-            row.get(0)
-        })
-        .unwrap();
-    assert_eq!(over, 0, "the other attempt is still under way");
+    let over: Option<i64> = place.in_state("SELECT count(*) FROM outbox WHERE last_error IS NOT NULL", |row| {
+        row.get(0)
+    });
+    assert_eq!(over, Some(0), "the other attempt is still under way");
 }
 
 #[test]
@@ -289,8 +285,7 @@ fn a_secret_in_the_wrong_place_or_in_an_answer_is_not_shown() {
     assert!(tried.contains("Cannot POST /[secret] with Bearer [secret]"), "{tried}");
     assert!(!service.log().join("\n").contains("SECRET"));
     let kept: String = place
-        .state()
-        .query_row("SELECT group_concat(last_error) FROM outbox", [], |row| row.get(0))
+        .in_state("SELECT group_concat(last_error) FROM outbox", |row| row.get(0))
         .unwrap();
     assert!(!kept.contains("SECRET"), "{kept}");
     for wrong in ["headers = \"SECRET\"", "secret = 99887766", "url = [\"SECRET\"]"] {
@@ -323,10 +318,7 @@ fn pings_that_could_not_be_sent_give_way_to_newer_ones() {
     run(&service);
     let before = got(&service, &dog, 3);
     assert_eq!(before.last().unwrap()["path"], "/p?create=1", "{before:?}");
-    place
-        .state()
-        .execute("UPDATE outbox SET next_attempt_at = 0", [])
-        .unwrap();
+    let service = place.with_state_changed(service, "UPDATE outbox SET next_attempt_at = 0");
     run(&service);
     let after = got(&service, &dog, before.len() + 1);
     assert!(

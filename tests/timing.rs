@@ -280,6 +280,8 @@ async fn a_run_that_was_cut_off_is_run_again_only_where_that_is_declared() {
             .await
             .unwrap();
         triggered.await.unwrap().unwrap();
+        // What has not begun its work is queued again, and begins after the next start.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         first.send(Command::Shutdown).await.unwrap();
         running.await.unwrap();
         let (second, running) = engine(&place, &declaration, "2026-11-20T12:10:00Z");
@@ -326,7 +328,7 @@ async fn jitter_moves_a_job_by_the_same_every_day() {
 }
 
 #[tokio::test]
-async fn a_run_that_waits_is_told_where_its_turn_never_comes() {
+async fn a_run_that_is_queued_waits_for_the_next_start() {
     let place = Workplace::new();
     let lock = place.database();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -340,11 +342,28 @@ async fn a_run_that_waits_is_told_where_its_turn_never_comes() {
     engine.send(Command::Shutdown).await.unwrap();
     running.await.unwrap();
     let found = all(&place, "b");
-    assert_eq!(found[0].status.as_str(), "skipped");
-    assert_eq!(
-        found[0].error.as_deref(),
-        Some("the service ended while the run was queued")
-    );
+    assert_eq!(found[0].status.as_str(), "queued", "it waits for the next start");
+    drop(lock);
+    for (keys, started, expected) in [
+        ("", "2026-11-20T12:00:01.5Z", "success"),
+        ("", "2026-11-20T12:00:02.5Z", "skipped"),
+        ("catch_up = \"all\"", "2026-11-20T12:00:02.5Z", "success"),
+        ("catch_up = \"none\"", "2026-11-20T12:10:00Z", "skipped"),
+    ] {
+        let copy = Workplace::new();
+        for name in ["data/state.db", "data/state.db-wal"] {
+            let _ = std::fs::copy(place.file(name), copy.file(name));
+        }
+        let quick = |id: &str| job(id, "* * * * * *", &format!("group = \"g\"\n{keys}"), QUICK);
+        let clock = Clock::starting_at(started.parse().unwrap());
+        let (engine, running) = engine_by(&copy, &(quick("a") + &quick("b")), clock);
+        until("the run that was queued", || {
+            all(&copy, "b")[0].status.as_str() == expected
+        })
+        .await;
+        engine.send(Command::Shutdown).await.unwrap();
+        running.await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

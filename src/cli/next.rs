@@ -28,7 +28,7 @@ pub(super) struct Options {
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let plan = config::load(sources)?.plan;
     let jobs = super::jobs_of(&plan, options.job.as_deref())?;
-    let from = options.from.unwrap_or_else(|| Clock::System.now());
+    let from = options.from.unwrap_or_else(|| Clock::system().now());
     match options.format {
         Format::Json => {
             let by_job: Map<String, Value> = jobs

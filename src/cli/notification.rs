@@ -43,7 +43,7 @@ pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Res
     let mut failed = Vec::new();
     for address in notifications::addresses([id], &plan.targets, plan.default_database_path().as_deref()) {
         let name = name_of(&address, INTEGRATION);
-        match notifications::test(address, &plan.targets, INTEGRATION, Clock::System.now()) {
+        match notifications::test(address, &plan.targets, INTEGRATION, Clock::system().now()) {
             Ok(said) => say!("{name}: {said}"),
             Err(why) => failed.push(format!("{name}: {why}")),
         }

@@ -22,9 +22,9 @@ pub(super) struct Options {
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let plan = config::load(sources)?.plan;
     let jobs = super::jobs_of(&plan, options.job.as_deref())?;
-    let now = Clock::System.now();
+    let now = Clock::system().now();
     // Nothing is asked of the state, so that none is made.
-    let services = Services::dry(Store::at(&plan.state.path), Clock::System);
+    let services = Services::dry(Store::at(&plan.state.path), Clock::system());
     let found: Vec<(&Job, Found)> = super::block_on(async {
         let mut found = Vec::new();
         for job in jobs {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::{Common, Exit, FAILED, RunOptions, demo, log, rebuilt};
 use crate::config::{self, File, Loaded, Plan, Problem, Problems, Server, Services, Source, Sources};
 use crate::engine::{Engine, Setup, keep_last_good};
-use crate::http::{Context, FoundGood, FrontDoor, Listeners};
+use crate::http::{Context, Databases, FrontDoor, Listeners};
 use crate::kinds::INTEGRATION;
 use crate::notifications::DeliveryWorker;
 use crate::signals;
@@ -18,15 +18,13 @@ use crate::state::{Lock, Store};
 use crate::values::{CancelReason, CancellationToken, Clock, Severity};
 use crate::watch::{Watch, watch_rows};
 
-/// Threads that may wait. Those of runs and of messages have limits of their own, far below this one, so that whatever
-/// hangs, there are threads for the state.
-const BLOCKING_THREADS: usize = 128;
+/// Threads that may wait. Those of each database, of messages and of the state have limits of their own; all together
+/// stay below this one, so that whatever hangs, there are threads for the rest.
+const BLOCKING_THREADS: usize = 1024;
 /// How often the outbox is looked at for what waits.
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
 /// How long the end of the service waits for a message on the wire.
 const LAST_DELIVERY: Duration = Duration::from_secs(12);
-/// Messages of the outbox that are sent at once.
-const DELIVERY_THREADS: usize = 4;
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
@@ -63,9 +61,9 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let plan = loaded.plan.clone();
     let _lock = Lock::take(&plan.state.path).map_err(|error| Exit::new(FAILED, error.0))?;
     let store = Store::at(&plan.state.path);
-    keep_last_good(&sources, &loaded, &store).await;
+    keep_last_good(&loaded, &store).await;
     // It is there before anyone asks for it; what is wrong with it is told by `/health`.
-    let _ = store.probe().await;
+    let _ = store.noted_time().await;
     let listeners = listen(&plan.server).await?;
     let source = loaded.source.clone();
     // A file that was there must not give way to what is built in when it is gone.
@@ -76,9 +74,9 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         },
         ..sources
     };
-    let posted = Arc::new(Notify::new());
+    let (posted, clock) = (Arc::new(Notify::new()), Clock::system());
     let setup = Setup {
-        clock: Clock::System,
+        clock: clock.clone(),
         store: store.clone(),
         sources,
         loaded,
@@ -98,8 +96,10 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         plans: plans.clone(),
         store: store.clone(),
         folder: plan.state.path.parent().map(Path::to_owned).unwrap_or_default(),
-        databases: FoundGood::default(),
-        dry: Services::dry(store.clone(), Clock::System),
+        databases: Databases::default(),
+        last_report: Arc::default(),
+        dry: Services::dry(store.clone(), clock.clone()),
+        heartbeat: engine.heartbeat(),
         runtime: tokio::runtime::Handle::current(),
     };
     let (port, addresses) = (listeners.port(), listeners.addresses());
@@ -122,7 +122,16 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     }
     drop(inbox);
     let cancel = CancellationToken::default();
-    let delivery = tokio::spawn(deliver(plans, store, Arc::clone(&posted), cancel.clone()));
+    let worker = DeliveryWorker {
+        store,
+        targets: Arc::clone(&plan.targets),
+        integration: INTEGRATION,
+        clock,
+        threads: engine.delivery_threads(),
+        tells_failures: false,
+        cancel: cancel.clone(),
+    };
+    let delivery = tokio::spawn(deliver(worker, plans, posted));
     engine.run().await;
     // What is on the wire is waited for, so that it is not sent again.
     cancel.cancel(CancelReason::Shutdown);
@@ -133,25 +142,28 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
 }
 
 /// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.
-async fn deliver(plans: watch::Receiver<Arc<Plan>>, store: Store, posted: Arc<Notify>, cancel: CancellationToken) {
-    let threads = Arc::new(Semaphore::new(DELIVERY_THREADS));
-    while !cancel.is_cancelled() {
+async fn deliver(mut worker: DeliveryWorker, mut plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>) {
+    let mut noting: Option<JoinHandle<()>> = None;
+    while !worker.cancel.is_cancelled() {
         tokio::select! {
             () = posted.notified() => {}
             () = tokio::time::sleep(BETWEEN_DELIVERIES) => {}
-            () = cancel.cancelled() => return,
+            () = worker.cancel.cancelled() => return,
         }
-        let worker = DeliveryWorker {
-            store: store.clone(),
-            targets: Arc::clone(&plans.borrow().targets),
-            integration: INTEGRATION,
-            clock: Clock::System,
-            threads: Arc::clone(&threads),
-            tells_failures: false,
-            cancel: cancel.clone(),
-        };
-        // A state that cannot be used is told by the store.
-        let _ = worker.deliver(Instant::now() + BETWEEN_DELIVERIES).await;
+        // A state that cannot be used is told by the store. An application's database that hangs holds up nothing else.
+        if noting.as_ref().is_none_or(JoinHandle::is_finished) {
+            let worker = worker.clone();
+            noting = Some(tokio::spawn(async move { drop(worker.note_what_was_not().await) }));
+        }
+        let is_other = |plans: &watch::Receiver<Arc<Plan>>| plans.has_changed().unwrap_or(false);
+        loop {
+            worker.targets = Arc::clone(&plans.borrow_and_update().targets);
+            // Another declaration may send another way.
+            let sent = worker.deliver(|| !is_other(&plans)).await;
+            if sent.is_err() || !is_other(&plans) {
+                break;
+            }
+        }
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
 
 impl Options {
     fn stretch(&self) -> Result<Stretch, Exit> {
-        let from = self.from.unwrap_or_else(|| Clock::System.now());
+        let from = self.from.unwrap_or_else(|| Clock::system().now());
         let to = from.saturating_add(self.length.signed()).unwrap_or(Timestamp::MAX);
         let refuse = || {
             Exit::new(

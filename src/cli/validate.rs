@@ -26,7 +26,7 @@ pub(super) fn main(mut sources: Sources, options: Options) -> Result<(), Exit> {
     if let Some(file) = options.file {
         sources.file = File::Path(file);
     }
-    let (jobs, problems) = match super::block_on(config::examine(&sources, Clock::System.now()))? {
+    let (jobs, problems) = match super::block_on(config::examine(&sources, Clock::system().now()))? {
         Ok(loaded) => (loaded.plan.jobs.len(), Problems(loaded.problems)),
         Err(problems) => (0, problems),
     };

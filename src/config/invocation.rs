@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::plan::{Job, Plan};
 use crate::kinds::INTEGRATION;
 use crate::run::{DryRun, Failure, RunContext};
-use crate::sql::Pool;
+use crate::sql::{Mode, Pool};
 use crate::state::Store;
-use crate::values::{CancellationToken, Clock, Issue, Progress};
+use crate::values::{CancellationToken, Clock, Issue, Progress, Threads};
 
 /// Why a run begins, and when.
 #[derive(Clone, Copy, Debug)]
@@ -25,42 +24,40 @@ pub(crate) struct Invocation {
 pub(crate) struct Services {
     pub store: Store,
     pub clock: Clock,
-    pub pool: Arc<Pool>,
-    /// How many runs may wait for a database or a server at once.
-    threads: Arc<Semaphore>,
-    /// How many messages of theirs.
-    delivery_threads: Arc<Semaphore>,
+    pool: Arc<Pool>,
+    /// The threads of runs that work on no database.
+    threads: Threads,
+    /// Whether all runs work on those, whatever their database.
+    is_dry: bool,
+    /// The threads of messages.
+    pub delivery_threads: Threads,
 }
 
-/// Threads of runs.
+/// Threads of runs that work on no database.
 const THREADS: usize = 64;
-/// Threads of the messages they send.
-const DELIVERY_THREADS: usize = 8;
+/// Threads that messages are sent on.
+const DELIVERY_THREADS: usize = 16;
 /// Threads of runs that change nothing.
-const DRY_THREADS: usize = 4;
+pub(crate) const DRY_THREADS: usize = 4;
 
 impl Services {
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self::with_threads(store, clock, THREADS)
-    }
-
-    /// For runs that change nothing.
-    pub(crate) fn dry(store: Store, clock: Clock) -> Self {
-        Self::with_threads(store, clock, DRY_THREADS)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn free_threads(&self) -> usize {
-        self.threads.available_permits()
-    }
-
-    fn with_threads(store: Store, clock: Clock, threads: usize) -> Self {
         Self {
             store,
             clock,
             pool: Arc::default(),
-            threads: Arc::new(Semaphore::new(threads)),
-            delivery_threads: Arc::new(Semaphore::new(DELIVERY_THREADS)),
+            threads: Threads::new(THREADS),
+            is_dry: false,
+            delivery_threads: Threads::new(DELIVERY_THREADS),
+        }
+    }
+
+    /// For runs that change nothing.
+    pub(crate) fn dry(store: Store, clock: Clock) -> Self {
+        Self {
+            threads: Threads::new(DRY_THREADS),
+            is_dry: true,
+            ..Self::new(store, clock)
         }
     }
 }
@@ -68,15 +65,19 @@ impl Services {
 impl Plan {
     /// Everything a run of `job` may touch.
     pub(crate) fn context(&self, job: &Job, invocation: Invocation, services: &Services) -> RunContext {
+        let mode = job.action.database().unwrap_or(Mode::Read);
+        let database = job.database.as_ref();
+        let visit = database.map(|database| Arc::new(services.pool.visit(database, mode)));
+        let of_database = visit.as_ref().filter(|_| !services.is_dry);
         RunContext {
             job: job.id.clone(),
             now: invocation.now,
             scheduled_at: invocation.scheduled_at,
             manual: invocation.manual,
-            database: job.database.clone(),
-            pool: Arc::clone(&services.pool),
-            threads: Arc::clone(&services.threads),
-            delivery_threads: Arc::clone(&services.delivery_threads),
+            threads: of_database.map_or(&services.threads, |visit| &visit.threads).clone(),
+            visit,
+            delivery_threads: services.delivery_threads.clone(),
+            start: Arc::default(),
             alive: None,
             cancel: CancellationToken::default(),
             progress: Progress::default(),
@@ -102,7 +103,7 @@ impl Plan {
     /// What the rows of a job's database have against a run at `now`.
     pub(super) async fn check_rows(&self, job: &Job, now: Timestamp) -> Result<Vec<Issue>, Failure> {
         // Nothing is asked of the state, so that none is made.
-        let services = Services::dry(Store::at(&self.state.path), Clock::System);
+        let services = Services::dry(Store::at(&self.state.path), Clock::system());
         job.action.check_rows(&self.dry_context(job, now, &services)).await
     }
 

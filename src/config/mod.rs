@@ -25,6 +25,8 @@ mod targets;
 mod text;
 
 pub(crate) use diff::Diff;
+#[cfg(test)]
+pub(crate) use invocation::DRY_THREADS;
 pub(crate) use invocation::{Invocation, Services};
 pub(crate) use kept::without_secrets;
 pub(crate) use origins::{Setting, settings};
@@ -52,6 +54,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// Where the declaration came from, for people.
     pub(crate) source: String,
+    /// Whether that is a file.
+    pub(crate) is_file: bool,
     /// The names and texts of the files it stood in.
     pub(crate) files: Vec<(String, String)>,
     /// Whether the application's database gave its overrides, or why it could not.
@@ -134,6 +138,7 @@ impl Layers {
                 plan,
                 problems,
                 source: sources.file.resolve().to_string(),
+                is_file: matches!(sources.file.resolve(), File::Path(_)),
                 files: self.files(),
                 overrides: self.overrides.clone(),
                 rows: self.rows.clone(),

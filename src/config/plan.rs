@@ -113,6 +113,15 @@ impl Plan {
         self.order.iter().filter_map(|id| self.jobs.get(id))
     }
 
+    /// Shares with `old` the jobs that have not changed, which others keep hold of.
+    pub(crate) fn keep_unchanged(&mut self, old: &Self) {
+        for (id, job) in &mut self.jobs {
+            if let Some(known) = old.jobs.get(id).filter(|known| **known == *job) {
+                *job = Arc::clone(known);
+            }
+        }
+    }
+
     /// The file of the default database.
     pub(crate) fn default_database_path(&self) -> Option<PathBuf> {
         let database = self.databases.get(self.default_database.as_ref()?)?;

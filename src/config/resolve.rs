@@ -17,7 +17,7 @@ use super::reading::{Resolver, unknown_key};
 use super::sources::Environment;
 use crate::notifications::Targets;
 use crate::sql::Database;
-use crate::values::{DatabaseId, Duration, GroupId, JobId, Secret, TimeZone, reading_secrets};
+use crate::values::{DatabaseId, Duration, GroupId, JobId, Secret, TimeZone, read_text_in_time, reading_secrets};
 
 /// How long a run waits for another writer, unless it is declared.
 const BUSY_TIMEOUT: Duration = Duration::from_seconds(30);
@@ -155,7 +155,7 @@ impl Resolver<'_> {
 
     fn token_from(&mut self, file: &Path) -> Option<Secret> {
         let at = ["server", "token_file"];
-        match std::fs::read_to_string(file) {
+        match read_text_in_time(file) {
             Ok(text) if text.trim().is_empty() => {
                 self.fault(&at, format!("{} is empty; a token is expected", file.display()));
             }

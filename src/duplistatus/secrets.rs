@@ -7,14 +7,16 @@ use aes_gcm::aead::Aead;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use sha2::Sha256;
 
-use crate::values::Secret;
+use crate::values::{Secret, read_file, within_patience};
 
 const ROUNDS: u32 = 100_000;
 
 /// Opens an encrypted text with the master key in the file at `key_file`.
 pub(super) fn open(text: &str, key_file: &Path) -> Result<Secret, String> {
     let file = key_file.display();
-    let master = std::fs::read(key_file).map_err(|error| format!("the master key {file} cannot be read: {error}"))?;
+    let path = key_file.to_owned();
+    let master = within_patience(move || read_file(&path)).and_then(|read| read);
+    let master = master.map_err(|error| format!("the master key {file} cannot be read: {error}"))?;
     let parts: Vec<Vec<u8>> = text
         .split(':')
         .map(decode_hex)

@@ -14,8 +14,8 @@ use super::{key_file, stamps};
 use crate::notifications::{
     About, Address, Delivery, Integration, Notification, NtfyServer, Smtp, Target, Undelivered, send_mail, send_ntfy,
 };
+use crate::sql::open_write;
 use crate::sql::sqlite::{self, Connection, TransactionBehavior};
-use crate::sql::{open_read, open_write};
 use crate::values::TargetId;
 
 /// The keys of `duplistatus`.
@@ -44,13 +44,7 @@ impl Target for Application {
     /// The channels, each an address of its own so that one that fails does not repeat the other.
     fn addresses(&self, _id: &TargetId, database: Option<&Path>) -> Vec<Address> {
         let Some(database) = database else { return Vec::new() };
-        // Where that cannot be told now, the message waits for it.
-        let has_mail = || {
-            let connection = open_read(database).ok()?;
-            channels::has_mail(&connection, &key_file(database)).ok()
-        };
-        let email = self.email && has_mail().unwrap_or(true);
-        [(self.ntfy, Channel::Ntfy), (email, Channel::Email)]
+        [(self.ntfy, Channel::Ntfy), (self.email, Channel::Email)]
             .into_iter()
             .filter_map(|(wanted, channel)| wanted.then_some(channel))
             .map(|channel| address(database, &channel))
@@ -86,13 +80,10 @@ enum Route {
 }
 
 impl Route {
-    fn of(ApplicationAddress { database, channel }: ApplicationAddress) -> Result<Self, String> {
+    /// The way to a channel; none to mail where the application has no mail server.
+    fn of(ApplicationAddress { database, channel }: ApplicationAddress) -> Result<Option<Self>, String> {
         let connection = open_write(&database).map_err(|error| error.message)?;
-        let mail = || {
-            channels::smtp(&connection, &key_file(&database))?
-                .ok_or_else(|| "mail is not configured in the application".to_owned())
-        };
-        Ok(match channel {
+        Ok(Some(match channel {
             Channel::Ntfy | Channel::AdditionalNtfy(_) => {
                 let (server, topic) = channels::ntfy(&connection)?;
                 let topic = match channel {
@@ -102,14 +93,16 @@ impl Route {
                 Self::Ntfy { server, topic }
             }
             Channel::Email | Channel::AdditionalEmail(_) => {
-                let (server, recipient) = mail()?;
+                let Some((server, recipient)) = channels::smtp(&connection, &key_file(&database))? else {
+                    return Ok(None);
+                };
                 let recipient = match channel {
                     Channel::AdditionalEmail(additional) => additional,
                     _ => recipient,
                 };
                 Self::Mail { server, recipient }
             }
-        })
+        }))
     }
 }
 
@@ -143,8 +136,9 @@ impl Target for Route {
 pub(crate) struct Duplistatus;
 
 impl Integration for Duplistatus {
-    fn route(&self, address: &Value) -> Result<Arc<dyn Target>, String> {
-        Ok(Arc::new(Route::of(read(address)?)?))
+    fn route(&self, address: &Value) -> Result<Option<Arc<dyn Target>>, String> {
+        let route = Route::of(read(address)?)?;
+        Ok(route.map(|route| Arc::new(route) as Arc<dyn Target>))
     }
 
     fn name_of(&self, address: &Value) -> String {

@@ -1,12 +1,11 @@
 //! Whom a turn of a run is told to, and how the job stands after it.
 
-use jiff::Timestamp;
-
-use super::scheduler::JobState;
+use super::job_state::JobState;
 use crate::config::{Job, Plan};
 use crate::notifications::alert::{News, Turn};
 use crate::notifications::{About, Event, Notification, addresses};
 use crate::state::{NewMessage, RunId, Telling};
+use crate::values::Moment;
 
 /// What a turn of a run of `job` tells, if anything; notes how the job stands after it.
 pub(super) fn tell(
@@ -14,7 +13,7 @@ pub(super) fn tell(
     state: Option<&mut JobState>,
     plan: &Plan,
     (run, turn): (RunId, Turn<'_>),
-    now: Timestamp,
+    now: Moment,
 ) -> Option<Telling> {
     let before = state.as_ref().and_then(|state| state.failing.clone());
     let (news, failing) = job.notify.decide(&job.id, turn, before.as_ref(), now, &plan.targets);

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::values::Clock;
+use crate::values::{Clock, Moment};
 
 /// How far the clock may fall behind what was seen before it counts as set back.
 const SET_BACK: SignedDuration = SignedDuration::from_secs(1);
@@ -32,6 +32,15 @@ impl ClockWatch {
 
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        self.clock.moment()
+    }
+
+    /// Has the service time go on from what an earlier process noted last.
+    pub(super) fn resume(&self, last: Moment) {
+        self.clock.resume(last);
     }
 
     /// Reads the clock; whether it was set back, or far forward, since the last look.

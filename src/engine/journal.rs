@@ -3,15 +3,20 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::state::{EndedRun, MOST_CLEARED, NewMessage, Store};
-use crate::values::{Duration, JobId, later};
+use crate::values::{self, JobId, Moment, later};
 
-/// How often the state is tried; in between, what was found the last time counts.
-const BETWEEN_LOOKS: SignedDuration = SignedDuration::from_secs(5);
+/// How often the state is written to, whether there is anything to write or not: what keeps it from being written is
+/// told, and it is known when the service was there last.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
+/// The same, while it cannot be written.
+const SOON: Duration = Duration::from_secs(5);
 const BEFORE_CLEARING: SignedDuration = SignedDuration::from_hours(1);
 const BETWEEN_CLEARINGS: SignedDuration = SignedDuration::from_hours(24);
 
@@ -26,7 +31,8 @@ pub(super) struct Journal {
     posted: Arc<Notify>,
     unwritten: Vec<EndedRun>,
     next_clearing: Timestamp,
-    last_look: Timestamp,
+    last_look: Option<Instant>,
+    next_look: Instant,
 }
 
 impl Journal {
@@ -38,7 +44,8 @@ impl Journal {
             posted,
             unwritten: Vec::new(),
             next_clearing: Timestamp::MIN,
-            last_look: Timestamp::MIN,
+            last_look: None,
+            next_look: Instant::now(),
         }
     }
 
@@ -47,19 +54,39 @@ impl Journal {
         self.store.error().is_none()
     }
 
-    /// What is wrong with the state, tried again when the last look was a while ago.
-    pub(super) async fn look(&mut self, now: Timestamp) -> Option<String> {
-        if now.duration_since(self.last_look).abs() >= BETWEEN_LOOKS {
-            self.last_look = now;
-            // The store remembers what is wrong.
-            let _ = self.store.probe().await;
+    /// How long until the state is to be looked at again.
+    pub(super) fn looks_again_after(&self) -> Duration {
+        self.next_look.saturating_duration_since(Instant::now())
+    }
+
+    /// Writes what the clocks show, where the last time was a while ago.
+    async fn look(&mut self, now: Moment) {
+        if self.next_look > Instant::now() {
+            return;
         }
-        self.store.error()
+        // The store remembers what is wrong. What an earlier process noted is read before it is written.
+        let _ = if self.is_recovered {
+            self.store.note_time(now).await
+        } else {
+            self.store.noted_time().await.map(drop)
+        };
+        self.last_look = Some(Instant::now());
+        self.next_look = Instant::now() + if self.is_well() { BETWEEN_LOOKS } else { SOON };
+    }
+
+    /// The same for someone who asks how the state is.
+    pub(super) async fn look_for_someone(&mut self, now: Moment) {
+        if self.last_look.is_none_or(|last| last.elapsed() >= SOON) {
+            self.next_look = Instant::now();
+        }
+        self.look(now).await;
     }
 
     /// Writes what could not be written before, and once a day drops runs older than `history`.
-    pub(super) async fn maintain(&mut self, now: Timestamp, history: Duration) {
-        if !self.is_well() && self.look(now).await.is_some() || !self.is_recovered {
+    pub(super) async fn maintain(&mut self, moment: Moment, history: values::Duration) {
+        self.look(moment).await;
+        let now = moment.wall;
+        if !self.is_well() || !self.is_recovered {
             return;
         }
         if !self.unwritten.is_empty() {
@@ -98,7 +125,7 @@ impl Journal {
     }
 
     /// Has what runs tell as they begin delivered.
-    pub(super) async fn post(&self, messages: Vec<NewMessage>, now: Timestamp) {
+    pub(super) async fn post(&self, messages: Vec<NewMessage>, now: Moment) {
         if !messages.is_empty() && self.store.post(messages, now).await.is_ok() {
             self.posted.notify_one();
         }

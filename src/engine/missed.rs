@@ -21,6 +21,8 @@ pub(super) struct Due {
     pub times: Vec<Timestamp>,
     /// How many there were before them, and the first of those.
     pub earlier: Option<(usize, Timestamp)>,
+    /// Whether the service was down when they came.
+    pub was_down: bool,
 }
 
 /// What becomes of one time.
@@ -30,19 +32,35 @@ pub(super) enum Disposition {
     Skip(String),
 }
 
-/// Decides for every time of `due` at `now`, oldest first.
+/// Decides for every time of `due` at `now`, oldest first. Of many that are skipped, the first stands for them.
 pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Disposition)> {
+    let decided = decide_each(due, now);
+    let mut dispositions: Vec<(Timestamp, Disposition)> = due.times.iter().copied().zip(decided).collect();
+    let (dropped, first_dropped) = drop_old_skips(&mut dispositions);
+    let first = due.earlier.map(|(_, first)| first).or(first_dropped);
+    let unrecorded = dropped + due.earlier.map_or(0, |(count, _)| count);
+    if let Some(first) = first {
+        let why = format!("missed, and too many to record one by one: {unrecorded} times from this one on");
+        dispositions.insert(0, (first, Disposition::Skip(why)));
+    }
+    dispositions
+}
+
+/// Decides for every time of `due` at `now`.
+pub(super) fn decide_each(due: &Due, now: Timestamp) -> Vec<Disposition> {
     let policy = &due.job.policy;
     let deadline = policy.starting_deadline.signed();
     let newest = due.times.last().copied().unwrap_or(now);
-    let has_missed = due
-        .times
-        .first()
-        .is_some_and(|first| now.duration_since(*first) > ON_TIME);
+    let is_late = |at: &Timestamp| now.duration_since(*at) > ON_TIME;
+    let has_missed = due.was_down || due.times.len() > 1 || due.times.first().is_some_and(is_late);
     let disposition = |at: Timestamp| {
         let late = now.duration_since(at);
-        let all = policy.catch_up == CatchUp::All && has_missed;
-        if late <= ON_TIME && !all {
+        let waits_for_others = match policy.catch_up {
+            CatchUp::None => false,
+            CatchUp::Once => due.was_down && at < newest,
+            CatchUp::All => has_missed,
+        };
+        if late <= ON_TIME && !waits_for_others {
             return Disposition::Run(Trigger::Schedule);
         }
         let too_late = late > deadline;
@@ -58,15 +76,7 @@ pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Disposition)>
             CatchUp::Once | CatchUp::All => Disposition::Run(Trigger::CatchUp),
         }
     };
-    let mut dispositions: Vec<(Timestamp, Disposition)> = due.times.iter().map(|at| (*at, disposition(*at))).collect();
-    let (dropped, first_dropped) = drop_old_skips(&mut dispositions);
-    let first = due.earlier.map(|(_, first)| first).or(first_dropped);
-    let unrecorded = dropped + due.earlier.map_or(0, |(count, _)| count);
-    if let Some(first) = first {
-        let why = format!("missed, and too many to record one by one: {unrecorded} times from this one on");
-        dispositions.insert(0, (first, Disposition::Skip(why)));
-    }
-    dispositions
+    due.times.iter().map(|at| disposition(*at)).collect()
 }
 
 /// Leaves the newest skipped times only; gives how many went, and the first of them.

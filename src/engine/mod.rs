@@ -4,8 +4,12 @@
 mod alerting;
 mod clock_watch;
 pub(crate) mod command;
+mod heartbeat;
+mod job_state;
 mod journal;
+mod left_queued;
 mod missed;
+mod places;
 mod recovery;
 mod reload;
 mod report;
@@ -15,6 +19,7 @@ mod scheduler;
 pub(crate) mod simulation;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,22 +29,24 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use command::{Command, Inbox};
+pub(crate) use heartbeat::Heartbeat;
 pub(crate) use reload::keep_last_good;
 pub(crate) use runner::RunResult;
 
-use crate::config::{Loaded, Plan, Services, Sources};
+use crate::config::{Loaded, Plan, Problems, Services, Sources};
 use crate::state::Store;
-use crate::values::{Clock, JobId};
+use crate::values::{Clock, JobId, Moment, Threads};
 use clock_watch::ClockWatch;
 use command::Refusal;
 use journal::Journal;
-use reload::Reloader;
-use runs::{BETWEEN_PROGRESS, Next, Runs};
+use reload::{Fresh, Reloader};
+use runs::MOST_WAIT;
 use scheduler::Scheduler;
+use under_way::{BETWEEN_PROGRESS, Next, Runs};
 
 /// The longest sleep, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// How soon to look again for a database that is not there, or a state that cannot be written.
+/// How soon to look again for a database that is not there.
 const SOON: Duration = Duration::from_secs(5);
 /// How long runs that were asked to end may take to do so.
 const LAST_GRACE: Duration = Duration::from_secs(5);
@@ -71,7 +78,16 @@ pub struct Engine {
     runs: Runs,
     journal: Journal,
     reloader: Reloader,
+    heartbeat: Heartbeat,
     shutdown: Option<Shutdown>,
+}
+
+/// What wakes the engine before something is due.
+enum Event {
+    /// A command, or that nobody can send one any more.
+    Told(Option<Command>),
+    Run(Next),
+    Loaded(Option<Box<Result<Fresh, Problems>>>),
 }
 
 /// A shutdown under way.
@@ -95,6 +111,7 @@ impl Engine {
             clock: ClockWatch::new(setup.clock),
             plans: watch::Sender::new(plan),
             inbox,
+            heartbeat: Heartbeat::default(),
             shutdown: None,
         };
         (engine, sender)
@@ -103,6 +120,16 @@ impl Engine {
     /// The plan in force, as reloads change it.
     pub(crate) fn plans(&self) -> watch::Receiver<Arc<Plan>> {
         self.plans.subscribe()
+    }
+
+    /// What tells whether it gets on.
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
+    /// The threads that messages are sent on.
+    pub(crate) fn delivery_threads(&self) -> Threads {
+        self.runs.delivery_threads()
     }
 
     fn plan(&self) -> Arc<Plan> {
@@ -116,8 +143,12 @@ impl Engine {
         self.reloader.publish_port(self.plan().default_database_path()).await;
         loop {
             let now = self.look_at_the_clock().await;
-            self.journal.maintain(now, self.plan().state.history).await;
+            self.heartbeat.beat();
+            self.journal
+                .maintain(self.clock.moment(), self.plan().state.history)
+                .await;
             if self.shutdown.is_none() {
+                self.take_back_stuck(MOST_WAIT, now).await;
                 self.start_what_is_due(now).await;
                 self.reloader.look_again(now, &self.plan());
             } else if self.has_ended() {
@@ -125,17 +156,20 @@ impl Engine {
             }
             self.record_progress().await;
             let sleep = self.sleep_from(now);
-            tokio::select! {
-                command = self.inbox.recv() => match command {
-                    Some(command) => self.handle(command).await,
-                    None => self.begin_shutdown().await,
-                },
-                Some(next) = self.runs.next() => match next {
-                    Next::Ended(ended) => self.finish(ended).await,
-                    Next::Over(ticket) => self.free(ticket).await,
-                },
-                Some(loaded) = self.reloader.next_loaded() => self.apply_reload(loaded).await,
-                () = tokio::time::sleep(sleep) => {}
+            let event = tokio::select! {
+                command = self.inbox.recv() => Event::Told(command),
+                Some(next) = self.runs.next() => Event::Run(next),
+                Some(loaded) = self.reloader.next_loaded() => Event::Loaded(loaded.map(Box::new)),
+                () = tokio::time::sleep(sleep) => continue,
+            };
+            self.look_at_the_clock().await;
+            match event {
+                Event::Told(Some(command)) => self.handle(command).await,
+                Event::Told(None) => self.begin_shutdown().await,
+                Event::Run(Next::Ended(ended)) => self.finish(ended).await,
+                Event::Run(Next::Over(ticket)) => self.free(ticket).await,
+                Event::Loaded(Some(loaded)) => self.apply_reload(*loaded).await,
+                Event::Loaded(None) => self.reloader.pass_over(),
             }
         }
         tracing::info!("ended");
@@ -149,6 +183,8 @@ impl Engine {
             Command::Stop { job, reply } => drop(reply.send(self.stop(&job).await)),
             Command::Reload { cause, reply } => self.reloader.ask(cause, reply),
             Command::Rows { texts } => self.reloader.look_at_rows(texts),
+            // Whoever asked may have gone on with what was known before.
+            Command::Report { reply } if reply.is_closed() => {}
             Command::Report { reply } => drop(reply.send(self.report().await)),
             Command::Shutdown => self.begin_shutdown().await,
         }
@@ -171,11 +207,12 @@ impl Engine {
     /// How long to sleep from `now`, where nothing happens.
     fn sleep_from(&self, now: Timestamp) -> Duration {
         let look_again = self.reloader.looks_again_after().unwrap_or(LONGEST_SLEEP);
-        let longest = match (self.journal.is_well(), self.runs.is_empty()) {
-            (false, _) => SOON,
-            (true, false) => look_again.min(BETWEEN_PROGRESS),
-            (true, true) => look_again,
+        let of_runs = match (self.runs.is_empty(), self.runs.has_waiting()) {
+            (true, _) => LONGEST_SLEEP,
+            (false, false) => BETWEEN_PROGRESS,
+            (false, true) => MOST_WAIT,
         };
+        let longest = look_again.min(of_runs).min(self.journal.looks_again_after());
         let until_due = match (&self.shutdown, self.scheduler.next_wake()) {
             (Some(shutdown), _) => Some(shutdown.next_step.saturating_duration_since(Instant::now())),
             // While the state cannot be written nothing can begin, and trying again at once would only burn time.
@@ -212,9 +249,11 @@ impl Engine {
 
     /// Has a job run by its schedule from `now` on.
     async fn activate(&mut self, id: &JobId, now: Timestamp) {
+        let service_time = self.clock.moment().service;
         if self.scheduler.activate(id, now)
-            && let Some(state) = self.scheduler.get(id)
+            && let Some(state) = self.scheduler.get_mut(id)
         {
+            state.fresh_at = service_time;
             let times = state.job.times();
             self.record_activations(vec![(id.clone(), times)], now).await;
         }
@@ -236,6 +275,10 @@ impl Engine {
     async fn record_activations(&mut self, jobs: Vec<(JobId, String)>, now: Timestamp) {
         if self.journal.is_recovered {
             // What cannot be recorded now is told by the store, and counts from the next start on.
+            let now = Moment {
+                wall: now,
+                ..self.clock.moment()
+            };
             let _ = self.journal.store.activate(jobs, now).await;
         }
     }
@@ -256,9 +299,9 @@ impl Engine {
                 next_step: Instant::now() + grace,
                 has_asked_runs: false,
             });
-            let queued = self.scheduler.withdraw_all();
-            self.drop_queued(queued, "the service ended while the run was queued")
-                .await;
+            let now = self.clock.now();
+            self.take_back_stuck(Duration::ZERO, now).await;
+            self.leave_queued();
         }
     }
 

@@ -8,11 +8,11 @@ use super::Engine;
 use super::alerting::tell;
 use super::runner::RunResult;
 use super::runs::row_of;
-use super::scheduler::Step;
+use super::scheduler::{PendingRun, Step};
 use crate::config::OnInterrupt;
 use crate::notifications::alert::Turn;
-use crate::state::{Activation, EndedRun, LeftBehind, RunId, Status, Trigger};
-use crate::values::JobId;
+use crate::state::{Activation, EndedRun, LeftBehind, QueuedRun, RunId, StateError, Status, Trigger};
+use crate::values::{JobId, Moment};
 
 impl Engine {
     /// Takes up what an earlier process left behind, once.
@@ -20,14 +20,20 @@ impl Engine {
         if self.journal.is_recovered {
             return Ok(());
         }
+        let in_words = |error: StateError| error.message;
+        let noted = self.journal.store.noted_time().await.map_err(in_words)?;
         let left = self.journal.store.left_behind(now).await;
         let LeftBehind {
             stopped,
             failing,
             unfinished,
+            queued,
             activations,
-        } = left.map_err(|error| error.message)?;
+        } = left.map_err(in_words)?;
         self.journal.is_recovered = true;
+        if let Some(last) = noted {
+            self.clock.resume(last);
+        }
         self.journal.postpone_clearing(now);
         let stopped: BTreeSet<JobId> = stopped.iter().filter_map(|job| job.parse().ok()).collect();
         if !stopped.is_empty() {
@@ -49,13 +55,18 @@ impl Engine {
                 None => drop(self.journal.store.forget_failing(job).await),
             }
         }
+        let moment = Moment {
+            wall: now,
+            ..self.clock.moment()
+        };
         let closed: Vec<EndedRun> = unfinished
             .iter()
-            .map(|(job, run)| self.close_interrupted(job, *run, now))
+            .map(|(job, run)| self.close_interrupted(job, *run, moment))
             .collect();
         self.journal.finish(closed).await;
         self.read_last_runs(self.plan().jobs.keys().cloned().collect()).await;
-        self.resume(&activations, now).await;
+        self.resume(&activations, moment).await;
+        self.resume_queued(queued, now).await;
         self.run_at_start(&activations, now).await;
         Ok(())
     }
@@ -70,7 +81,7 @@ impl Engine {
     }
 
     /// Closes a run that an earlier process did not finish, and has that told.
-    fn close_interrupted(&mut self, job: &str, run: RunId, now: Timestamp) -> EndedRun {
+    fn close_interrupted(&mut self, job: &str, run: RunId, now: Moment) -> EndedRun {
         const WHY: &str = "the service ended during this run";
         tracing::warn!(job, run = %run, "interrupted: {WHY}");
         let plan = self.plan();
@@ -87,10 +98,16 @@ impl Engine {
 
     /// Has the times of active jobs count from where an earlier process left off. One whose times are others now, or
     /// that was not active then, counts from now.
-    async fn resume(&mut self, activations: &BTreeMap<String, Activation>, now: Timestamp) {
+    async fn resume(&mut self, activations: &BTreeMap<String, Activation>, moment: Moment) {
+        let now = moment.wall;
         let mut new = Vec::new();
         for job in self.scheduler.active() {
             let known = activations.get(job.id.as_str());
+            if let Some(state) = self.scheduler.get_mut(&job.id) {
+                // An earlier version did not note it.
+                let last = |known: &Activation| state.last.succeeded_at.map_or(known.since, |at| at.max(known.since));
+                state.fresh_at = known.map_or(moment.service, |known| known.fresh_at.unwrap_or_else(|| last(known)));
+            }
             let Some(known) = known.filter(|known| known.times == job.times()) else {
                 new.push((job.id.clone(), job.times()));
                 continue;
@@ -103,13 +120,53 @@ impl Engine {
                 self.scheduler.put_back(&job.id, missed);
             }
         }
+        self.scheduler.note_downtime(now);
         // What cannot be recorded now counts from now at the next start.
-        let _ = self.journal.store.activate(new, now).await;
+        let _ = self.journal.store.activate(new, moment).await;
         // What is not active now has nothing to catch up when it is again.
         let is_gone = |job: &JobId| self.scheduler.get(job).is_none_or(|state| state.active.is_none());
         let known = activations.keys().filter_map(|job| job.parse().ok());
         let gone = known.filter(is_gone).collect();
         let _ = self.journal.store.deactivate(gone).await;
+    }
+
+    /// Goes on with the runs that an earlier process left queued.
+    async fn resume_queued(&mut self, queued: Vec<QueuedRun>, now: Timestamp) {
+        const WHY: &str = "the job was stopped, changed or removed while the run was queued";
+        let (mut runs, mut gone) = (Vec::new(), Vec::new());
+        for QueuedRun {
+            run,
+            job,
+            trigger,
+            scheduled_at,
+        } in queued
+        {
+            let Ok(job) = self.declared(&job) else {
+                gone.push((run, job));
+                continue;
+            };
+            let is_active = self.scheduler.get(&job.id).is_some_and(|state| state.active.is_some());
+            if !is_active && trigger != Trigger::Manual {
+                gone.push((run, job.id.to_string()));
+                continue;
+            }
+            let run = PendingRun {
+                run: Some(run),
+                ..self.scheduler.pending(&job, trigger, scheduled_at)
+            };
+            runs.push(run);
+        }
+        let at = Moment {
+            wall: now,
+            ..self.clock.moment()
+        };
+        let dropped = gone.into_iter().map(|(run, job)| {
+            tracing::warn!(job, run = %run, "skipped: {WHY}");
+            row_of(run, &RunResult::without_work(Status::Skipped, WHY), at)
+        });
+        self.journal.finish(dropped.collect()).await;
+        let steps = self.scheduler.resume(runs, now);
+        self.carry_out(steps, now).await;
     }
 
     /// Runs what is to run at every start, and again what was cut off and may be repeated.

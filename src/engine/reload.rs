@@ -21,10 +21,13 @@ use crate::values::{JobId, Severity};
 pub(super) struct Reloader {
     sources: Sources,
     port: u16,
-    loading: JoinSet<Result<Fresh, Problems>>,
+    /// `None` of one that found nothing to read.
+    loading: JoinSet<Option<Result<Fresh, Problems>>>,
     asked: Vec<(Cause, Option<Reply<Reloaded>>)>,
     under_way: Vec<(Cause, Option<Reply<Reloaded>>)>,
     overrides: Result<(), String>,
+    /// The application's, as far as it is declared.
+    database: Option<PathBuf>,
     /// Whether the application was told the port, as far as it could be.
     is_port_told: bool,
     last_look: Option<Timestamp>,
@@ -61,6 +64,7 @@ impl Reloader {
             asked: Vec::new(),
             under_way: Vec::new(),
             overrides,
+            database: None,
             is_port_told: true,
             last_look: None,
             asked_for: None,
@@ -111,13 +115,13 @@ impl Reloader {
 
     /// Asks for a reload where something was missing that may be there now, and the last look was a while ago.
     pub(super) fn look_again(&mut self, now: Timestamp, plan: &Plan) {
+        self.database = plan.default_database_path();
         let Some(after) = self.looks_again_after() else { return };
         let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::ZERO);
         let is_time = self
             .last_look
             .is_none_or(|last| now.duration_since(last).abs() >= after);
-        let has_database = || plan.default_database_path().is_some_and(|file| file.is_file());
-        if self.loading.is_empty() && is_time && has_database() {
+        if self.loading.is_empty() && is_time && plan.default_database.is_some() {
             self.last_look = Some(now);
             self.ask(Cause::Database, None);
         }
@@ -140,18 +144,27 @@ impl Reloader {
         let (sources, port) = (self.sources.clone(), self.port);
         // Our own look puts in force what a start would: it is there to repair a start.
         let as_a_start = self.under_way.iter().all(|(cause, _)| *cause == Cause::Database);
-        self.loading
-            .spawn_blocking(move || Fresh::load(&sources, port, as_a_start));
+        let awaited = self.database.clone().filter(|_| as_a_start && self.overrides.is_err());
+        self.loading.spawn_blocking(move || {
+            let is_there = awaited.is_none_or(|database| database.is_file());
+            is_there.then(|| Fresh::load(&sources, port, as_a_start))
+        });
     }
 
     /// Waits for the sources being read; `None` at once when none are.
-    pub(super) async fn next_loaded(&mut self) -> Option<Result<Fresh, Problems>> {
+    pub(super) async fn next_loaded(&mut self) -> Option<Option<Result<Fresh, Problems>>> {
         let loaded = self.loading.join_next().await?;
         Some(loaded.unwrap_or_else(|error| {
             let message = format!("reading the configuration failed, a bug in this program: {error}");
             let problem = Problem::of_source(Source::BuiltIn, Severity::Error, message);
-            Err(Problems(vec![problem]))
+            Some(Err(Problems(vec![problem])))
         }))
+    }
+
+    /// Goes on after a look that found nothing to read.
+    pub(super) fn pass_over(&mut self) {
+        self.under_way.clear();
+        self.begin();
     }
 
     /// Notes what is in force now.
@@ -238,8 +251,8 @@ fn in_force(sources: &Sources, files: Vec<(String, String)>, rows: &Rows) -> Arc
 }
 
 /// Keeps the declaration that was loaded, without its secrets, for a start at which it is broken.
-pub(crate) async fn keep_last_good(sources: &Sources, loaded: &Loaded, store: &Store) {
-    if !matches!(sources.file.resolve(), File::Path(_)) {
+pub(crate) async fn keep_last_good(loaded: &Loaded, store: &Store) {
+    if !loaded.is_file {
         return;
     }
     let files = loaded.files.iter();
@@ -287,11 +300,12 @@ impl Engine {
     async fn apply_plan(&mut self, fresh: Fresh, cause: Cause, now: Timestamp) -> Reloaded {
         let Fresh { loaded, untold_port } = fresh;
         let (old, mut new) = (self.plan(), loaded.plan.clone());
+        new.keep_unchanged(&old);
         let mut problems = loaded.problems.clone();
         let is_port_told = untold_port.is_none();
         problems.extend(untold_port);
         if new.state.path == old.state.path {
-            keep_last_good(&self.reloader.sources, &loaded, &self.journal.store).await;
+            keep_last_good(&loaded, &self.journal.store).await;
         }
         problems.extend(self.refuse_an_empty_file(&old, &mut new, cause));
         problems.extend(self.keep_what_cannot_change(&old, &mut new));

@@ -6,9 +6,9 @@ use crate::state::OutboxCounts;
 
 impl Engine {
     pub(super) async fn report(&mut self) -> Report {
-        let (at, plan) = (self.clock.now(), self.plan());
-        let state_error = self.journal.look(at).await;
-        let outbox = if state_error.is_none() {
+        let (at, plan) = (self.clock.moment(), self.plan());
+        self.journal.look_for_someone(at).await;
+        let outbox = if self.journal.is_well() {
             self.journal.store.outbox_counts().await.unwrap_or_default()
         } else {
             OutboxCounts::default()
@@ -26,17 +26,17 @@ impl Engine {
                 next_run: state.next(),
                 progress: self.runs.progress_of(&job.id),
                 waiting: state.queued,
-                overdue: state.overdue(at),
+                overdue: state.overdue(at.service),
                 last: state.last.clone(),
             })
         });
         Report {
-            at,
+            at: at.wall,
             started_at: self.clock.started_at,
             active: self.scheduler.active().iter().map(|job| job.id.clone()).collect(),
             jobs: jobs.collect(),
             outbox,
-            state_error,
+            state_error: self.journal.store.error(),
             shutting_down: self.shutdown.is_some(),
             config: self.reloader.report.clone(),
             databases: plan.databases.values().map(|database| database.path.clone()).collect(),

@@ -1,10 +1,14 @@
 //! One run: its work under a deadline that ends it, tried again where that may help. A panic is a failed run.
 
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::Job;
@@ -67,11 +71,12 @@ pub(super) async fn run(ctx: Arc<RunContext>, job: Arc<Job>, over: Over) -> (Run
 
 /// The result of the last attempt, and whether it goes on.
 async fn attempts(ctx: &Arc<RunContext>, job: &Arc<Job>) -> (RunResult, bool) {
-    let deadline = Instant::now() + job.timeout.to_std();
     let retry = job.policy.retry;
     let (mut wait, mut attempts) = (retry.backoff.to_std(), 1);
     loop {
-        let attempt = attempt(ctx, job, deadline).await;
+        let attempt = attempt(ctx, job).await;
+        // One that never began has ended, too.
+        let deadline = ctx.start.begun_at().unwrap_or_else(Instant::now) + job.timeout.to_std();
         let is_transient = attempt.done.as_ref().is_err_and(|failure| failure.is_transient);
         // Whoever asked for a run wants to hear of it now.
         let is_last = attempts >= retry.max_attempts || ctx.manual || Instant::now() + wait >= deadline;
@@ -93,47 +98,55 @@ async fn attempts(ctx: &Arc<RunContext>, job: &Arc<Job>) -> (RunResult, bool) {
     }
 }
 
-async fn attempt(ctx: &Arc<RunContext>, job: &Arc<Job>, deadline: Instant) -> Attempt {
-    let (working, action) = (Arc::clone(ctx), Arc::clone(job));
-    let mut work = tokio::spawn(async move {
-        Attempt {
-            done: action.action.run(&working).await,
-            asked: working.cancel.reason(),
-            is_abandoned: false,
-        }
-    });
+async fn attempt(ctx: &Arc<RunContext>, job: &Arc<Job>) -> Attempt {
+    // What has no database waits for no place.
+    if job.database.is_none() {
+        ctx.start.begin();
+    }
+    let mut work = Box::pin(catching(job.action.run(ctx)));
     let end_is_asked_for = async {
+        let deadline = async { sleep_until(ctx.start.begun().await + job.timeout.to_std()).await };
         tokio::select! {
-            () = sleep_until(deadline) => ctx.cancel.cancel(CancelReason::TimedOut),
+            () = deadline => ctx.cancel.cancel(CancelReason::TimedOut),
             () = ctx.cancel.cancelled() => {}
         }
     };
     let done = tokio::select! {
-        done = &mut work => Some(done),
+        // Whether it ended before it was asked to is seen at once.
+        done = &mut work => Some((done, ctx.cancel.reason())),
         // What it does must be over before anything else is done, unless it does not listen.
-        () = end_is_asked_for => timeout(END_GRACE, &mut work).await.ok(),
+        () = end_is_asked_for => timeout(END_GRACE, &mut work).await.ok().map(|done| (done, ctx.cancel.reason())),
     };
-    match done {
-        Some(Ok(attempt)) => attempt,
-        Some(Err(error)) => Attempt {
-            done: Err(Failure::lasting(panic_message(error))),
-            asked: ctx.cancel.reason(),
+    if let Some((done, asked)) = done {
+        return Attempt {
+            done: done.unwrap_or_else(|panic| Err(Failure::lasting(panic_message(panic.as_ref())))),
+            asked,
             is_abandoned: false,
-        },
-        None => {
-            work.abort();
-            let why = "it did not stop when cancelled, and was abandoned";
-            let left = Failure {
-                done: Some(why.to_owned()),
-                ..Failure::lasting(why)
-            };
-            Attempt {
-                done: Err(left),
-                asked: ctx.cancel.reason(),
-                is_abandoned: true,
-            }
-        }
+        };
     }
+    let why = "it did not stop when cancelled, and was abandoned";
+    let left = Failure {
+        done: Some(why.to_owned()),
+        ..Failure::lasting(why)
+    };
+    Attempt {
+        done: Err(left),
+        asked: ctx.cancel.reason(),
+        is_abandoned: true,
+    }
+}
+
+/// Does `work`; a panic in it is its result.
+async fn catching<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
 }
 
 fn result_of(attempt: Attempt, job: &Job, attempts: u32) -> (RunResult, bool) {
@@ -176,10 +189,7 @@ fn number_of(job: &Job, attempt: u32) -> u32 {
     bytes.fold(attempt, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
-fn panic_message(error: JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else {
-        return "the run was cancelled".to_owned();
-    };
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

@@ -1,208 +1,26 @@
-//! The runs under way: how they begin, by schedule or because someone asked, and what happens when they end.
+//! How runs begin, by schedule or because someone asked, and what happens when they end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::Instant;
 
 use super::Engine;
 use super::alerting::tell;
 use super::command::{Refusal, Triggered};
-use super::runner::{self, Over, RunResult};
+use super::runner::RunResult;
 use super::scheduler::{PendingRun, Step};
-use crate::config::{Invocation, Job, Plan, Services};
+use super::under_way::{Ended, RunHandle};
+use crate::config::{Job, Plan};
 use crate::notifications::alert::Turn;
-use crate::run::RunContext;
-use crate::state::{EndedRun, NewRun, RunId, Status, Trigger};
-use crate::values::{CancelReason, CancellationToken, JobId, Progress, plural};
+use crate::state::{Beginning, EndedRun, NewRun, RunId, Status, Trigger};
+use crate::values::{JobId, Moment, plural};
 
-/// How many runs that ended are recorded at once.
-const MOST_AT_ONCE: usize = 1000;
-/// How often long runs tell how far they are.
-pub(super) const BETWEEN_PROGRESS: Duration = Duration::from_secs(10);
+/// How long a run that was begun may wait for a thread: then it is queued again, as it was not to be begun.
+pub(super) const MOST_WAIT: Duration = Duration::from_millis(100);
 /// How much of a message is kept, in characters.
 const LONGEST_MESSAGE: usize = 4096;
-
-/// The runs under way.
-#[derive(Debug)]
-pub(super) struct Runs {
-    services: Services,
-    tasks: JoinSet<TaskResult>,
-    /// The tickets of runs that are recorded as ended while their work goes on.
-    abandoned: JoinSet<u64>,
-    by_task: HashMap<Id, RunHandle>,
-    /// Whoever waits for a run that was asked for, by its ticket.
-    replies: HashMap<u64, oneshot::Sender<RunResult>>,
-    last_progress: Instant,
-}
-
-/// What the engine holds of a run under way.
-#[derive(Debug)]
-pub(super) struct RunHandle {
-    id: RunId,
-    run: PendingRun,
-    cancel: CancellationToken,
-    progress: Progress,
-}
-
-/// What the task of a run gives.
-type TaskResult = (RunResult, Option<Over>);
-
-/// What becomes of runs under way.
-#[derive(Debug)]
-pub(super) enum Next {
-    Ended(Vec<Ended>),
-    /// The work of the abandoned run with this ticket is over.
-    Over(u64),
-}
-
-/// A run that ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    handle: RunHandle,
-    result: RunResult,
-    /// Where its work goes on.
-    over: Option<Over>,
-}
-
-impl Runs {
-    pub(super) fn new(services: Services) -> Self {
-        Self {
-            services,
-            tasks: JoinSet::new(),
-            abandoned: JoinSet::new(),
-            by_task: HashMap::new(),
-            replies: HashMap::new(),
-            last_progress: Instant::now(),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.by_task.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_task.is_empty()
-    }
-
-    /// Waits for the next run to end, and gives it with those that have ended, too; none at once when none is under way.
-    pub(super) async fn next(&mut self) -> Option<Next> {
-        tokio::select! {
-            Some(first) = self.tasks.join_next_with_id() => Some(Next::Ended(self.ended_with(first))),
-            Some(Ok(ticket)) = self.abandoned.join_next() => Some(Next::Over(ticket)),
-            else => None,
-        }
-    }
-
-    fn ended_with(&mut self, first: Result<(Id, TaskResult), JoinError>) -> Vec<Ended> {
-        let mut ended = vec![first];
-        while ended.len() < MOST_AT_ONCE
-            && let Some(next) = self.tasks.try_join_next_with_id()
-        {
-            ended.push(next);
-        }
-        let of_task = |ended| {
-            let (task, (result, over)) = match ended {
-                Ok(ended) => ended,
-                Err(error) => {
-                    let error: JoinError = error;
-                    let result = RunResult::without_work(Status::Failed, error.to_string());
-                    (error.id(), (result, None))
-                }
-            };
-            let handle = self.by_task.remove(&task)?;
-            Some(Ended { handle, result, over })
-        };
-        ended.into_iter().filter_map(of_task).collect()
-    }
-
-    /// How many rows the runs under way of a job have done.
-    pub(super) fn progress_of(&self, job: &JobId) -> u64 {
-        let of_job = self.by_task.values().filter(|handle| handle.run.job.id == *job);
-        of_job.map(|handle| handle.progress.rows()).sum()
-    }
-
-    /// The runs under way that have done something since that was last told, with how many rows.
-    pub(super) fn take_progress(&mut self) -> Vec<(RunId, u64)> {
-        if self.is_empty() || self.last_progress.elapsed() < BETWEEN_PROGRESS {
-            return Vec::new();
-        }
-        self.last_progress = Instant::now();
-        let mut progress = Vec::new();
-        for RunHandle {
-            id,
-            run,
-            progress: done,
-            ..
-        } in self.by_task.values()
-        {
-            if done.rows() > 0 {
-                tracing::info!(job = %run.job.id, run = %id, "{} so far", plural(done.rows(), "row"));
-                progress.push((*id, done.rows()));
-            }
-        }
-        progress
-    }
-
-    pub(super) fn cancel_all(&self) {
-        for handle in self.by_task.values() {
-            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "interrupted: the service is stopping");
-            handle.cancel.cancel(CancelReason::Shutdown);
-        }
-    }
-
-    fn abandon(&mut self, ticket: u64, over: Over) {
-        self.abandoned.spawn(async move {
-            // Nothing is ever sent: it ends with the last that works for the run.
-            let _ = over.await;
-            ticket
-        });
-    }
-
-    fn replace(&self, ticket: u64) {
-        for handle in self.by_task.values().filter(|handle| handle.run.ticket == ticket) {
-            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "replaced by a newer run");
-            handle.cancel.cancel(CancelReason::Replaced);
-        }
-    }
-
-    fn begin(&mut self, plan: &Plan, id: RunId, run: PendingRun, now: Timestamp) {
-        tracing::info!(job = %run.job.id, run = %id, trigger = run.trigger.as_str(), "run started");
-        let invocation = Invocation {
-            now,
-            scheduled_at: run.scheduled_at,
-            manual: run.trigger == Trigger::Manual,
-        };
-        let (alive, over) = oneshot::channel();
-        let ctx = RunContext {
-            alive: Some(Arc::new(alive)),
-            ..plan.context(&run.job, invocation, &self.services)
-        };
-        let (cancel, progress) = (ctx.cancel.clone(), ctx.progress.clone());
-        let task = self
-            .tasks
-            .spawn(runner::run(Arc::new(ctx), Arc::clone(&run.job), over))
-            .id();
-        let handle = RunHandle {
-            id,
-            run,
-            cancel,
-            progress,
-        };
-        self.by_task.insert(task, handle);
-    }
-
-    /// Tells whoever waits for a run. They may have disconnected.
-    fn reply(&mut self, ticket: u64, result: impl FnOnce() -> RunResult) {
-        if let Some(reply) = self.replies.remove(&ticket) {
-            let _ = reply.send(result());
-        }
-    }
-}
 
 impl Engine {
     /// Begins what is due, once the state is there.
@@ -214,70 +32,92 @@ impl Engine {
         self.carry_out(steps, now).await;
     }
 
-    /// Carries out what the scheduler decided; all that begins is recorded at once.
+    /// Carries out what the scheduler decided; all that begins, waits or is skipped is recorded at once.
     pub(super) async fn carry_out(&mut self, mut steps: Vec<Step>, now: Timestamp) {
-        while !steps.is_empty() {
-            let mut runs = Vec::new();
+        loop {
+            let (mut begun, mut new) = (Vec::new(), Vec::new());
             for step in steps {
                 match step {
                     Step::End(ticket) => self.runs.replace(ticket),
-                    Step::Begin(run) => runs.push((run, None)),
-                    Step::Skip(run, why) => runs.push((run, Some(why))),
+                    Step::Begin(run) if run.run.is_some() => begun.push(run),
+                    Step::Begin(run) => new.push((run, Beginning::Now)),
+                    Step::Skip(run, why) if run.run.is_some() => self.drop_queued(vec![run], &why).await,
+                    Step::Skip(run, why) => new.push((run, Beginning::Skipped(why))),
                 }
             }
-            let all_began = self.begin_or_skip(runs, now).await;
+            let queued = self.scheduler.take_unrecorded();
+            new.extend(queued.into_iter().map(|run| (run, Beginning::Queued)));
+            if self.record(begun, new, now).await {
+                return;
+            }
             // Times that were in the ledger already make room for others.
-            steps = if all_began { Vec::new() } else { self.scheduler.ready() };
+            steps = self.scheduler.ready();
         }
-        self.record_queued(now).await;
     }
 
-    /// Whether every one that was to begin did.
-    async fn begin_or_skip(&mut self, runs: Vec<(PendingRun, Option<String>)>, now: Timestamp) -> bool {
-        let (queued, new): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(run, _)| run.run.is_some());
-        let mut begun = Vec::new();
-        for (run, why) in queued {
-            match why {
-                None => begun.push(run),
-                Some(why) => self.drop_queued(vec![run], &why).await,
-            }
-        }
-        let waited = begun.iter().filter(|run| run.scheduled_at < now);
-        let waited: Vec<RunId> = waited.filter_map(|run| run.run).collect();
-        // What cannot be noted of the beginning of a run is told at its end.
-        let _ = self.journal.store.begin(waited, now).await;
-        let rows = new.iter().map(|(run, why)| (new_run(run, now), why.clone())).collect();
-        let Ok(ids) = self.journal.store.record(rows).await else {
-            for (run, _) in new {
-                self.scheduler.ended(run.ticket);
-                self.scheduler.put_back(&run.job.id, run.scheduled_at);
-            }
-            self.begin(begun, now).await;
+    /// Records runs, and begins those that are to; whether every one is.
+    async fn record(&mut self, mut begun: Vec<PendingRun>, new: Vec<(PendingRun, Beginning)>, now: Timestamp) -> bool {
+        let ids = begun.iter().filter_map(|run| run.run).collect();
+        let rows = new.iter().map(|(run, beginning)| new_run(run, beginning.clone()));
+        let Ok(ids) = self.journal.store.record(ids, rows.collect(), now).await else {
+            self.put_off(begun, new);
             return true;
         };
-        let mut all_began = true;
-        for ((mut run, why), id) in new.into_iter().zip(ids) {
-            match (why, id) {
-                (Some(why), Some(_)) => {
+        let mut all_begin = true;
+        for ((mut run, beginning), id) in new.into_iter().zip(ids) {
+            match (beginning, id) {
+                (Beginning::Queued, id) => self.scheduler.recorded(run.ticket, id),
+                (Beginning::Skipped(why), Some(_)) => {
                     tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {why}");
                 }
-                (None, Some(_)) => {
+                (Beginning::Now, Some(_)) => {
                     run.run = id;
                     begun.push(run);
                 }
                 (_, None) => {
                     tracing::debug!(job = %run.job.id, at = %run.scheduled_at, "this time has already run");
                     self.scheduler.ended(run.ticket);
-                    all_began = false;
+                    all_begin = false;
                 }
             }
         }
         self.begin(begun, now).await;
-        all_began
+        all_begin
+    }
+
+    /// Nothing begins that is not recorded: it is due again, or waits again, until it can be.
+    fn put_off(&mut self, begun: Vec<PendingRun>, new: Vec<(PendingRun, Beginning)>) {
+        for run in begun.into_iter().rev() {
+            self.scheduler.take_back(run.ticket);
+        }
+        for (run, beginning) in new {
+            if beginning == Beginning::Queued {
+                self.scheduler.record_later();
+                continue;
+            }
+            self.scheduler.ended(run.ticket);
+            if run.trigger != Trigger::Manual {
+                self.scheduler.put_back(&run.job.id, run.scheduled_at);
+            }
+        }
+    }
+
+    /// Has runs wait for their turn again that wait for a thread already, where nothing goes on.
+    pub(super) async fn take_back_stuck(&mut self, waited: Duration, now: Timestamp) {
+        let stuck = self.runs.take_back(waited);
+        if stuck.is_empty() {
+            return;
+        }
+        let ids = stuck.iter().filter_map(|run| run.run).collect();
+        for run in stuck.iter().rev() {
+            self.scheduler.take_back(run.ticket);
+        }
+        // Where that fails, they count as interrupted after a crash, and are begun all the same without one.
+        let _ = self.journal.store.requeue(ids, now).await;
     }
 
     async fn begin(&mut self, runs: Vec<PendingRun>, now: Timestamp) {
-        let plan = self.plan();
+        let (plan, moment) = (self.plan(), self.clock.moment());
         let mut messages = Vec::new();
         for run in runs {
             let Some(id) = run.run else { continue };
@@ -285,11 +125,11 @@ impl Engine {
             if let Some(state) = &mut state {
                 state.last.started_at = Some(now);
             }
-            let telling = tell(&run.job, state, &plan, (id, Turn::Began), now);
+            let telling = tell(&run.job, state, &plan, (id, Turn::Began), moment);
             messages.extend(telling.into_iter().flat_map(|telling| telling.messages));
             self.runs.begin(&plan, id, run, now);
         }
-        self.journal.post(messages, now).await;
+        self.journal.post(messages, moment).await;
     }
 
     pub(super) async fn trigger(&mut self, job: &str) -> Result<Triggered, Refusal> {
@@ -302,17 +142,28 @@ impl Engine {
         }
         let now = self.clock.now();
         self.recover(now).await.map_err(Refusal::State)?;
-        let mut pending = self.scheduler.pending(&job, Trigger::Manual, now);
-        let recorded = self.journal.store.record(vec![(new_run(&pending, now), None)]).await;
-        let ids = recorded.map_err(|error| Refusal::State(error.message))?;
-        let run = ids.into_iter().next().flatten().ok_or(Refusal::Running)?;
-        pending.run = Some(run);
+        let pending = self.scheduler.pending(&job, Trigger::Manual, now);
+        let ticket = pending.ticket;
         let (reply, ended) = oneshot::channel();
-        self.runs.replies.insert(pending.ticket, reply);
+        self.runs.replies.insert(ticket, reply);
         let mut steps = Vec::new();
         self.scheduler.admit(pending, &mut steps);
         steps.extend(self.scheduler.ready());
         self.carry_out(steps, now).await;
+        let run = self
+            .runs
+            .number_of(ticket)
+            .or_else(|| self.scheduler.number_of_queued(ticket));
+        if run.is_none() {
+            self.runs.replies.remove(&ticket);
+        }
+        let why = || {
+            self.journal
+                .store
+                .error()
+                .unwrap_or_else(|| "the run could not be recorded".to_owned())
+        };
+        let run = run.ok_or_else(|| Refusal::State(why()))?;
         Ok(Triggered { run, ended })
     }
 
@@ -322,20 +173,9 @@ impl Engine {
         self.plan().jobs.get(&id).cloned().ok_or(Refusal::Unknown)
     }
 
-    /// Records the runs that are queued, so that none is lost without a word.
-    async fn record_queued(&mut self, now: Timestamp) {
-        let queued = self.scheduler.take_unrecorded();
-        let rows = queued.iter().map(|run| (new_run(run, now), None)).collect();
-        // Where that fails, they are recorded when they begin.
-        let ids = self.journal.store.record(rows).await.unwrap_or_default();
-        for (run, id) in queued.iter().zip(ids) {
-            self.scheduler.recorded(run.ticket, id);
-        }
-    }
-
     /// Records that runs which were queued do not take place, and why; whoever waits for one is told.
     pub(super) async fn drop_queued(&mut self, queued: Vec<PendingRun>, why: &str) {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let mut ended = Vec::new();
         for run in queued {
             let Some(id) = run.run else { continue };
@@ -347,10 +187,31 @@ impl Engine {
         self.journal.finish(ended).await;
     }
 
+    /// Leaves queued runs to the next start; whoever waits for one is told.
+    pub(super) fn leave_queued(&mut self) {
+        let queued = self.scheduler.withdraw_all();
+        if !queued.is_empty() {
+            let runs = plural(queued.len() as u64, "run");
+            tracing::info!(
+                "{runs} still queued; the next start goes on with them, by their jobs' rules of catching up"
+            );
+        }
+        for run in queued {
+            let why = "the service is stopping; the run is still queued, and begins after the next start";
+            self.runs
+                .reply(run.ticket, || RunResult::without_work(Status::Queued, why));
+        }
+    }
+
     /// Records how runs ended, and lets those begin that waited for them.
     pub(super) async fn finish(&mut self, ended: Vec<Ended>) {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let plan = self.plan();
+        for Ended { handle, .. } in &ended {
+            if let Some(worked) = handle.start.worked() {
+                self.scheduler.learn(&handle.run.job, worked);
+            }
+        }
         let rows = ended
             .iter()
             .map(|ended| self.note_end(&ended.handle, &ended.result, &plan, now))
@@ -364,7 +225,7 @@ impl Engine {
                 Some(over) => self.runs.abandon(ticket, over),
             }
         }
-        self.begin_what_waited(now).await;
+        self.begin_what_waited(now.wall).await;
     }
 
     /// Frees the place of an abandoned run, whose work is over.
@@ -380,7 +241,7 @@ impl Engine {
         }
     }
 
-    fn note_end(&mut self, handle: &RunHandle, result: &RunResult, plan: &Plan, now: Timestamp) -> EndedRun {
+    fn note_end(&mut self, handle: &RunHandle, result: &RunResult, plan: &Plan, now: Moment) -> EndedRun {
         let (id, job) = (handle.id, &handle.run.job);
         let message = result.message.as_str();
         let succeeded = result.status == Status::Success;
@@ -398,7 +259,8 @@ impl Engine {
                     tracing::warn!(job = %job.id, run = %id, "{warning}");
                 }
                 last.warnings.clone_from(&result.warnings);
-                (last.succeeded_at, last.error) = (Some(now), None);
+                (last.succeeded_at, last.error) = (Some(now.wall), None);
+                state.fresh_at = now.service;
             } else if !result.was_replaced {
                 last.error = Some(message.to_owned());
             }
@@ -412,22 +274,23 @@ impl Engine {
             telling: (!result.was_replaced)
                 .then(|| tell(job, state, plan, (id, turn), now))
                 .flatten(),
+            renews: (succeeded && job.policy.max_age.is_some()).then(|| job.id.clone()),
             ..row_of(id, result, now)
         }
     }
 }
 
-fn new_run(run: &PendingRun, now: Timestamp) -> NewRun {
+fn new_run(run: &PendingRun, beginning: Beginning) -> NewRun {
     NewRun {
         job: run.job.id.clone(),
         trigger: run.trigger,
         scheduled_at: run.scheduled_at,
-        started_at: now,
+        beginning,
     }
 }
 
 /// What is recorded of a result that tells nobody anything.
-pub(super) fn row_of(run: RunId, result: &RunResult, at: Timestamp) -> EndedRun {
+pub(super) fn row_of(run: RunId, result: &RunResult, at: Moment) -> EndedRun {
     let message = &result.message;
     EndedRun {
         run,
@@ -440,5 +303,6 @@ pub(super) fn row_of(run: RunId, result: &RunResult, at: Timestamp) -> EndedRun 
         attempts: result.attempts,
         output: result.statistics.as_ref().map(ToString::to_string),
         telling: None,
+        renews: None,
     }
 }

@@ -3,19 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::job_state::{Active, JobState};
 use super::missed::{self, Disposition, Due};
+use super::places::{AllPlaces, Places};
 use crate::config::{CatchUp, Concurrency, Job, Plan};
-use crate::state::{Failing, LastRun, RunId, Trigger};
-use crate::values::{GroupId, JobId, iso};
+use crate::state::{RunId, Trigger};
+use crate::values::{GroupId, JobId};
 
 /// How many times of one job are told one by one; of those before them, only how many there were.
-const MOST_TIMES: usize = 1000;
+pub(super) const MOST_TIMES: usize = 1000;
 /// How many times are counted before the search jumps to now.
 const MOST_COUNTED: usize = 200_000;
-
 /// The jobs, with the times of their runs to come and the runs under way and queued.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
@@ -24,6 +26,8 @@ pub(crate) struct Scheduler {
     activations: u64,
     running: BTreeMap<u64, PendingRun>,
     running_of_group: BTreeMap<GroupId, u32>,
+    /// Of each database, for reading and for writing.
+    places: AllPlaces,
     queue: VecDeque<PendingRun>,
     tickets: u64,
     /// Whether one that is queued is not recorded yet.
@@ -141,6 +145,7 @@ impl Scheduler {
         state.active = Some(Active {
             since: now,
             next: None,
+            was_down: false,
             rank,
         });
         let next = state.job.next_after(now);
@@ -212,10 +217,12 @@ impl Scheduler {
                 next = job.next_after(if earlier < MOST_COUNTED { at } else { now });
             }
             self.set_next(&id, next);
+            let active = self.jobs.get_mut(&id).and_then(|state| state.active.as_mut());
             due.push(Due {
                 job,
                 times: times.into(),
                 earlier: (earlier > 0).then_some((earlier, first)),
+                was_down: active.is_some_and(|active| std::mem::take(&mut active.was_down)),
             });
         }
         due
@@ -283,6 +290,18 @@ impl Scheduler {
             let running = self.running.values().filter(|running| running.job.id == id);
             steps.extend(running.map(|running| Step::End(running.ticket)));
         }
+        self.queue_up(run);
+    }
+
+    /// Has times up to `now` count as missed because the service was down.
+    pub(super) fn note_downtime(&mut self, now: Timestamp) {
+        for active in self.jobs.values_mut().filter_map(|state| state.active.as_mut()) {
+            active.was_down = active.next.is_some_and(|at| at <= now);
+        }
+    }
+
+    /// Queues a run, whatever its job says of overlaps.
+    pub(super) fn queue_up(&mut self, run: PendingRun) {
         if let Some(state) = self.jobs.get_mut(&run.job.id) {
             state.queued += 1;
         }
@@ -310,6 +329,20 @@ impl Scheduler {
         }
     }
 
+    /// Has whoever is queued and not recorded yet be recorded later.
+    pub(super) fn record_later(&mut self) {
+        self.has_unrecorded = true;
+    }
+
+    /// Takes a run that was asked for out of the queue, as it could not be recorded; the number of one that was.
+    pub(super) fn number_of_queued(&mut self, ticket: u64) -> Option<RunId> {
+        let index = self.queue.iter().position(|run| run.ticket == ticket)?;
+        match self.queue[index].run {
+            Some(id) => Some(id),
+            None => self.take_from_queue(index).and(None),
+        }
+    }
+
     fn take_from_queue(&mut self, index: usize) -> Option<PendingRun> {
         let run = self.queue.remove(index)?;
         if let Some(state) = self.jobs.get_mut(&run.job.id) {
@@ -327,12 +360,9 @@ impl Scheduler {
             if !self.may_begin(run) {
                 index += 1;
             } else if let Some(run) = self.queue.remove(index) {
+                self.count(&run, true);
                 if let Some(state) = self.jobs.get_mut(&run.job.id) {
                     state.queued = state.queued.saturating_sub(1);
-                    state.running += 1;
-                }
-                if let Some(group) = &run.job.policy.group {
-                    *self.running_of_group.entry(group.clone()).or_default() += 1;
                 }
                 self.running.insert(run.ticket, run.clone());
                 begun.push(Step::Begin(run));
@@ -342,17 +372,59 @@ impl Scheduler {
     }
 
     fn may_begin(&self, run: &PendingRun) -> bool {
-        // Whoever asks for a run has it at once: the limits are there for what comes by itself. Thousands may be queued,
-        // so what says no at once is looked at first.
+        // Whoever asks for a run has it before those that come by themselves: their limits are not for it. Thousands may
+        // be queued, so what says no at once is looked at first.
         let is_manual = run.trigger == Trigger::Manual;
         let has_room = || u32::try_from(self.running.len()).is_ok_and(|running| running < self.max_running);
+        let places = self.places.of(&run.job);
         let may_overlap = || {
             let policy = &run.job.policy;
             let overlaps = policy.concurrency == Concurrency::Allow;
             let running = self.jobs.get(&run.job.id).map_or(0, |state| state.running);
-            running < if overlaps { policy.max_running } else { 1 }
+            let share = places.map_or(u32::MAX, Places::share);
+            running < if overlaps { policy.max_running.min(share) } else { 1 }
         };
-        (is_manual || (has_room() && self.group_has_room(&run.job))) && may_overlap()
+        let has_place = places.is_none_or(Places::has_room);
+        has_place && (is_manual || (has_room() && self.group_has_room(&run.job))) && may_overlap()
+    }
+
+    /// Counts a run that begins, or one less.
+    fn count(&mut self, run: &PendingRun, begins: bool) {
+        let change = |number: &mut u32| {
+            *number = if begins { *number + 1 } else { number.saturating_sub(1) };
+        };
+        if let Some(state) = self.jobs.get_mut(&run.job.id) {
+            change(&mut state.running);
+        }
+        if let Some(group) = &run.job.policy.group {
+            change(self.running_of_group.entry(group.clone()).or_default());
+        }
+        if let Some(places) = self.places.of_mut(&run.job) {
+            change(&mut places.running);
+        }
+    }
+
+    /// Learns how long a run worked on its database.
+    pub(super) fn learn(&mut self, job: &Job, worked: Duration) {
+        if let Some(places) = self.places.of_mut(job) {
+            places.learn(worked);
+        }
+    }
+
+    /// Has a run that did not begin its work wait for its turn again, before all others; it does so because its database
+    /// holds runs up.
+    pub(super) fn take_back(&mut self, ticket: u64) {
+        let Some(run) = self.running.remove(&ticket) else {
+            return;
+        };
+        self.count(&run, false);
+        if let Some(places) = self.places.of_mut(&run.job) {
+            places.are_held_up();
+        }
+        if let Some(state) = self.jobs.get_mut(&run.job.id) {
+            state.queued += 1;
+        }
+        self.queue.push_front(run);
     }
 
     fn group_has_room(&self, job: &Job) -> bool {
@@ -367,13 +439,7 @@ impl Scheduler {
         let Some(run) = self.running.remove(&ticket) else {
             return;
         };
-        if let Some(state) = self.jobs.get_mut(&run.job.id) {
-            state.running = state.running.saturating_sub(1);
-        }
-        let group = run.job.policy.group.as_ref();
-        if let Some(running) = group.and_then(|group| self.running_of_group.get_mut(group)) {
-            *running = running.saturating_sub(1);
-        }
+        self.count(&run, false);
         self.forget_if_over(&run.job.id);
     }
 
@@ -399,60 +465,5 @@ impl Scheduler {
             state.queued = 0;
         }
         std::mem::take(&mut self.queue).into()
-    }
-}
-
-/// One job.
-#[derive(Debug)]
-pub(crate) struct JobState {
-    pub job: Arc<Job>,
-    /// Whether a reload has taken it out of the declaration; it is forgotten once its runs are over.
-    pub is_removed: bool,
-    /// That it runs by its schedule, if it does.
-    pub active: Option<Active>,
-    /// How many runs are under way.
-    pub running: u32,
-    pub queued: u32,
-    pub last: LastRun,
-    pub failing: Option<Failing>,
-}
-
-/// A job that runs by its schedule.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Active {
-    pub since: Timestamp,
-    pub next: Option<Timestamp>,
-    /// How many were activated before it: the order that `activeTasks` shows.
-    pub rank: u64,
-}
-
-impl JobState {
-    pub(super) fn new(job: &Arc<Job>) -> Self {
-        Self {
-            job: Arc::clone(job),
-            is_removed: false,
-            active: None,
-            running: 0,
-            queued: 0,
-            last: LastRun::default(),
-            failing: None,
-        }
-    }
-
-    /// When it is next due; `None` when it is not active.
-    pub(super) fn next(&self) -> Option<Timestamp> {
-        self.active?.next
-    }
-
-    /// Why it is past its `max_age`, if it is.
-    pub(super) fn overdue(&self, now: Timestamp) -> Option<String> {
-        let max_age = self.job.policy.max_age?;
-        let since = self.active?.since;
-        let last = self.last.succeeded_at;
-        let age = now.duration_since(last.map_or(since, |last| last.max(since)));
-        (age > max_age.signed()).then(|| match last {
-            Some(last) => format!("its last success, at {}, is older than max_age ({max_age})", iso(last)),
-            None => format!("it has not succeeded within max_age ({max_age})"),
-        })
     }
 }

@@ -101,16 +101,12 @@ impl Simulation {
                 again.push(run.job);
             }
         }
-        for run in self.scheduler.withdraw_all() {
-            event(Event {
-                at,
-                job: run.job.id.clone(),
-                scheduled_at: run.scheduled_at,
-                what: What::Skips("the service ended while the run was queued".to_owned()),
-            });
-        }
+        let queued = self.scheduler.withdraw_all();
         self.ends.clear();
         if up <= self.stretch.to {
+            self.scheduler.note_downtime(up);
+            let steps = self.scheduler.resume(queued, up);
+            self.carry_out(steps, up, event);
             self.start(up, &again, event);
             let steps = self.scheduler.due(up);
             self.carry_out(steps, up, event);

@@ -1,6 +1,7 @@
 //! What the engine owes every kind, shown with one that only tests have.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -61,11 +62,12 @@ impl Service {
         triggered.await.unwrap().unwrap().ended
     }
 
-    async fn refuses(&self) -> bool {
+    /// Asks for a run, which may be refused; gives how it ends.
+    async fn ask(&self) -> Option<oneshot::Receiver<RunResult>> {
         let (reply, triggered) = oneshot::channel();
         let job = "e".to_owned();
         self.engine.send(Command::Trigger { job, reply }).await.unwrap();
-        triggered.await.unwrap().is_err()
+        triggered.await.unwrap().ok().map(|triggered| triggered.ended)
     }
 
     async fn runs(&self) -> Vec<Run> {
@@ -168,7 +170,8 @@ async fn a_run_whose_thread_hangs_is_over_for_whoever_waits_but_keeps_its_place(
         &format!("hangs_without = '{}'", file.display()),
     ));
     let mut ended = service.trigger().await;
-    // The virtual clock stands still while a thread hangs.
+    // The virtual clock stands still while a thread hangs, which it may take a moment to begin with.
+    std::thread::sleep(Duration::from_millis(50));
     let result = loop {
         tokio::time::advance(Duration::from_millis(100)).await;
         if let Ok(result) = ended.try_recv() {
@@ -178,21 +181,25 @@ async fn a_run_whose_thread_hangs_is_over_for_whoever_waits_but_keeps_its_place(
     };
     assert!(result.message.ends_with("was abandoned"), "{}", result.message);
     assert!(
-        service.refuses().await,
+        service.ask().await.is_none(),
         "its thread goes on, and nothing may take its place"
     );
     std::fs::write(file, "").unwrap();
-    while service.refuses().await {
+    let next = loop {
+        if let Some(next) = service.ask().await {
+            break next;
+        }
         tokio::task::yield_now().await;
-    }
+    };
+    assert_eq!(next.await.unwrap().status, Status::Success);
 }
 
 #[tokio::test]
 async fn a_run_that_waits_for_a_thread_is_ended_at_once() {
-    let services = config::Services::dry(Store::at(std::path::Path::new("none")), Clock::System);
+    let services = config::Services::dry(Store::at(std::path::Path::new("none")), Clock::system());
     let folder = tempfile::tempdir().unwrap();
     let plan = config::load(&sources(&folder, &echo("", ""))).unwrap().plan;
-    let now = Clock::System.now();
+    let now = Clock::system().now();
     let invocation = config::Invocation {
         now,
         scheduled_at: now,
@@ -201,17 +208,20 @@ async fn a_run_that_waits_for_a_thread_is_ended_at_once() {
     let job = plan.jobs.values().next().unwrap();
     let context = || plan.context(job, invocation, &services);
     let (free, hung) = std::sync::mpsc::channel::<()>();
-    let hung = Arc::new(std::sync::Mutex::new(hung));
+    let (hung, began) = (Arc::new(std::sync::Mutex::new(hung)), Arc::new(AtomicUsize::new(0)));
     // As many as there are threads, and whoever began them gone.
-    while services.free_threads() > 0 {
-        let (ctx, hung) = (context(), Arc::clone(&hung));
+    for number in 1..=config::DRY_THREADS {
+        let (ctx, hung, begins) = (context(), Arc::clone(&hung), Arc::clone(&began));
         let work = move |(): &(), _: &RunContext| -> Result<(), Failure> {
+            begins.fetch_add(1, Ordering::Relaxed);
             let _ = hung.lock().map(|hung| hung.recv());
             Ok(())
         };
-        let begun = tokio::spawn(async move { ctx.blocking(&(), work).await });
-        tokio::task::yield_now().await;
-        begun.abort();
+        let hangs = tokio::spawn(async move { ctx.blocking(&(), work).await });
+        while began.load(Ordering::Relaxed) < number {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        hangs.abort();
     }
     let ctx = context();
     let cancel = ctx.cancel.clone();

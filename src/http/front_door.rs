@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Context;
+use super::connections::{Connection, Connections};
 use super::head::{self, Head, LONGEST_HEAD, Refused};
 use super::inner::Inner;
 use super::listeners::Listeners;
 
-/// Connections served at one time, where there are descriptors enough.
-const MOST_CONNECTIONS: u64 = 32;
-/// Descriptors one connection may need: its own, three to the inner server, and a database's.
-const DESCRIPTORS_PER_CONNECTION: u64 = 8;
+/// Requests answered at one time, `/health` not counted, where there are descriptors enough.
+const MOST_REQUESTS_AT_ONCE: u64 = 32;
+/// Connections for each of them: those that have not sent a whole request yet, or may bring another.
+const CONNECTIONS_PER_REQUEST: u32 = 4;
+/// Descriptors that go with one request: those of its connections, three to the inner server, and a database's.
+const DESCRIPTORS_PER_REQUEST: u64 = 12;
 /// Descriptors that the rest of the service needs.
 const OTHER_DESCRIPTORS: u64 = 32;
 /// How long a client may take to send its request, and to take each part of the answer.
@@ -31,6 +34,8 @@ const KEPT: Duration = Duration::from_secs(5);
 const KEPT_FOR_CLIENTS: u64 = 4;
 /// How many requests a connection may bring.
 const MOST_REQUESTS: u32 = 100;
+/// How long a client that has closed its side is waited for: then it has left, and nobody reads the answer.
+const LEAVING: Duration = Duration::from_secs(1);
 const TOO_MANY: Refused = (503, "too many requests at once; try again in a moment");
 /// How long the last answers may take when the service ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -51,11 +56,11 @@ pub(crate) struct FrontDoor {
 impl FrontDoor {
     /// Sets up the inner server behind `listeners`.
     pub(crate) fn new(listeners: Listeners, context: Context) -> io::Result<Self> {
-        let limit = connection_limit();
+        let limit = request_limit();
         let door = Arc::new(Door {
             inner: Inner::start(context)?,
-            connections: Arc::new(Semaphore::new(limit as usize)),
-            kept: Arc::new(Semaphore::new(limit as usize)),
+            requests: Arc::new(Semaphore::new(limit as usize)),
+            connections: Connections::new((limit * CONNECTIONS_PER_REQUEST) as usize),
         });
         Ok(Self { listeners, door, limit })
     }
@@ -68,7 +73,7 @@ impl FrontDoor {
         }
         let _ = end.await;
         accepting.abort_all();
-        let everyone_gone = self.door.connections.acquire_many(self.limit);
+        let everyone_gone = self.door.requests.acquire_many(self.limit);
         let _ = tokio::time::timeout(LAST_ANSWERS, everyone_gone).await;
     }
 }
@@ -81,30 +86,29 @@ impl std::fmt::Debug for FrontDoor {
     }
 }
 
-/// How many connections the process's limit of descriptors leaves, at least one.
-fn connection_limit() -> u32 {
+/// How many requests the process's limit of descriptors leaves, at least one.
+fn request_limit() -> u32 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
         .unwrap_or(u64::MAX);
-    let limit = (limit.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_CONNECTION).clamp(1, MOST_CONNECTIONS);
+    let limit = (limit.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_REQUEST).clamp(1, MOST_REQUESTS_AT_ONCE);
     u32::try_from(limit).unwrap_or(1)
 }
 
 struct Door {
     inner: Inner,
     /// One for each request under way.
-    connections: Arc<Semaphore>,
-    /// One for each connection that may bring another.
-    kept: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    connections: Connections,
 }
 
 async fn accept(listener: TcpListener, door: Arc<Door>) {
     let mut warned: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((client, _)) => match Arc::clone(&door.connections).try_acquire_owned() {
-                Ok(permit) => drop(tokio::spawn(attend(client, Arc::clone(&door), permit))),
-                Err(_) => turn_away(&client),
+            Ok((client, _)) => match door.connections.admit() {
+                Some(connection) => drop(tokio::spawn(attend(client, Arc::clone(&door), connection))),
+                None => turn_away(&client),
             },
             Err(error) => {
                 if warned.is_none_or(|at| at.elapsed() > BETWEEN_WARNINGS) {
@@ -117,41 +121,44 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
     }
 }
 
-/// Answers a connection for which there is no permit, without waiting for it.
+/// Answers a connection for which there is no place, without waiting for it.
 fn turn_away(client: &TcpStream) {
     let _ = client.try_write(&refusal(TOO_MANY));
 }
 
 /// Answers the requests of a connection, one after the other.
-async fn attend(mut client: TcpStream, door: Arc<Door>, permit: OwnedSemaphorePermit) {
+async fn attend(mut client: TcpStream, door: Arc<Door>, connection: Connection) {
     let mut read = Vec::with_capacity(1024);
-    let mut permit = Some(permit);
     for number in 1..=MOST_REQUESTS {
-        let received = tokio::time::timeout(PATIENCE, receive(&mut client, &mut read)).await;
+        connection.waits();
+        let received = tokio::select! {
+            received = tokio::time::timeout(PATIENCE, receive(&mut client, &mut read)) => received,
+            () = connection.is_to_give_way() => return turn_away(&client),
+        };
         let request = match received {
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) => return, // The client went away.
             Ok(Err(refused)) => return refuse(&mut client, refused).await,
             Err(_) => return refuse(&mut client, (408, "the request did not arrive in time")).await,
         };
-        let wants_more = request.keeps_alive && number < MOST_REQUESTS;
-        let kept = wants_more
-            .then(|| Arc::clone(&door.kept).try_acquire_owned().ok())
-            .flatten();
-        match relay(&mut client, &door.inner, &request.bytes, kept.is_some()).await {
+        connection.is_served();
+        let place = Arc::clone(&door.requests).try_acquire_owned().ok();
+        // Whoever watches the service gets an answer however much there is to do.
+        if place.is_none() && !request.is_health {
+            return refuse(&mut client, TOO_MANY).await;
+        }
+        let is_kept = request.keeps_alive && number < MOST_REQUESTS;
+        match relay(&mut client, &door.inner, &request.bytes, is_kept).await {
             Err(error) => return tracing::debug!("an answer could not be sent: {error}"),
-            Ok(()) if kept.is_none() => return drop(client.shutdown().await),
+            Ok(()) if !is_kept => return drop(client.shutdown().await),
             Ok(()) => {}
         }
-        // While nothing comes, another may have the permit.
-        drop(permit.take());
+        drop(place);
+        connection.waits();
         let more = tokio::time::timeout(KEPT, next_bytes(&client, &mut read));
-        if !matches!(more.await, Ok(Ok(true))) {
-            return;
-        }
-        permit = Arc::clone(&door.connections).try_acquire_owned().ok();
-        if permit.is_none() {
-            return refuse(&mut client, TOO_MANY).await;
+        tokio::select! {
+            more = more => if !matches!(more, Ok(Ok(true))) { return },
+            () = connection.is_to_give_way() => return,
         }
     }
 }
@@ -173,6 +180,7 @@ async fn next_bytes(client: &TcpStream, read: &mut Vec<u8>) -> io::Result<bool> 
 struct Received {
     bytes: Vec<u8>,
     keeps_alive: bool,
+    is_health: bool,
 }
 
 /// Reads one whole request; `None` when the client goes away before that. `read` has what came before, and keeps what
@@ -206,6 +214,7 @@ async fn receive(client: &mut TcpStream, read: &mut Vec<u8>) -> Result<Option<Re
     *read = rest.split_off(body);
     forwarded.extend_from_slice(&rest);
     Ok(Some(Received {
+        is_health: forwarded.starts_with(b"GET /health "),
         bytes: forwarded,
         keeps_alive,
     }))
@@ -225,7 +234,11 @@ async fn relay(client: &mut TcpStream, inner: &Inner, request: &[u8], is_kept: b
     // The end of the first line, where our own header goes.
     let line = loop {
         // A run that is waited for may take as long as its own timeout: only the client is hurried.
-        if server.read_buf(&mut part).await? == 0 {
+        let read = tokio::select! {
+            read = server.read_buf(&mut part) => read?,
+            () = leaves(client) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(line) = part.windows(2).position(|bytes| bytes == b"\r\n") {
@@ -244,6 +257,16 @@ async fn relay(client: &mut TcpStream, inner: &Inner, request: &[u8], is_kept: b
         if server.read_buf(&mut part).await? == 0 {
             return Ok(());
         }
+    }
+}
+
+/// Waits until the client has left. One that has closed its side only may still read for a moment.
+async fn leaves(client: &TcpStream) {
+    match client.peek(&mut [0]).await {
+        // It has sent more, so it is there.
+        Ok(1..) => std::future::pending().await,
+        Ok(0) => tokio::time::sleep(LEAVING).await,
+        Err(_) => {}
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 
 use super::{Answer, Context, Request, tasks};
 use crate::engine::Command;
@@ -17,19 +18,38 @@ use crate::values::{Severity, iso, plural};
 /// How many problems of a refused reload are told.
 const MOST_PROBLEMS: usize = 5;
 
-/// `GET /health`: 200, or 503 when the service fails at what it is for.
+/// How long the engine and the databases may take for their answers; then what was known before counts.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// An engine that does not get on for so long is stuck.
+const STUCK: Duration = Duration::from_secs(15);
+/// A database that does not answer for so long is told.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// `GET /health`: 200, or 503 when the service fails at what it is for. It answers at once, whatever hangs.
 pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
-    let Some(report) = context.ask(|reply| Command::Report { reply }) else {
-        let reasons = ["the engine does not answer"];
-        let body = json!({ "isRunning": false, "activeTasks": [], "lastRunTimes": {}, "errors": {}, "status": "failing", "reasons": reasons });
+    if let Some(report) = context.ask_for(PATIENCE, |reply| Command::Report { reply }) {
+        *lock(&context.last_report) = Some(Arc::new(report));
+    }
+    let known = lock(&context.last_report).clone();
+    // An engine that has just taken something up only has a lot to do.
+    let stuck = Some(context.heartbeat.age()).filter(|age| *age > STUCK).map(|age| {
+        let seconds = age.as_secs();
+        format!("the engine has not answered for {seconds} s")
+    });
+    let Some(report) = known else {
+        let reason = stuck.unwrap_or_else(|| "the engine has not answered yet".to_owned());
+        let body = json!({ "isRunning": false, "activeTasks": [], "lastRunTimes": {}, "errors": {}, "status": "failing", "reasons": [reason] });
         return Answer { status: 503, body };
     };
+    let report = report.as_ref();
     let past_age = report
         .jobs
         .iter()
         .filter_map(|job| Some(format!("job {}: {}", job.id, job.overdue.as_ref()?)));
-    let failing: Vec<String> = report.state_error.iter().cloned().chain(past_age).collect();
-    let degraded = degradations(&report, &context.databases);
+    let state_error = context.store.error();
+    let failing: Vec<String> = stuck.into_iter().chain(state_error).chain(past_age).collect();
+    let troubles = context.databases.troubles(&report.databases, &context.runtime);
+    let degraded = degradations(report, troubles);
     let status = match (failing.is_empty(), degraded.is_empty()) {
         (false, _) => "failing",
         (true, false) => "degraded",
@@ -38,7 +58,7 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
     let reasons: Vec<String> = failing.into_iter().chain(degraded).collect();
     Answer {
         status: if status == "failing" { 503 } else { 200 },
-        body: describe(&report, status, &reasons),
+        body: describe(report, status, &reasons),
     }
 }
 
@@ -84,12 +104,8 @@ fn config(report: &Report) -> Value {
 }
 
 /// Everything that is not as it should be, though the service does its work.
-fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
-    let mut reasons: Vec<String> = report
-        .databases
-        .iter()
-        .filter_map(|path| databases.trouble_with(path))
-        .collect();
+fn degradations(report: &Report, troubles: Vec<String>) -> Vec<String> {
+    let mut reasons = troubles;
     reasons.extend(report.overrides_error.clone().filter(|error| !reasons.contains(error)));
     let in_force = report
         .config
@@ -144,32 +160,84 @@ fn degradations(report: &Report, databases: &FoundGood) -> Vec<String> {
     reasons
 }
 
-/// Databases that were found good, by what their files looked like then: one that has not changed since is not
-/// opened again for every request.
+/// What is known of the databases that jobs work on, by what their files looked like: one that was found good and has
+/// not changed since is not opened again for every request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FoundGood(Arc<Mutex<HashMap<PathBuf, Stamp>>>);
+pub(crate) struct Databases(Arc<(Mutex<HashMap<PathBuf, Known>>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The file that was found good.
+    good: Option<Stamp>,
+    trouble: Option<String>,
+    /// Since when it is being looked at.
+    looked_at_since: Option<Instant>,
+}
 
 /// What tells a file that was replaced, written or given other permissions.
 type Stamp = (u64, u64, u32, Option<SystemTime>);
 
-impl FoundGood {
-    fn trouble_with(&self, database: &Path) -> Option<String> {
-        let stamp = std::fs::metadata(database)
+impl Databases {
+    /// What is wrong with the files, as far as that can be told in a moment.
+    fn troubles(&self, databases: &[PathBuf], runtime: &Handle) -> Vec<String> {
+        let (known, looked) = &*self.0;
+        let mut known = lock(known);
+        for path in databases {
+            let entry = known.entry(path.clone()).or_default();
+            if entry.looked_at_since.is_none() {
+                entry.looked_at_since = Some(Instant::now());
+                let (others, path, good) = (self.clone(), path.clone(), entry.good);
+                runtime.spawn_blocking(move || others.look(&path, good));
+            }
+        }
+        let is_looked_at = |known: &mut HashMap<PathBuf, Known>| {
+            let mut of_these = databases.iter().filter_map(|path| known.get(path));
+            of_these.any(|entry| entry.looked_at_since.is_some())
+        };
+        let waited = looked.wait_timeout_while(known, PATIENCE, is_looked_at);
+        let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let trouble_with = |path: &PathBuf| {
+            let entry = known.get(path)?;
+            match entry
+                .looked_at_since
+                .map(|since| since.elapsed())
+                .filter(|waited| *waited > SLOW)
+            {
+                Some(waited) => Some(format!(
+                    "database {} has not answered for {} s",
+                    path.display(),
+                    waited.as_secs()
+                )),
+                None => entry.trouble.clone(),
+            }
+        };
+        databases.iter().filter_map(trouble_with).collect()
+    }
+
+    /// Looks at one file, which may wait for the disk, and tells those who wait for that.
+    fn look(&self, path: &Path, good: Option<Stamp>) {
+        let stamp = std::fs::metadata(path)
             .ok()
             .map(|found| (found.ino(), found.len(), found.mode(), found.modified().ok()));
-        let mut good = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if stamp.is_some() && good.get(database) == stamp.as_ref() {
-            return None;
-        }
-        match (open_read(database), stamp) {
-            (Err(unusable), _) => {
-                good.remove(database);
-                Some(unusable.to_string())
-            }
-            (Ok(_), stamp) => {
-                good.extend(stamp.map(|stamp| (database.to_owned(), stamp)));
-                None
-            }
-        }
+        let trouble = if stamp.is_some() && stamp == good {
+            None
+        } else {
+            open_read(path).err().map(|unusable| unusable.to_string())
+        };
+        let (known, looked) = &*self.0;
+        let good = stamp.filter(|_| trouble.is_none());
+        lock(known).insert(
+            path.to_owned(),
+            Known {
+                good,
+                trouble,
+                looked_at_since: None,
+            },
+        );
+        looked.notify_all();
     }
+}
+
+fn lock<T>(known: &Mutex<T>) -> MutexGuard<'_, T> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@
 //! -> `guard` (who may ask) -> `routes` (one row an endpoint) -> engine.
 
 mod config;
+mod connections;
 pub(crate) mod front_door;
 mod guard;
 mod head;
@@ -18,7 +19,7 @@ mod tasks;
 mod why;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -26,11 +27,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{Plan, Services};
-use crate::engine::{Command, Inbox};
+use crate::engine::command::Report;
+use crate::engine::{Command, Heartbeat, Inbox};
 use crate::state::Store;
 
 pub(crate) use front_door::FrontDoor;
-pub(crate) use health::FoundGood;
+pub(crate) use health::Databases;
 pub(crate) use listeners::Listeners;
 
 /// How long the engine may take to answer what needs no run before it counts as stuck.
@@ -46,10 +48,14 @@ pub(crate) struct Context {
     pub store: Store,
     /// Where the inner socket is made where there is no folder for temporary files.
     pub folder: PathBuf,
-    /// The databases that `/health` has found good.
-    pub databases: FoundGood,
+    /// What `/health` knows of the databases.
+    pub databases: Databases,
+    /// How things were when the engine last told.
+    pub last_report: Arc<Mutex<Option<Arc<Report>>>>,
     /// What runs that change nothing share.
     pub dry: Services,
+    /// What tells whether the engine gets on.
+    pub heartbeat: Heartbeat,
     /// The runtime that the engine's answers come from.
     pub runtime: Handle,
 }
@@ -57,13 +63,18 @@ pub(crate) struct Context {
 impl Context {
     /// Puts a question to the engine and waits for the answer; `None` when the engine is stuck or gone.
     fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        self.ask_for(ENGINE_PATIENCE, question)
+    }
+
+    /// The same, waiting for so long.
+    fn ask_for<T>(&self, patience: Duration, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.engine.send(question(reply)).await.ok()?;
             answer.await.ok()
         };
         self.runtime
-            .block_on(async { tokio::time::timeout(ENGINE_PATIENCE, asked).await.ok().flatten() })
+            .block_on(async { tokio::time::timeout(patience, asked).await.ok().flatten() })
     }
 
     /// Waits for an answer however long it takes; `None` when it will never come.

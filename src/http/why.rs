@@ -59,6 +59,7 @@ fn decision(run: &Run) -> Value {
         .map_or_else(String::new, |took| format!(" after {took} ms"));
     let (word, why) = match run.status {
         Status::Skipped => ("skipped", format!("due {due}: {said}")),
+        Status::Queued => ("queued", format!("due {due}, by {}", run.trigger.as_str())),
         Status::Running => ("running", format!("due {due}, by {}", run.trigger.as_str())),
         status => (
             "fired",
@@ -69,5 +70,6 @@ fn decision(run: &Run) -> Value {
             ),
         ),
     };
-    json!({ "at": iso(run.started_at), "decision": word, "why": why, "run": run.id, "status": run.status })
+    let at = run.started_at.unwrap_or(run.scheduled_at);
+    json!({ "at": iso(at), "decision": word, "why": why, "run": run.id, "status": run.status })
 }

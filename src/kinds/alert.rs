@@ -198,7 +198,9 @@ impl Kind for Alert {
         let resend = self.resend_after.map(Duration::signed);
         let (kind, writing) = (self.clone(), ctx.clone());
         let write = move |change: &Change| kind.messages(change, &writing);
-        let changes = ctx.store.reconcile(ctx.job.clone(), found, (ctx.now, resend), write);
+        let changes = ctx
+            .store
+            .reconcile(ctx.job.clone(), found, (ctx.moment(), resend), write);
         let changes = changes.await?;
         if !changes.is_empty() {
             ctx.deliver(false).await?;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{Event, Message, Targets};
 use crate::state::Failing;
-use crate::values::{Duration, JobId, TargetId, iso};
+use crate::values::{Duration, JobId, Moment, TargetId, iso};
 
 /// Whom a job's runs are told to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Alerts {
         job: &JobId,
         turn: Turn<'_>,
         failing: Option<&Failing>,
-        now: Timestamp,
+        now: Moment,
         targets: &Targets,
     ) -> (Vec<News>, Option<Failing>) {
         let mut news = Vec::new();
@@ -84,12 +84,12 @@ impl Alerts {
     }
 
     /// How the job stands after a failure, and whether that is news.
-    fn fail(&self, failing: Option<&Failing>, why: &str, now: Timestamp) -> (Failing, bool) {
+    fn fail(&self, failing: Option<&Failing>, why: &str, now: Moment) -> (Failing, bool) {
         let cause = cause_of(why);
         let Some(before) = failing else {
             let first = Failing {
                 cause,
-                since: now,
+                since: now.wall,
                 told_at: self.told(now),
                 failures: 1,
             };
@@ -97,7 +97,7 @@ impl Alerts {
         };
         let repeats = |told_at: Timestamp| {
             self.repeat_after
-                .is_some_and(|after| now.duration_since(told_at) >= after.signed())
+                .is_some_and(|after| now.service.duration_since(told_at) >= after.signed())
         };
         let is_news = before.cause != cause || before.told_at.is_none_or(repeats);
         let after = Failing {
@@ -109,9 +109,9 @@ impl Alerts {
         (after, is_news)
     }
 
-    /// When a failure that is news now was told: never, where nobody is.
-    fn told(&self, now: Timestamp) -> Option<Timestamp> {
-        (!self.on_failure.is_empty()).then_some(now)
+    /// When a failure that is news now was told, in service time: never, where nobody is.
+    fn told(&self, now: Moment) -> Option<Timestamp> {
+        (!self.on_failure.is_empty()).then_some(now.service)
     }
 
     /// What targets hear that want every turn, by whichever key they are named.
@@ -206,7 +206,10 @@ mod tests {
             (30, Turn::Succeeded("fine"), vec![]),
             (31, Turn::Failed("no such table: t"), vec!["j failed"]),
         ] {
-            let now = start + SignedDuration::from_hours(hour);
+            let service = start + SignedDuration::from_hours(hour);
+            // Set to and fro, the wall clock changes nothing.
+            let wall = start + SignedDuration::from_hours(hour * 100 * (hour % 2));
+            let now = Moment { wall, service };
             let (news, after) = alerts.decide(&job, turn, failing.as_ref(), now, &Targets::new());
             let titles: Vec<&str> = news.iter().map(|news| news.message.title.as_str()).collect();
             assert_eq!(titles, expected, "hour {hour}");
@@ -218,6 +221,10 @@ mod tests {
     fn a_failure_that_nobody_was_told_of_is_news_to_whoever_comes_later() {
         let job = "j".parse().unwrap();
         let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        let now = Moment {
+            wall: now,
+            service: now,
+        };
         let (news, failing) = Alerts::default().decide(&job, Turn::Failed("gone"), None, now, &Targets::new());
         assert!(news.is_empty());
         let alerts = Alerts {

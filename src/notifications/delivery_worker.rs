@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Undelivered;
 use super::notification::{Address, Delivery, Notification};
 use super::target::{Integration, Target, Targets};
-use crate::state::{OutboxRow, StateError, Store};
-use crate::values::{CancelReason, CancellationToken, Clock, blocking_within, later, spread};
+use crate::state::{OutboxRow, Outcome, StateError, Store};
+use crate::values::{CancelReason, CancellationToken, Clock, Threads, later, spread};
 
-/// How many messages are on their way at once, at most.
-const AT_ONCE: usize = 4;
+/// How many messages are on their way at once, at most: each to another server.
+const AT_ONCE: usize = 16;
 /// A message that takes so long is held up.
 const HELD_UP: Duration = Duration::from_secs(1);
 /// The wait after the first failed attempt; it doubles with each further one.
@@ -43,7 +42,7 @@ pub(crate) struct DeliveryWorker {
     pub integration: &'static dyn Integration,
     pub clock: Clock,
     /// The threads that messages are sent on.
-    pub threads: Arc<Semaphore>,
+    pub threads: Threads,
     /// Whether every failed attempt is told in the audit log, or the last one only.
     pub tells_failures: bool,
     /// Asked for when no further message is to be taken up.
@@ -51,21 +50,21 @@ pub(crate) struct DeliveryWorker {
 }
 
 impl DeliveryWorker {
-    /// Notes what was delivered before but not noted, then delivers what is due until `until`.
-    pub(crate) async fn deliver(&self, until: Instant) -> Result<Delivered, StateError> {
-        self.note_what_was_not().await?;
+    /// Delivers what is due, as long as `may_go_on` says so.
+    pub(crate) async fn deliver(&self, may_go_on: impl Fn() -> bool) -> Result<Delivered, StateError> {
         let mut delivered = Delivered::default();
         let mut on_their_way = OnTheirWay::default();
-        // The messages of each channel are sent in their order.
+        // Each server gets one message at a time, so that one that hangs holds up no other.
         let mut busy = BTreeSet::new();
         loop {
-            let may_send = Instant::now() < until && !self.cancel.is_cancelled() && on_their_way.0.len() < AT_ONCE;
-            if may_send && let Some(row) = self.store.claim_message(self.clock.now(), busy.clone()).await? {
-                busy.insert(row.channel.clone());
+            let may_send = may_go_on() && !self.cancel.is_cancelled() && on_their_way.0.len() < AT_ONCE;
+            let due = self.clock.service_time();
+            if may_send && let Some(row) = self.store.claim_message(due, busy.clone()).await? {
+                busy.insert(row.turn.clone());
                 let worker = self.clone();
                 on_their_way
                     .0
-                    .spawn(async move { (row.channel.clone(), worker.send(row).await) });
+                    .spawn(async move { (row.turn.clone(), worker.send_and_settle(row).await) });
             } else if on_their_way.0.is_empty() || self.is_cut_short() {
                 return Ok(delivered);
             }
@@ -73,9 +72,8 @@ impl DeliveryWorker {
                 ended = on_their_way.0.join_next() => ended,
                 () = tokio::time::sleep(HELD_UP) => continue,
             };
-            // One that panicked has said so; its message is tried again when its lease is over.
-            if let Some(Ok((channel, sent))) = ended {
-                busy.remove(&channel);
+            if let Some(Ok((turn, sent))) = ended {
+                busy.remove(&turn);
                 delivered.subjects.extend(sent?);
             }
         }
@@ -87,7 +85,8 @@ impl DeliveryWorker {
         reason.is_some_and(|reason| reason != CancelReason::Shutdown)
     }
 
-    async fn note_what_was_not(&self) -> Result<(), StateError> {
+    /// Notes deliveries in the application's database that could not be noted before.
+    pub(crate) async fn note_what_was_not(&self) -> Result<(), StateError> {
         for row in self.store.unnoted().await? {
             let at = row.finished_at.unwrap_or(row.created_at);
             match self.open(&row).await {
@@ -98,31 +97,53 @@ impl DeliveryWorker {
         Ok(())
     }
 
+    /// Sends one message, and sees to it that what came of it is recorded whatever happens: nobody claims it before.
+    async fn send_and_settle(self, row: OutboxRow) -> Result<Option<String>, StateError> {
+        let (worker, id) = (self.clone(), row.id);
+        match tokio::spawn(async move { worker.send(row).await }).await {
+            Ok(sent) => sent,
+            Err(panic) => {
+                let now = self.clock.moment();
+                let at = later(now.service, signed(FIRST_WAIT));
+                let error = format!("sending it failed, a bug in this program: {panic}");
+                self.store.settle(id, Outcome::Retry { at, error }, now).await?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Sends one message, and records how that went; gives its subject where it was delivered.
     async fn send(&self, row: OutboxRow) -> Result<Option<String>, StateError> {
         let began = Instant::now();
+        let settle = |outcome| self.store.settle(row.id, outcome, self.clock.moment());
         let Some(opened) = self.open(&row).await else {
-            let why = "the message cannot be read".to_owned();
-            self.store.abandon(row.id, self.clock.now(), why).await?;
+            let error = "the message cannot be read".to_owned();
+            settle(Outcome::Dead { error }).await?;
             return Ok(None);
         };
+        if let Ok(None) = opened.route {
+            tracing::debug!(message_id = row.id, "there is nobody to send it to");
+            settle(Outcome::Void).await?;
+            return Ok(None);
+        }
         let id = format!("{}-{}", row.created_at.as_millisecond(), row.id);
-        let sent = blocking_within(&self.threads, move || opened.send(&id, row.created_at));
+        let sent = self.threads.run(move || opened.send(&id, row.created_at));
         let (opened, sent) = sent.await;
-        let (now, to) = (self.clock.now(), opened.to(self.integration));
+        let to = opened.to(self.integration);
         match sent {
             Ok(said) => {
                 tracing::info!(message_id = row.id, to, "delivered: {said}");
-                self.store.delivered(row.id, now).await?;
-                self.note_delivery(row.id, opened, now).await?;
+                settle(Outcome::Delivered).await?;
+                self.note_delivery(row.id, opened, self.clock.now()).await?;
                 Ok(Some(row.subject))
             }
             Err(undelivered) => {
-                self.reschedule(&row, opened, undelivered).await?;
+                let outcome = self.give_up_or_retry(&row, opened, undelivered).await;
+                settle(outcome).await?;
                 if began.elapsed() >= HANGING {
                     // What else goes there would hang as well.
-                    let until = later(self.clock.now(), signed(FIRST_WAIT));
-                    self.store.hold(row.channel, until).await?;
+                    let until = later(self.clock.service_time(), signed(FIRST_WAIT));
+                    self.store.hold(row.turn.clone(), until).await?;
                 }
                 Ok(None)
             }
@@ -133,7 +154,7 @@ impl DeliveryWorker {
     async fn open(&self, row: &OutboxRow) -> Option<Opened> {
         let notification: Notification = serde_json::from_str(&row.notification).ok()?;
         let (targets, integration) = (Arc::clone(&self.targets), self.integration);
-        let opened = blocking_within(&self.threads, move || Opened {
+        let opened = self.threads.run(move || Opened {
             route: find_route(&notification.address, &targets, integration),
             notification,
         });
@@ -143,11 +164,10 @@ impl DeliveryWorker {
     /// Notes a delivery in the application's database. What cannot be noted now is noted the next time.
     async fn note_delivery(&self, id: i64, opened: Opened, at: Timestamp) -> Result<(), StateError> {
         let integration = self.integration;
-        let noted = blocking_within(&self.threads, move || {
-            integration.note_delivery(&opened.notification, opened.way(), at)
-        })
-        .await;
-        match noted {
+        let noted = self
+            .threads
+            .run(move || integration.note_delivery(&opened.notification, opened.way(), at));
+        match noted.await {
             Ok(()) => self.store.noted(id).await,
             Err(why) => {
                 tracing::error!(message_id = id, "a delivery cannot be recorded yet: {why}");
@@ -156,9 +176,10 @@ impl DeliveryWorker {
         }
     }
 
-    async fn reschedule(&self, row: &OutboxRow, opened: Opened, failed: Undelivered) -> Result<(), StateError> {
-        let (now, error) = (self.clock.now(), failed.error);
-        let is_dead = failed.is_final || now.duration_since(row.created_at) >= ABANDONED_AFTER;
+    /// What comes of a message that was not delivered; tells that it was not.
+    async fn give_up_or_retry(&self, row: &OutboxRow, opened: Opened, failed: Undelivered) -> Outcome {
+        let (now, error) = (self.clock.service_time(), failed.error);
+        let is_dead = failed.is_final || now.duration_since(row.posted_at) >= ABANDONED_AFTER;
         let to = opened.to(self.integration);
         tracing::warn!(
             message_id = row.id,
@@ -170,13 +191,16 @@ impl DeliveryWorker {
         if is_dead || self.tells_failures {
             let (integration, error) = (self.integration, error.clone());
             let note = move || integration.note_failure(&opened.notification, opened.way(), &error);
-            blocking_within(&self.threads, note).await;
+            self.threads.run(note).await;
         }
         if is_dead {
-            return self.store.abandon(row.id, now, error).await;
+            return Outcome::Dead { error };
         }
         let wait = failed.wait.unwrap_or_default().max(wait_after(row));
-        self.store.reschedule(row.id, later(now, signed(wait)), error).await
+        Outcome::Retry {
+            at: later(now, signed(wait)),
+            error,
+        }
     }
 }
 
@@ -194,7 +218,8 @@ impl Drop for OnTheirWay {
 /// A message taken out of the outbox, and the way it takes, or why there is none.
 struct Opened {
     notification: Notification,
-    route: Result<Arc<dyn Target>, String>,
+    /// None, where nobody is there any more to send it to.
+    route: Result<Option<Arc<dyn Target>>, String>,
 }
 
 impl Opened {
@@ -205,7 +230,8 @@ impl Opened {
             at,
         };
         let sent = match &self.route {
-            Ok(target) => target.send(&delivery),
+            Ok(Some(target)) => target.send(&delivery),
+            Ok(None) => Err(Undelivered::new("there is nobody to send it to")),
             Err(why) => Err(Undelivered {
                 // A target that is gone from the declaration does not come back by waiting.
                 is_final: self.notification.address.target().is_some(),
@@ -216,7 +242,7 @@ impl Opened {
     }
 
     fn way(&self) -> Option<&dyn Target> {
-        self.route.as_deref().ok()
+        self.route.as_ref().ok()?.as_deref()
     }
 
     /// Where it goes, for the log.
@@ -238,12 +264,12 @@ pub(super) fn find_route(
     address: &Address,
     targets: &Targets,
     integration: &dyn Integration,
-) -> Result<Arc<dyn Target>, String> {
+) -> Result<Option<Arc<dyn Target>>, String> {
     match address {
         Address::Application(own) => integration.route(own),
         Address::Target(id) | Address::Recipient { target: id, .. } => targets
             .get(id)
-            .cloned()
+            .map(|target| Some(Arc::clone(target)))
             .ok_or_else(|| format!("target `{id}` is no longer declared")),
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn test(
     now: Timestamp,
 ) -> Result<String, String> {
     let route = delivery_worker::find_route(&address, targets, integration)?;
+    let route = route.ok_or("it is not set up in the application")?;
     let text = "duplistatus-cron can reach you here.";
     let notification = Notification {
         address,

@@ -85,6 +85,18 @@ impl Address {
             Self::Target(id) | Self::Recipient { target: id, .. } => Some(id),
         }
     }
+
+    /// What takes one message at a time: a target, or a channel of the application, whoever it is for.
+    fn turn(&self) -> String {
+        match self {
+            Self::Target(id) | Self::Recipient { target: id, .. } => id.to_string(),
+            // A channel is a word, or a table of one key where it is for someone in particular.
+            Self::Application(own) => match &own["channel"] {
+                Value::Object(channel) => channel.keys().next().cloned().unwrap_or_default(),
+                channel => channel.as_str().unwrap_or_default().to_owned(),
+            },
+        }
+    }
 }
 
 impl Notification {
@@ -95,6 +107,7 @@ impl Notification {
             subject: subject.to_owned(),
             cause: cause.to_owned(),
             channel: serde_json::to_string(&self.address).ok()?,
+            turn: self.address.turn(),
             notification: serde_json::to_string(self).ok()?,
             // What works again had failed, which nobody may have heard of yet.
             supersedes: self.event != Event::Recovered,

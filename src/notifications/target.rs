@@ -25,7 +25,7 @@ pub(crate) trait Target: Any + Debug + Send + Sync {
         Vec::new()
     }
 
-    /// The addresses that a message to it has; `database` is the application's.
+    /// The addresses that a message to it has; `database` is the application's. It reads nothing.
     fn addresses(&self, id: &TargetId, _database: Option<&Path>) -> Vec<Address> {
         vec![Address::Target(id.clone())]
     }
@@ -84,8 +84,9 @@ pub(crate) fn addresses<'a>(
 
 /// The application that messages can be about: it has channels of its own, and looks for what was delivered.
 pub(crate) trait Integration: Debug + Sync {
-    /// The way to an address of its own. Reading settings and opening credentials may wait.
-    fn route(&self, address: &serde_json::Value) -> Result<Arc<dyn Target>, String>;
+    /// The way to an address of its own; none where it is not set up any more. Reading settings and opening credentials
+    /// may wait.
+    fn route(&self, address: &serde_json::Value) -> Result<Option<Arc<dyn Target>>, String>;
 
     /// What people call such an address.
     fn name_of(&self, address: &serde_json::Value) -> String;

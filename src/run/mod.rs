@@ -2,21 +2,23 @@
 //! `kinds`, when a run begins and what becomes of its outcome to `engine`.
 
 mod outcome;
+mod start;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
-use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Pool, Sandbox};
+use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Sandbox, Visit};
 use crate::state::Store;
-use crate::values::{CancellationToken, Clock, Issue, JobId, Progress, TargetId, TimeZone, blocking};
+use crate::values::{CancellationToken, Clock, Issue, JobId, Moment, Progress, TargetId, Threads, TimeZone};
 
 pub(crate) use outcome::{DryRun, Failure, Report};
+pub(crate) use start::Start;
 
 /// How long a run waits for its messages; what is left is delivered in the background.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(20);
@@ -57,12 +59,13 @@ pub(crate) struct RunContext {
     /// Whether someone asked for it, and so wants everything tried at once.
     pub manual: bool,
     /// The job's database, for kinds that have one.
-    pub database: Option<Database>,
-    pub pool: Arc<Pool>,
-    /// The threads of runs that wait: however many hang, the rest of the service has threads of its own.
-    pub threads: Arc<Semaphore>,
+    pub visit: Option<Arc<Visit>>,
+    /// The threads it works on.
+    pub threads: Threads,
     /// The threads of the messages that runs send.
-    pub delivery_threads: Arc<Semaphore>,
+    pub delivery_threads: Threads,
+    /// Whether its work has begun.
+    pub start: Arc<Start>,
     /// Gone with the last copy of the context, and so with the last thread of the run.
     #[expect(dead_code, reason = "it is there to be dropped")]
     pub alive: Option<Arc<oneshot::Sender<()>>>,
@@ -83,24 +86,32 @@ pub(crate) struct RunContext {
 }
 
 impl RunContext {
-    /// Does `work` with a copy of `given`, such as the kind itself, on a thread that may wait.
+    /// Does `work` with a copy of `given`, such as the kind itself, on a thread that may wait, once one is free.
     pub(crate) async fn blocking<G: Clone + Send + 'static, T: Send + 'static>(
         &self,
         given: &G,
         work: impl FnOnce(&G, &Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let thread = tokio::select! {
-            thread = Arc::clone(&self.threads).acquire_owned() => thread,
-            () = self.cancel.cancelled() => return Err(Failure::before_it_began("it was still waiting for a thread")),
-        };
-        // Not before its turn: thousands may wait.
-        let (given, ctx) = (given.clone(), self.clone());
-        blocking(move || {
-            // Taken until the work is over, even where nobody waits for it any more.
-            let _thread = thread;
-            work(&given, &ctx)
-        })
-        .await
+        const WAITED: &str = "it was still waiting for a thread";
+        let turn = Arc::new(Start::default());
+        let (given, ctx, its_turn) = (given.clone(), self.clone(), Arc::clone(&turn));
+        let mut work = std::pin::pin!(self.threads.run(move || {
+            if !its_turn.begin() || !ctx.start.begin() {
+                return Err(Failure::before_it_began(WAITED));
+            }
+            let began = Instant::now();
+            let done = work(&given, &ctx);
+            ctx.start.add(began.elapsed());
+            done
+        }));
+        tokio::select! {
+            done = &mut work => return done,
+            () = self.cancel.cancelled() => {}
+        }
+        if turn.take_back() {
+            return Err(Failure::before_it_began(WAITED));
+        }
+        work.await
     }
 
     /// Ends SQLite's work when the run is to end.
@@ -110,9 +121,20 @@ impl RunContext {
 
     /// The job's database; a declaration whose job lacks one does not become a plan.
     pub(crate) fn database(&self) -> Result<&Database, Failure> {
-        self.database
-            .as_ref()
-            .ok_or_else(|| Failure::lasting("the job has no database"))
+        Ok(&self.visit()?.database)
+    }
+
+    fn visit(&self) -> Result<&Visit, Failure> {
+        let none = || Failure::lasting("the job has no database");
+        self.visit.as_deref().ok_or_else(none)
+    }
+
+    /// Now, by both clocks; the wall clock's time is that of the run's beginning.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            wall: self.now,
+            service: self.clock.service_time(),
+        }
     }
 
     /// The file of the job's database.
@@ -128,7 +150,7 @@ impl RunContext {
         tables: &[&str],
         work: impl FnOnce(&Sandbox) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.pool.connected((self.database()?, mode), interrupt, tables, work)
+        self.visit()?.connected(mode, interrupt, tables, work)
     }
 
     /// Sees to the first attempt of the messages that the run has posted.
@@ -138,10 +160,12 @@ impl RunContext {
             targets: Arc::clone(&self.targets),
             integration: self.integration,
             clock: self.clock.clone(),
-            threads: Arc::clone(&self.delivery_threads),
+            threads: self.delivery_threads.clone(),
             tells_failures,
             cancel: self.cancel.clone(),
         };
-        Ok(worker.deliver(Instant::now() + DELIVERY_PATIENCE).await?)
+        worker.note_what_was_not().await?;
+        let until = Instant::now() + DELIVERY_PATIENCE;
+        Ok(worker.deliver(|| Instant::now() < until).await?)
     }
 }

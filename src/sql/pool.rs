@@ -1,29 +1,60 @@
-//! How connections are opened, and how overlapping runs share them, since opening one costs more than most runs need.
+//! How connections are opened, and how runs on one database share them and the threads they work on: opening one costs
+//! more than most runs need, and SQLite lets one write at a time.
+//!
 //! When the last run on a database ends, all of its connections are closed, so that between runs nothing holds a file
-//! that someone may want to replace.
+//! that someone may want to replace. Only where the next run is about to come, as it did before, are they kept for it.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Database, Interrupt, Sandbox, SqlError, session};
+use crate::values::Threads;
 
-/// The databases that runs work on now.
-#[derive(Debug, Default)]
-pub(crate) struct Pool(Mutex<BTreeMap<PathBuf, InUse>>);
+/// Threads that read one database, and as many that write it: those whose statement takes long hold up the others of
+/// that database alone.
+pub(crate) const MOST_THREADS: usize = 16;
+/// How long connections wait for a run, where runs come so often.
+const KEPT: Duration = Duration::from_secs(2);
+/// Statements that a connection keeps compiled.
+const KEPT_STATEMENTS: usize = 256;
 
-/// A database that runs work on.
+/// The databases that runs work on.
 #[derive(Debug, Default)]
-struct InUse {
+pub(crate) struct Pool(Mutex<BTreeMap<PathBuf, Shared>>);
+
+/// What the runs on one database share.
+#[derive(Debug)]
+struct Shared {
+    readers: Threads,
+    writers: Threads,
     runs: usize,
     idle: Vec<(Origin, Sandbox)>,
+    /// When the last run ended.
+    ended: Option<Instant>,
+    /// Whether runs come so often that connections wait for them.
+    is_busy: bool,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            readers: Threads::new(MOST_THREADS),
+            writers: Threads::new(MOST_THREADS),
+            runs: 0,
+            idle: Vec::new(),
+            ended: None,
+            is_busy: false,
+        }
+    }
 }
 
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
     Read,
     Write,
@@ -37,90 +68,141 @@ struct Origin {
     file: Option<(u64, u64)>,
 }
 
-/// A run at work on a database.
-struct Visit<'a> {
-    pool: &'a Pool,
-    path: &'a Path,
-}
-
-impl<'a> Visit<'a> {
-    fn begin(pool: &'a Pool, path: &'a Path) -> Self {
-        pool.lock().entry(path.to_owned()).or_default().runs += 1;
-        Self { pool, path }
-    }
-
-    /// A connection that another run is done with, or a new one.
-    fn connect(&self, origin: Origin) -> Result<Sandbox, SqlError> {
-        let idle = self.pool.lock().get_mut(self.path).and_then(|database| {
-            let index = database.idle.iter().position(|(found, _)| *found == origin)?;
-            Some(database.idle.swap_remove(index).1)
-        });
-        if let Some(sandbox) = idle {
-            return Ok(sandbox);
-        }
-        let connection = match origin.mode {
-            Mode::Read => open_read(self.path)?,
-            Mode::Write => open_write(self.path)?,
-        };
-        if origin.mode == Mode::Write {
-            session::take_over(&connection)?;
-        }
-        Ok(Sandbox::around(connection)?)
-    }
-
-    fn hand_on(&self, origin: Origin, sandbox: Sandbox) {
-        if let Some(database) = self.pool.lock().get_mut(self.path) {
-            database.idle.push((origin, sandbox));
-        }
-    }
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        let mut databases = self.pool.lock();
-        let Some(database) = databases.get_mut(self.path) else {
-            return;
-        };
-        database.runs -= 1;
-        if database.runs == 0 {
-            let last = databases.remove(self.path);
-            // Closing writes the log back, which nobody else has to wait for.
-            drop(databases);
-            drop(last);
-        }
-    }
+/// A run that works on a database, or waits for its turn to.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pool: Arc<Pool>,
+    pub database: Database,
+    /// The threads it works on.
+    pub threads: Threads,
 }
 
 impl Pool {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, InUse>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Shared>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `work` on `database`, on a connection that ends with the run and lets declared SQL touch `tables`.
+    /// Has a run work on `database`, until what this gives is dropped.
+    pub(crate) fn visit(self: &Arc<Self>, database: &Database, mode: Mode) -> Visit {
+        let mut databases = self.lock();
+        let shared = databases.entry(database.path.clone()).or_default();
+        if shared.runs == 0 {
+            shared.is_busy = shared.ended.is_some_and(|ended| ended.elapsed() < KEPT);
+        }
+        shared.runs += 1;
+        let threads = match mode {
+            Mode::Read => shared.readers.clone(),
+            Mode::Write => shared.writers.clone(),
+        };
+        drop(databases);
+        Visit {
+            pool: Arc::clone(self),
+            database: database.clone(),
+            threads,
+        }
+    }
+
+    /// Closes the connections of a database that no run has come to.
+    fn close_idle(&self, path: &Path) {
+        let mut databases = self.lock();
+        let idle = databases.get_mut(path).filter(|shared| {
+            let waited = shared.ended.is_some_and(|ended| ended.elapsed() >= KEPT);
+            shared.runs == 0 && waited
+        });
+        let idle = idle.map(|shared| std::mem::take(&mut shared.idle));
+        // Closing writes the log back, which nobody else has to wait for.
+        drop(databases);
+        drop(idle);
+    }
+}
+
+impl Visit {
+    /// Does `work` on the database, on a connection that ends with the run and lets declared SQL touch `tables`.
     pub(crate) fn connected<T, E: From<SqlError>>(
         &self,
-        (database, mode): (&Database, Mode),
+        mode: Mode,
         interrupt: &Interrupt,
         tables: &[&str],
         work: impl FnOnce(&Sandbox) -> Result<T, E>,
     ) -> Result<T, E> {
-        let found = std::fs::metadata(&database.path).ok();
+        let found = std::fs::metadata(&self.database.path).ok();
         let origin = Origin {
             mode,
             file: found.map(|found| (found.dev(), found.ino())),
         };
-        let visit = Visit::begin(self, &database.path);
-        let mut sandbox = visit.connect(origin)?;
+        let mut sandbox = self.connect(origin)?;
         interrupt
-            .govern(&mut sandbox, database.busy_timeout)
+            .govern(&mut sandbox, self.database.busy_timeout)
             .and_then(|()| sandbox.admit(tables))
             .map_err(SqlError::from)?;
         let done = work(&sandbox);
         // One that is in the middle of something is of no use to others.
         if sandbox.is_autocommit() {
-            visit.hand_on(origin, sandbox);
+            self.hand_on(origin, sandbox);
         }
         done
+    }
+
+    /// Leaves a connection to the others; where there are none, it is closed here, with whatever is idle.
+    fn hand_on(&self, origin: Origin, sandbox: Sandbox) {
+        let mut databases = self.pool.lock();
+        let Some(shared) = databases.get_mut(&self.database.path) else {
+            return;
+        };
+        shared.idle.push((origin, sandbox));
+        if shared.runs == 1 && !shared.is_busy {
+            let idle = std::mem::take(&mut shared.idle);
+            // Closing writes the log back, which nobody else has to wait for.
+            drop(databases);
+            drop(idle);
+        }
+    }
+
+    /// A connection that another run is done with, or a new one.
+    fn connect(&self, origin: Origin) -> Result<Sandbox, SqlError> {
+        let path = &self.database.path;
+        let idle = self.pool.lock().get_mut(path).and_then(|shared| {
+            let index = shared.idle.iter().position(|(found, _)| *found == origin)?;
+            Some(shared.idle.swap_remove(index).1)
+        });
+        if let Some(sandbox) = idle {
+            return Ok(sandbox);
+        }
+        let connection = match origin.mode {
+            Mode::Read => open_read(path)?,
+            Mode::Write => open_write(path)?,
+        };
+        connection.set_prepared_statement_cache_capacity(KEPT_STATEMENTS);
+        if origin.mode == Mode::Write {
+            session::take_over(&connection)?;
+        }
+        Ok(Sandbox::around(connection)?)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut databases = self.pool.lock();
+        let Some(shared) = databases.get_mut(&self.database.path) else {
+            return;
+        };
+        shared.runs -= 1;
+        if shared.runs > 0 {
+            return;
+        }
+        shared.ended = Some(Instant::now());
+        if shared.idle.is_empty() {
+            return;
+        }
+        drop(databases);
+        let (pool, path) = (Arc::clone(&self.pool), self.database.path.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(KEPT).await;
+                // Closing may wait for the disk.
+                tokio::task::spawn_blocking(move || pool.close_idle(&path));
+            });
+        }
     }
 }
 
@@ -137,6 +219,8 @@ pub(crate) fn open_write(path: &Path) -> Result<Connection, SqlError> {
 fn open(path: &Path, access: OpenFlags) -> Result<Connection, SqlError> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(unusable(path, "is a folder, not a database")),
+        // Opening a pipe would wait for whoever writes to it.
+        Ok(found) if !found.is_file() => return Err(unusable(path, "is not a regular file")),
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(unusable(path, "does not exist"));

@@ -10,14 +10,17 @@ mod sqlite;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
 
-use crate::values::JobId;
+use crate::values::{JobId, Moment, Threads};
 pub(crate) use findings::{Change, Finding};
-pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow};
-pub(crate) use run::{Activation, EndedRun, Failing, LastRun, NewRun, Telling};
+pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome};
+pub(crate) use run::{Activation, Beginning, EndedRun, Failing, LastRun, NewRun, QueuedRun, Telling};
 pub use run::{Filter, History, Run, RunId, Status, Trigger};
 use sqlite::Sqlite;
 pub(crate) use sqlite::{Lock, MOST_CLEARED};
@@ -45,9 +48,14 @@ pub(crate) struct LeftBehind {
     pub failing: BTreeMap<String, Failing>,
     /// Runs it did not finish, with their jobs.
     pub unfinished: Vec<(String, RunId)>,
+    /// Runs that waited for their turn, oldest first.
+    pub queued: Vec<QueuedRun>,
     /// What is known of the jobs that were active.
     pub activations: BTreeMap<String, Activation>,
 }
+
+/// How long the database may take for an answer before that is told.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// The state, shared by everyone who needs it.
 #[derive(Clone, Debug)]
@@ -56,6 +64,7 @@ pub struct Store(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     engine: Engine,
+    path: PathBuf,
     /// Why the last question was not answered, if it was not.
     error: Mutex<Option<String>>,
 }
@@ -63,60 +72,56 @@ struct Shared {
 /// The databases a state can be kept in.
 #[derive(Debug)]
 enum Engine {
-    Sqlite { path: PathBuf, writer: Mutex<Sqlite> },
+    /// A file, and the one thread that works on it.
+    Sqlite { file: Arc<Mutex<Sqlite>>, thread: Threads },
 }
 
 impl Store {
     /// The state in the file at `path`, which is made and opened when it is first needed.
     pub fn at(path: &Path) -> Self {
         let engine = Engine::Sqlite {
-            path: path.to_owned(),
-            writer: Mutex::new(Sqlite::new(path)),
+            file: Arc::new(Mutex::new(Sqlite::new(path))),
+            thread: Threads::new(1),
         };
         Self(Arc::new(Shared {
             engine,
+            path: path.to_owned(),
             error: Mutex::default(),
         }))
     }
 
-    /// Why the state could not be used the last time.
+    /// Why the state could not be used the last time, or cannot be now.
     pub(crate) fn error(&self) -> Option<String> {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks the database on a thread that may wait.
+    /// Asks the database, on the thread that works on it. A question that nobody waits for any more when its turn comes
+    /// is not asked.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Sqlite) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let answer = self.beside(move |engine| {
-            let Engine::Sqlite { writer, .. } = engine;
-            question(&mut writer.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        let answer = answer.await;
-        self.note(answer.as_ref().err());
+        let Engine::Sqlite { file, thread } = &self.0.engine;
+        let file = Arc::clone(file);
+        let mut answer = pin!(thread.run(move || question(&mut file.lock().unwrap_or_else(PoisonError::into_inner))));
+        let answer = if let Ok(answer) = timeout(SLOW, &mut answer).await {
+            answer
+        } else {
+            let seconds = SLOW.as_secs();
+            let why = format!(
+                "state database {} has not answered for {seconds} s",
+                self.0.path.display()
+            );
+            self.note(Some(why));
+            answer.await
+        };
+        self.note(answer.as_ref().err().map(|error| error.message.clone()));
         answer
     }
 
-    /// Does `work` on a thread that may wait.
-    async fn beside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Engine) -> Result<T, StateError> + Send + 'static,
-    ) -> Result<T, StateError> {
-        let shared = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || work(&shared.engine)).await;
-        done.unwrap_or_else(|error| {
-            Err(StateError {
-                message: format!("state: {error}, a bug in this program"),
-                is_transient: false,
-            })
-        })
-    }
-
     /// Remembers whether the state could be used; tells when that changes.
-    fn note(&self, error: Option<&StateError>) {
+    fn note(&self, error: Option<String>) {
         let mut known = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = error.map(|error| error.message.clone());
         if error == *known {
             return;
         }
@@ -128,18 +133,37 @@ impl Store {
         *known = error;
     }
 
-    /// Whether the state can be written now: tries to take the write lock.
-    pub(crate) async fn probe(&self) -> Result<(), StateError> {
-        self.ask(Sqlite::probe).await
+    /// Writes down what the clocks show: whether the state can be written now.
+    pub(crate) async fn note_time(&self, now: Moment) -> Result<(), StateError> {
+        self.ask(move |state| state.note_time(now)).await
     }
 
-    /// Records runs that begin, or, with a reason, that do not take place: all or none. `None` for one whose scheduled
-    /// time is in the ledger already: it must not run again.
-    pub(crate) async fn record(&self, runs: Vec<(NewRun, Option<String>)>) -> Result<Vec<Option<RunId>>, StateError> {
-        if runs.is_empty() {
+    /// What the clocks showed when that was last written down.
+    pub(crate) async fn noted_time(&self) -> Result<Option<Moment>, StateError> {
+        self.ask(Sqlite::noted_time).await
+    }
+
+    /// Records that queued runs begin at `now`, and runs that are new, all or none; it is on the disk before anything of
+    /// them is done. Gives the numbers of the new ones, `None` for one whose scheduled time is in the ledger already: it
+    /// must not run again.
+    pub(crate) async fn record(
+        &self,
+        begun: Vec<RunId>,
+        new: Vec<NewRun>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<RunId>>, StateError> {
+        if begun.is_empty() && new.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask(move |state| state.record(&runs)).await
+        self.ask(move |state| state.record(&begun, &new, now)).await
+    }
+
+    /// Records that runs which were to begin wait for their turn again.
+    pub(crate) async fn requeue(&self, runs: Vec<RunId>, now: Timestamp) -> Result<(), StateError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |state| state.requeue(&runs, now)).await
     }
 
     /// Records how runs ended, together with what is told of them: all or none. Gives the runs back where that failed.
@@ -151,14 +175,6 @@ impl Store {
         let finished = Arc::clone(&ended);
         let done = self.ask(move |state| state.finish(&finished)).await;
         done.map_err(|_| Arc::unwrap_or_clone(ended))
-    }
-
-    /// Records that runs which were queued begin now.
-    pub(crate) async fn begin(&self, runs: Vec<RunId>, now: Timestamp) -> Result<(), StateError> {
-        if runs.is_empty() {
-            return Ok(());
-        }
-        self.ask(move |state| state.begin(&runs, now)).await
     }
 
     /// Records how many rows each run under way has done.
@@ -176,17 +192,31 @@ impl Store {
         self.ask(move |state| state.last_runs(jobs)).await
     }
 
-    /// The recorded runs that match `filter`, newest first.
+    /// The recorded runs that match `filter`, newest first. It ends when nobody waits for it any more.
     ///
     /// # Errors
     /// When the state cannot be read.
     pub async fn history(&self, filter: Filter) -> Result<History, StateError> {
-        // On a connection of its own, so that a long list holds up no run.
-        let read = self.beside(move |engine| {
-            let Engine::Sqlite { path, .. } = engine;
-            sqlite::read_history(path, &filter)
-        });
-        read.await
+        let mut found = History {
+            total: 0,
+            runs: Vec::new(),
+        };
+        let (mut rest, mut newest) = (filter, None);
+        loop {
+            let wanted = rest.clone();
+            let piece = self.ask(move |state| state.history_piece(&wanted, newest)).await?;
+            found.total += piece.matching;
+            let passed = u32::try_from(piece.matching).unwrap_or(u32::MAX);
+            rest.offset = rest.offset.saturating_sub(passed);
+            rest.limit = rest
+                .limit
+                .saturating_sub(u16::try_from(piece.runs.len()).unwrap_or(u16::MAX));
+            found.runs.extend(piece.runs);
+            newest = piece.next;
+            if newest.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// What an earlier process left behind, as it is at `now`.
@@ -195,7 +225,7 @@ impl Store {
     }
 
     /// Records that jobs are active from `now` on, each with what its times depend on.
-    pub(crate) async fn activate(&self, jobs: Vec<(JobId, String)>, now: Timestamp) -> Result<(), StateError> {
+    pub(crate) async fn activate(&self, jobs: Vec<(JobId, String)>, now: Moment) -> Result<(), StateError> {
         if jobs.is_empty() {
             return Ok(());
         }
@@ -237,14 +267,15 @@ impl Store {
 
     /// Puts messages into the outbox, all or none. One that is there already is not put there again, but brought up to
     /// date while it waits; one that waits with an older cause for the same subject and channel is replaced.
-    pub(crate) async fn post(&self, messages: Vec<NewMessage>, now: Timestamp) -> Result<(), StateError> {
+    pub(crate) async fn post(&self, messages: Vec<NewMessage>, now: Moment) -> Result<(), StateError> {
         if messages.is_empty() {
             return Ok(());
         }
         self.ask(move |state| state.post(&messages, now)).await
     }
 
-    /// Makes the messages about `subjects` that wait for another attempt due at once.
+    /// Makes the messages about `subjects` that wait for another attempt due at once; `now` is service time, as of all
+    /// that follows.
     pub(crate) async fn retry_now(&self, subjects: BTreeSet<String>, now: Timestamp) -> Result<(), StateError> {
         self.ask(move |state| state.retry_now(&subjects, now)).await
     }
@@ -254,8 +285,10 @@ impl Store {
         self.ask(move |state| state.last_noted(subjects)).await
     }
 
-    /// Claims the next message that is due at `now` and goes by none of the channels `except`. Whoever has it must say
-    /// how it went within the lease.
+    /// Claims the next message that is due at `now` and has none of the turns `except`. Whoever has it must [settle]
+    /// it: no other claim gets it before.
+    ///
+    /// [settle]: Self::settle
     pub(crate) async fn claim_message(
         &self,
         now: Timestamp,
@@ -264,9 +297,10 @@ impl Store {
         self.ask(move |state| state.claim_message(now, &except)).await
     }
 
-    /// Marks a message delivered.
-    pub(crate) async fn delivered(&self, id: i64, now: Timestamp) -> Result<(), StateError> {
-        self.ask(move |state| state.delivered(id, now)).await
+    /// Records what came of a claimed message. Where that fails it is remembered, and recorded before anything else is
+    /// claimed.
+    pub(crate) async fn settle(&self, id: i64, outcome: Outcome, now: Moment) -> Result<(), StateError> {
+        self.ask(move |state| state.settle(id, outcome, now)).await
     }
 
     /// Marks a message's delivery as noted.
@@ -279,19 +313,9 @@ impl Store {
         self.ask(Sqlite::unnoted).await
     }
 
-    /// Has a message tried again at `at`, after a failed attempt.
-    pub(crate) async fn reschedule(&self, id: i64, at: Timestamp, error: String) -> Result<(), StateError> {
-        self.ask(move |state| state.reschedule(id, at, &error)).await
-    }
-
-    /// Holds back whatever waits for `channel` until then.
-    pub(crate) async fn hold(&self, channel: String, until: Timestamp) -> Result<(), StateError> {
-        self.ask(move |state| state.hold(&channel, until)).await
-    }
-
-    /// Abandons a message.
-    pub(crate) async fn abandon(&self, id: i64, now: Timestamp, error: String) -> Result<(), StateError> {
-        self.ask(move |state| state.abandon(id, now, &error)).await
+    /// Holds back whatever has this turn until then.
+    pub(crate) async fn hold(&self, turn: String, until: Timestamp) -> Result<(), StateError> {
+        self.ask(move |state| state.hold(&turn, until)).await
     }
 
     /// How many messages are in the outbox.
@@ -305,7 +329,7 @@ impl Store {
         &self,
         job: JobId,
         found: Vec<Finding>,
-        (now, resend): (Timestamp, Option<SignedDuration>),
+        (now, resend): (Moment, Option<SignedDuration>),
         write: impl Fn(&Change) -> Vec<NewMessage> + Send + 'static,
     ) -> Result<Vec<Change>, StateError> {
         self.ask(move |state| state.reconcile(&job, &found, (now, resend), &write))

@@ -11,7 +11,8 @@
 //! A crash after 1 or 2 sends at the next attempt, after 3 or 4 notes at the next check. The cause holds the stamp
 //! that was there before and the last message that is noted, so that until step 5 the same cause comes up again and
 //! finds its rows in place, and a stamp that the application drops or sets back afterwards is another cause. Only a
-//! crash between sending and 3 can send twice, and then under the same id.
+//! crash between sending and 3 can send twice, and then under the same id: where 3 fails, the process remembers it and
+//! claims the row no more before 3 is done.
 
 use jiff::Timestamp;
 
@@ -22,6 +23,8 @@ pub(crate) struct NewMessage {
     /// Why it is sent, the same for every attempt.
     pub cause: String,
     pub channel: String,
+    /// What takes one message at a time: the server behind the channel, as far as it is known.
+    pub turn: String,
     /// Everything that is needed to send it, as JSON.
     pub notification: String,
     /// Whether it takes the place of one about the same subject that still waits; else it is sent after that.
@@ -34,12 +37,30 @@ pub(crate) struct OutboxRow {
     /// Its number, which the message carries so that a receiver can tell a repetition.
     pub id: i64,
     pub subject: String,
-    pub channel: String,
+    pub turn: String,
     pub notification: String,
     pub attempts: u32,
     pub created_at: Timestamp,
+    /// When it was posted, in service time.
+    pub posted_at: Timestamp,
     /// When it was delivered or abandoned.
     pub finished_at: Option<Timestamp>,
+}
+
+/// What came of an attempt to send a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Delivered,
+    /// It is tried again at `at`, in service time.
+    Retry {
+        at: Timestamp,
+        error: String,
+    },
+    Dead {
+        error: String,
+    },
+    /// There is nobody any more to send it to.
+    Void,
 }
 
 /// How many messages are in the outbox.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::NewMessage;
-use crate::values::{JobId, iso};
+use crate::values::{JobId, Moment, iso};
 
 /// The number of a run, unique in one state database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -56,6 +56,8 @@ macro_rules! words {
 words! {
     /// How a run ended, or that it has not.
     Status {
+        /// Due, and waiting for its turn.
+        Queued => "queued",
         /// Under way.
         Running => "running",
         /// Ended well.
@@ -83,7 +85,7 @@ words! {
     }
 }
 
-/// A run that is about to begin, or one that is recorded as skipped.
+/// A run that is recorded for the first time.
 #[derive(Clone, Debug)]
 pub(crate) struct NewRun {
     /// Whose run.
@@ -92,8 +94,28 @@ pub(crate) struct NewRun {
     pub trigger: Trigger,
     /// The time it was due.
     pub scheduled_at: Timestamp,
-    /// The time it begins.
-    pub started_at: Timestamp,
+    pub beginning: Beginning,
+}
+
+/// What becomes of a run at first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// It begins.
+    Now,
+    /// It waits for its turn.
+    Queued,
+    /// It does not take place, for this reason.
+    Skipped(String),
+}
+
+/// A run that an earlier process left waiting for its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueuedRun {
+    pub run: RunId,
+    /// Whose run; kept as text, for the job may be gone from the declaration.
+    pub job: String,
+    pub trigger: Trigger,
+    pub scheduled_at: Timestamp,
 }
 
 /// What is told of a run, recorded together with its end.
@@ -110,7 +132,7 @@ pub(crate) struct Telling {
 pub(crate) struct EndedRun {
     pub run: RunId,
     pub status: Status,
-    pub at: Timestamp,
+    pub at: Moment,
     /// What it has to say, or why it did not end well.
     pub message: String,
     /// How often it was tried.
@@ -118,6 +140,8 @@ pub(crate) struct EndedRun {
     /// Its figures, as JSON.
     pub output: Option<String>,
     pub telling: Option<Telling>,
+    /// The job whose age, as `max_age` means it, begins anew.
+    pub renews: Option<JobId>,
 }
 
 /// How a job stands whose last run failed.
@@ -127,7 +151,7 @@ pub(crate) struct Failing {
     pub cause: String,
     /// The time of the first failure.
     pub since: Timestamp,
-    /// The last time it was told to someone.
+    /// The last time it was told to someone, in service time.
     pub told_at: Option<Timestamp>,
     /// How many runs failed.
     pub failures: u32,
@@ -142,6 +166,8 @@ pub(crate) struct Activation {
     pub times: String,
     /// The newest time that is in the ledger.
     pub newest: Option<Timestamp>,
+    /// Since when it has not succeeded, in service time: its last success, or when it became active.
+    pub fresh_at: Option<Timestamp>,
 }
 
 /// A recorded run.
@@ -158,9 +184,9 @@ pub struct Run {
     /// The time it was due.
     #[serde(serialize_with = "write_instant")]
     pub scheduled_at: Timestamp,
-    /// The time it began.
-    #[serde(serialize_with = "write_instant")]
-    pub started_at: Timestamp,
+    /// The time it began; of one that did not take place, when that was decided.
+    #[serde(serialize_with = "write_optional_instant")]
+    pub started_at: Option<Timestamp>,
     /// The time it ended, once it has.
     #[serde(serialize_with = "write_optional_instant")]
     pub finished_at: Option<Timestamp>,

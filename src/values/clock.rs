@@ -1,57 +1,154 @@
-//! The wall clock, read here and nowhere else.
+//! The clocks, read here and nowhere else: the wall clock, by which jobs are due, and the service time, by which
+//! everything is measured that has to wait or to grow old.
+//!
+//! The wall clock may be set, forward or back, at any moment. The service time cannot: it goes on steadily while the
+//! service runs, and at the next start from where it was, the time in between as the wall clock tells it. It began with
+//! what the wall clock showed when the state was made, and may be far from that since.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
+
+use super::later;
 
 /// Tells the time, to the millisecond.
 #[derive(Clone, Debug)]
-pub enum Clock {
+pub struct Clock {
+    wall: Wall,
+    /// When it was made.
+    made: Instant,
+    /// The service time then, in milliseconds.
+    service_time: Arc<AtomicI64>,
+}
+
+/// What shows the date.
+#[derive(Clone, Debug)]
+enum Wall {
     /// The clock of this machine.
     System,
     /// A clock that moves with tokio's, which tests and simulations can pause and move.
     Virtual {
-        /// What it showed at `since`.
+        /// What it showed when it was made.
         start: Timestamp,
-        /// When it showed `start`.
-        since: Instant,
         /// By how many milliseconds it was put forward, or back.
         put: Arc<AtomicI64>,
     },
 }
 
+/// A moment by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub wall: Timestamp,
+    pub service: Timestamp,
+}
+
 impl Clock {
-    /// A clock that shows `start` now. Needs a tokio runtime around it.
+    /// The clock of this machine. Whoever is to share its service time has a clone of it.
+    pub fn system() -> Self {
+        Self::new(Wall::System)
+    }
+
+    /// A clock that shows `start` now, and moves with tokio's.
     pub fn starting_at(start: Timestamp) -> Self {
-        Self::Virtual {
-            start,
-            since: Instant::now(),
-            put: Arc::default(),
-        }
+        let put = Arc::default();
+        Self::new(Wall::Virtual { start, put })
+    }
+
+    fn new(wall: Wall) -> Self {
+        let clock = Self {
+            wall,
+            made: Instant::now(),
+            service_time: Arc::default(),
+        };
+        clock
+            .service_time
+            .store(clock.now().as_millisecond(), Ordering::Relaxed);
+        clock
+    }
+
+    /// Has the service time go on from what an earlier process noted last.
+    pub(crate) fn resume(&self, last: Moment) {
+        let down = self.now().duration_since(last.wall).max(SignedDuration::ZERO);
+        let now = later(last.service, down).as_millisecond();
+        let passed = i64::try_from(self.made.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.service_time.store(now.saturating_sub(passed), Ordering::Relaxed);
     }
 
     /// Puts a virtual clock forward, or back.
-    pub fn put(&self, by: jiff::SignedDuration) {
-        if let Self::Virtual { put, .. } = self {
+    pub fn put(&self, by: SignedDuration) {
+        if let Wall::Virtual { put, .. } = &self.wall {
             let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
             put.fetch_add(by, Ordering::Relaxed);
         }
     }
 
-    /// What the clock shows.
+    /// What the wall clock shows.
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn now(&self) -> Timestamp {
-        let now = match self {
+        let now = match &self.wall {
             // One that shows more than there is in the calendar shows its last moment.
-            Self::System => Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MAX),
-            Self::Virtual { start, since, put } => {
-                let passed = jiff::SignedDuration::try_from(since.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
-                let put = jiff::SignedDuration::from_millis(put.load(Ordering::Relaxed));
-                start.checked_add(passed.saturating_add(put)).unwrap_or(Timestamp::MAX)
+            Wall::System => Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MAX),
+            Wall::Virtual { start, put } => {
+                let put = SignedDuration::from_millis(put.load(Ordering::Relaxed));
+                later(*start, self.passed().saturating_add(put))
             }
         };
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+
+    /// The service time.
+    pub(crate) fn service_time(&self) -> Timestamp {
+        let began = Timestamp::from_millisecond(self.service_time.load(Ordering::Relaxed)).unwrap_or_default();
+        let now = later(began, self.passed());
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+
+    /// This moment by both clocks.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            wall: self.now(),
+            service: self.service_time(),
+        }
+    }
+
+    /// How long it has been there.
+    fn passed(&self) -> SignedDuration {
+        SignedDuration::try_from(self.made.elapsed()).unwrap_or(SignedDuration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_service_time_goes_on_whatever_the_wall_clock_shows() {
+        let start: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        let hours = SignedDuration::from_hours;
+        let clock = Clock::starting_at(start);
+        assert_eq!(
+            clock.moment(),
+            Moment {
+                wall: start,
+                service: start
+            }
+        );
+        clock.put(hours(96));
+        tokio::time::advance(std::time::Duration::from_mins(1)).await;
+        assert_eq!(clock.service_time(), start + SignedDuration::from_mins(1));
+        // A day later, after a start with a clock that is right, one that is a year behind, and one that was.
+        for (wall, service, expected) in [
+            (start, start, start + hours(24)),
+            (start + hours(9000), start, start),
+            (start, start - hours(9000), start - hours(9000) + hours(24)),
+        ] {
+            let next = Clock::starting_at(start + hours(24));
+            next.resume(Moment { wall, service });
+            assert_eq!(next.service_time(), expected);
+            tokio::time::advance(std::time::Duration::from_secs(5)).await;
+            assert_eq!(next.service_time(), expected + SignedDuration::from_secs(5));
+        }
     }
 }

@@ -5,6 +5,7 @@ mod blocking;
 mod cancellation;
 mod clock;
 mod duration;
+mod file;
 mod id;
 mod instant;
 mod issue;
@@ -18,12 +19,15 @@ mod severity;
 mod suggest;
 mod table_name;
 mod template;
+mod threads;
 mod time_zone;
 
-pub(crate) use blocking::{blocking, blocking_within};
+pub(crate) use blocking::blocking;
 pub(crate) use cancellation::{CancelReason, CancellationToken};
 pub use clock::Clock;
+pub(crate) use clock::Moment;
 pub(crate) use duration::{Duration, spread};
+pub(crate) use file::{read_file, read_text, read_text_in_time, within_patience};
 pub use id::JobId;
 pub(crate) use id::{DatabaseId, ExpectationId, GroupId, TargetId};
 pub(crate) use instant::{iso, later};
@@ -38,6 +42,7 @@ pub use severity::Severity;
 pub(crate) use suggest::{nearest, with_suggestion};
 pub(crate) use table_name::TableName;
 pub(crate) use template::Template;
+pub(crate) use threads::Threads;
 pub use time_zone::TimeZone;
 
 /// Implements `Deserialize` from text by `FromStr`, so that a bad value is refused with its own words.

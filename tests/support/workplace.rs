@@ -7,6 +7,8 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::{Service, eventually};
+
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_duplistatus-cron");
 /// A declaration of one job that never comes by itself.
 pub(crate) const ONE_JOB: &str = r#"
@@ -88,9 +90,39 @@ impl Workplace {
         Connection::open(self.file("data/backups.db")).unwrap()
     }
 
-    /// A connection to the service's own state.
+    /// A connection to the service's own state, which no service may have open.
     pub(crate) fn state(&self) -> Connection {
         Connection::open(self.file("data/duplistatus-cron.db")).unwrap()
+    }
+
+    /// What a query of one row gives in the state as it is now, whether a service has it open or not; `None` where there
+    /// is no state yet.
+    pub(crate) fn in_state<T>(
+        &self,
+        query: &str,
+        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Option<T> {
+        eventually("the state to be read", || {
+            let copy = tempfile::tempdir().unwrap();
+            for end in ["", "-wal"] {
+                let name = format!("duplistatus-cron.db{end}");
+                let _ = std::fs::copy(self.file("data").join(&name), copy.path().join(&name));
+            }
+            let path = copy.path().join("duplistatus-cron.db");
+            if !path.exists() {
+                return Some(None);
+            }
+            // What is copied while it is written may not fit together.
+            let found = Connection::open(path).unwrap().query_row(query, [], &read);
+            found.ok().map(Some)
+        })
+    }
+
+    /// Ends the service, changes its state, and starts it again.
+    pub(crate) fn with_state_changed(&self, service: Service, change: &str) -> Service {
+        service.terminate();
+        self.state().execute_batch(change).unwrap();
+        self.start()
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {

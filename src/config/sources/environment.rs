@@ -4,13 +4,13 @@
 //! whose next port is ours by default.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::declaration::KEYED;
 use crate::config::layer::Layer;
 use crate::config::merged::{Merged, path};
 use crate::config::problem::{Problem, Source};
-use crate::values::{Secret, SecretSource, Severity, TimeZone};
+use crate::values::{Secret, SecretSource, Severity, TimeZone, read_text_in_time};
 
 /// The variables of the process, as they were when it began.
 #[derive(Clone, Default)]
@@ -62,7 +62,7 @@ impl Environment {
                 (name, text.to_owned())
             }
             SecretSource::File(name) => {
-                let read = std::fs::read_to_string(name);
+                let read = read_text_in_time(Path::new(name));
                 (name, read.map_err(|error| format!("{name} cannot be read: {error}"))?)
             }
         };

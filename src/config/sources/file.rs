@@ -8,7 +8,7 @@ use super::include;
 use crate::config::layer::Layer;
 use crate::config::problem::{Problem, Source};
 use crate::config::text::{Parsed, Text, plain, read_value};
-use crate::values::Severity;
+use crate::values::{Severity, read_text, within_patience};
 
 /// The declaration that is shipped, and used where there is no file.
 pub(crate) const SHIPPED: &str = include_str!("../../../jobs.toml");
@@ -97,32 +97,29 @@ fn texts(file: &File) -> Vec<(Source, Result<Parsed, String>)> {
             .map(|(name, text)| (Source::File(name.clone()), Ok(Text::parse(text.clone()))))
             .collect(),
         File::Path(path) => {
-            let read = |path: &Path| {
-                let source = Source::File(path.display().to_string());
-                (source, read_text(path).map(Text::parse))
-            };
-            let first = read(&path);
-            // What can be read of a broken file may include others, which are looked at all the same.
-            let patterns = first
-                .1
-                .as_ref()
-                .map_or(Vec::new(), |read| include::patterns(&read.values));
-            let included = include::files(&path, &patterns);
-            std::iter::once(first)
-                .chain(included.iter().map(|path| read(path)))
-                .collect()
+            let source = Source::File(path.display().to_string());
+            // All of them together: a disk that hangs does so once.
+            within_patience(move || texts_of(&path)).unwrap_or_else(|why| vec![(source, Err(why))])
         }
         shipped => vec![(Source::File(shipped.to_string()), Ok(Text::parse(SHIPPED.to_owned())))],
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    // Some editors begin a file with a mark that is not a part of the text.
-    Ok(text
-        .strip_prefix('\u{feff}')
-        .map_or_else(|| text.clone(), str::to_owned))
+fn texts_of(path: &Path) -> Vec<(Source, Result<Parsed, String>)> {
+    let read = |path: &Path| {
+        let source = Source::File(path.display().to_string());
+        (source, read_text(path).map(Text::parse))
+    };
+    let first = read(path);
+    // What can be read of a broken file may include others, which are looked at all the same.
+    let patterns = first
+        .1
+        .as_ref()
+        .map_or(Vec::new(), |read| include::patterns(&read.values));
+    let included = include::files(path, &patterns);
+    std::iter::once(first)
+        .chain(included.iter().map(|path| read(path)))
+        .collect()
 }
 
 /// The patterns of what the declaration at `path` includes now.
@@ -135,14 +132,14 @@ fn patterns(path: &Path) -> Vec<String> {
     include::patterns(&Text::parse(text).values)
 }
 
-/// The files that a change of the declaration would show in.
+/// The files that a change of the declaration would show in. Looking for them may wait for the disk.
 pub(crate) fn watched(file: &File) -> Vec<PathBuf> {
     let Some(path) = file.path() else { return Vec::new() };
     let included = include::files(path, &patterns(path));
     std::iter::once(path.to_owned()).chain(included).collect()
 }
 
-/// The folders in which such files may come and go.
+/// The folders in which such files may come and go. Looking for them may wait for the disk.
 pub(crate) fn watched_folders(file: &File) -> Vec<PathBuf> {
     let Some(path) = file.path() else { return Vec::new() };
     let folder = path.parent().unwrap_or(Path::new(""));

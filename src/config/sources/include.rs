@@ -9,7 +9,10 @@ use crate::config::declaration::KEYED;
 use crate::config::layer::Layer;
 use crate::config::merged::path as path_of;
 use crate::config::problem::Problem;
-use crate::values::Severity;
+use crate::values::{Severity, within_patience};
+
+/// How many names a pattern may lead to.
+const MOST_LOOKED_AT: usize = 10_000;
 
 /// The patterns of files that a declaration which says `values` includes, from its folder.
 pub(super) fn patterns(values: &Dict) -> Vec<String> {
@@ -17,15 +20,10 @@ pub(super) fn patterns(values: &Dict) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The files that match them, each once, in the order of their names.
+/// The files that match them, each once, in the order of their names. Looking for them may wait for the disk.
 pub(super) fn files(file: &Path, patterns: &[String]) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = patterns
-        .iter()
-        .filter_map(|pattern| glob::glob(in_folder_of(file, pattern).to_str()?).ok())
-        .flatten()
-        .filter_map(Result::ok)
-        .filter(|path| path.is_file())
-        .collect();
+    let found = patterns.iter().filter_map(|pattern| matching(file, pattern).ok());
+    let mut files: Vec<PathBuf> = found.flatten().collect();
     files.sort();
     // One file may be found by several names, and the declaration itself by its own patterns.
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -34,10 +32,69 @@ pub(super) fn files(file: &Path, patterns: &[String]) -> Vec<PathBuf> {
     files
 }
 
-/// The pattern from the folder of `file`, which is meant as it is called.
-fn in_folder_of(file: &Path, pattern: &str) -> PathBuf {
-    let folder = file.parent().unwrap_or(Path::new(""));
-    PathBuf::from(glob::Pattern::escape(&folder.to_string_lossy())).join(pattern)
+/// The regular files that match one pattern, which is meant from the folder of `file`; or that it means too many.
+fn matching(file: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    let mut looked_at = 0;
+    let mut found = vec![file.parent().unwrap_or(Path::new("")).to_owned()];
+    for part in Path::new(pattern) {
+        let part = part.to_string_lossy();
+        let mut next = Vec::new();
+        for folder in found {
+            match glob::Pattern::new(&part) {
+                _ if part == "**" => below(&folder, &mut looked_at, &mut next)?,
+                Ok(pattern) if part.contains(['*', '?', '[']) => {
+                    let is_meant = |name: &str| pattern.matches_with(name, AS_SHELLS_DO);
+                    next.extend(
+                        entries(&folder, &mut looked_at)?
+                            .into_iter()
+                            .filter(|path| path.file_name().is_some_and(|name| is_meant(&name.to_string_lossy()))),
+                    );
+                }
+                _ => next.push(folder.join(&*part)),
+            }
+        }
+        found = next;
+    }
+    found.retain(|path| path.is_file());
+    Ok(found)
+}
+
+/// `*` does not mean a file whose name begins with a dot.
+const AS_SHELLS_DO: glob::MatchOptions = glob::MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// What stands in a folder; nothing, where it cannot be read.
+fn entries(folder: &Path, looked_at: &mut usize) -> Result<Vec<PathBuf>, String> {
+    let shown = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(shown).into_iter().flatten().filter_map(Result::ok) {
+        *looked_at += 1;
+        if *looked_at > MOST_LOOKED_AT {
+            return Err(format!(
+                "more than {MOST_LOOKED_AT} files would have to be looked through; name a smaller folder"
+            ));
+        }
+        found.push(folder.join(entry.file_name()));
+    }
+    Ok(found)
+}
+
+/// A folder and all folders in it, at any depth; links are not followed, which may lead round in circles.
+fn below(folder: &Path, looked_at: &mut usize, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    found.push(folder.to_owned());
+    for path in entries(folder, looked_at)? {
+        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            below(&path, looked_at, found)?;
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with what `layer`, read from `file`, says of files to include.
@@ -68,6 +125,11 @@ fn flaw_of(pattern: &Value, file: &Path) -> Option<String> {
     };
     if let Err(error) = glob::Pattern::new(text) {
         return Some(format!("`{text}` is not a pattern of files: {error}"));
+    }
+    let (looked_for, pattern) = (file.to_owned(), text.to_owned());
+    let found = within_patience(move || matching(&looked_for, &pattern).map(drop));
+    if let Err(why) = found.and_then(|found| found) {
+        return Some(format!("`{text}`: {why}"));
     }
     let is_name = !text.contains(['*', '?', '[']);
     let is_there = file.parent().unwrap_or(Path::new("")).join(text).is_file();

@@ -86,9 +86,10 @@ async fn send(due: &[Due], ctx: &RunContext) -> Result<usize, Failure> {
     let given = (due.to_vec(), told_before);
     let messages = ctx.blocking(&given, |(due, told_before), ctx| messages(due, told_before, ctx));
     let messages = messages.await?;
-    ctx.store.post(messages, ctx.now).await?;
+    let now = ctx.moment();
+    ctx.store.post(messages, now).await?;
     if ctx.manual {
-        ctx.store.retry_now(subjects.clone(), ctx.now).await?;
+        ctx.store.retry_now(subjects.clone(), now.service).await?;
     }
     let delivered = ctx.deliver(true).await?;
     Ok(subjects.intersection(&delivered.subjects).count())

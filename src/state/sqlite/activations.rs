@@ -8,18 +8,23 @@ use rusqlite::{Connection, params};
 
 use super::super::{Activation, StateError};
 use super::{Sqlite, instant};
-use crate::values::JobId;
+use crate::values::{JobId, Moment};
 
 impl Sqlite {
-    pub(in crate::state) fn activate(&mut self, jobs: &[(JobId, String)], now: Timestamp) -> Result<(), StateError> {
+    pub(in crate::state) fn activate(&mut self, jobs: &[(JobId, String)], now: Moment) -> Result<(), StateError> {
         self.all_or_nothing(|transaction| {
             for (job, times) in jobs {
                 transaction
                     .prepare_cached(
-                        "INSERT INTO activations (job, since, times) VALUES (?1, ?2, ?3)
+                        "INSERT INTO activations (job, since, times, fresh_at) VALUES (?1, ?2, ?3, ?4)
                          ON CONFLICT (job) DO UPDATE SET since = excluded.since, times = excluded.times",
                     )?
-                    .execute(params![job.as_str(), now.as_millisecond(), times])?;
+                    .execute(params![
+                        job.as_str(),
+                        now.wall.as_millisecond(),
+                        times,
+                        now.service.as_millisecond()
+                    ])?;
             }
             Ok(())
         })
@@ -43,7 +48,7 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> rusqlite::Result<
     connection
         .prepare(
             "SELECT job, since, times,
-                 (SELECT max(scheduled_at) FROM runs WHERE runs.job = activations.job AND \"trigger\" <> 'manual' AND scheduled_at <= ?1)
+                 (SELECT max(scheduled_at) FROM runs WHERE runs.job = activations.job AND \"trigger\" <> 'manual' AND scheduled_at <= ?1), fresh_at
              FROM activations",
         )?
         .query_map([now.as_millisecond()], |row| {
@@ -51,8 +56,25 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> rusqlite::Result<
                 since: instant(row.get(1)?),
                 times: row.get(2)?,
                 newest: row.get::<_, Option<i64>>(3)?.map(instant),
+                fresh_at: row.get::<_, Option<i64>>(4)?.map(instant),
             };
             Ok((row.get(0)?, activation))
         })?
         .collect()
+}
+
+/// Counts the age of a job's last success from `at` on, in service time.
+pub(super) fn renew(connection: &Connection, job: &JobId, at: Timestamp) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE activations SET fresh_at = ?2 WHERE job = ?1")?
+        .execute(params![job.as_str(), at.as_millisecond()])
+        .map(drop)
+}
+
+/// Has everything up to now count as run, whatever the ledger says.
+pub(super) fn forget_what_was_missed(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let now = now.as_millisecond();
+    connection
+        .execute("UPDATE activations SET since = ?1 WHERE since < ?1", [now])
+        .map(drop)
 }

@@ -5,14 +5,14 @@ use rusqlite::{Connection, params};
 
 use super::super::{Change, Finding, NewMessage, StateError};
 use super::{Sqlite, instant, outbox};
-use crate::values::JobId;
+use crate::values::{JobId, Moment};
 
 impl Sqlite {
     pub(in crate::state) fn reconcile(
         &mut self,
         job: &JobId,
         found: &[Finding],
-        at: (Timestamp, Option<SignedDuration>),
+        at: (Moment, Option<SignedDuration>),
         write: &impl Fn(&Change) -> Vec<NewMessage>,
     ) -> Result<Vec<Change>, StateError> {
         self.all_or_nothing(|transaction| reconcile(transaction, job, found, at, write))
@@ -23,7 +23,7 @@ fn reconcile(
     transaction: &Connection,
     job: &JobId,
     found: &[Finding],
-    (now, resend): (Timestamp, Option<SignedDuration>),
+    (now, resend): (Moment, Option<SignedDuration>),
     write: &impl Fn(&Change) -> Vec<NewMessage>,
 ) -> rusqlite::Result<Vec<Change>> {
     let known: Vec<(Finding, Timestamp, Timestamp)> = transaction
@@ -39,9 +39,10 @@ fn reconcile(
     let mut changes = Vec::new();
     for finding in found {
         let before = known.iter().find(|(known, ..)| known.key == finding.key);
-        let is_due = before.is_none_or(|(.., told)| resend.is_some_and(|resend| now.duration_since(*told) >= resend));
+        let is_due =
+            before.is_none_or(|(.., told)| resend.is_some_and(|resend| now.service.duration_since(*told) >= resend));
         if is_due {
-            let since = before.map_or(now, |(_, since, _)| *since);
+            let since = before.map_or(now.wall, |(_, since, _)| *since);
             transaction.execute(
                 "INSERT INTO findings (job, key, message, since, told_at) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (job, key) DO UPDATE SET message = excluded.message, told_at = excluded.told_at",
@@ -50,7 +51,7 @@ fn reconcile(
                     finding.key,
                     finding.message,
                     since.as_millisecond(),
-                    now.as_millisecond()
+                    now.service.as_millisecond()
                 ],
             )?;
             changes.push(Change::Told(finding.clone()));

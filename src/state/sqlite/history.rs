@@ -1,59 +1,98 @@
-//! Reads recorded runs, on a connection of its own beside the one that writes.
-
-use std::path::Path;
+//! Reads recorded runs, piece by piece: the state has one connection, and no claim of a run is to wait for a long list.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, named_params};
 
-use super::super::{Filter, History, Run, RunId, StateError};
-use super::instant;
-use crate::sql::{SqlError, open_read};
+use super::super::{Filter, Run, RunId, StateError, Status};
+use super::{Sqlite, instant};
 
+/// How many runs are looked through at once.
+const PIECE: i64 = 10_000;
 /// How much of a message is given, in characters: a page may have a thousand.
 const LONGEST: u32 = 1000;
 
-const MATCHING: &str = "FROM runs WHERE (:job IS NULL OR job = :job) AND (:status IS NULL OR status = :status)
+const MATCHING: &str = "FROM runs WHERE id <= :newest AND id > :newest - :piece
+     AND (:job IS NULL OR job = :job) AND (:status IS NULL OR status = :status)
      AND (:trigger IS NULL OR \"trigger\" = :trigger)
      AND (:from IS NULL OR started_at >= :from) AND (:to IS NULL OR started_at < :to)";
 
-pub(in crate::state) fn read_history(path: &Path, filter: &Filter) -> Result<History, StateError> {
-    let connection = open_read(path)?;
-    query(&connection, filter).map_err(|error| SqlError::of_database(path, &error).into())
+/// What a piece of the history holds.
+#[derive(Debug)]
+pub(in crate::state) struct Piece {
+    /// How many of its runs match the filter.
+    pub matching: i64,
+    /// Those of them that are wanted, newest first.
+    pub runs: Vec<Run>,
+    /// The newest run of the next piece; `None` after the last.
+    pub next: Option<i64>,
 }
 
-fn query(connection: &Connection, filter: &Filter) -> rusqlite::Result<History> {
+impl Sqlite {
+    /// Looks through the piece of the history that begins with the run `newest`, or with the newest of all. Of the runs
+    /// that match `filter`, `filter.limit` after `filter.offset` are given.
+    pub(in crate::state) fn history_piece(
+        &mut self,
+        filter: &Filter,
+        newest: Option<i64>,
+    ) -> Result<Piece, StateError> {
+        self.with(|connection| read_piece(connection, filter, newest))
+    }
+}
+
+fn read_piece(connection: &Connection, filter: &Filter, newest: Option<i64>) -> rusqlite::Result<Piece> {
+    let end_of = |which: &str| -> rusqlite::Result<Option<i64>> {
+        let mut query = connection.prepare_cached(&format!("SELECT {which}(id) FROM runs"))?;
+        query.query_row([], |row| row.get(0))
+    };
+    let newest = match newest {
+        Some(newest) => newest,
+        None => end_of("max")?.unwrap_or(0),
+    };
     let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     let (from, to) = (millis(filter.from), millis(filter.to));
-    let total = connection.query_row(
-            &format!("SELECT count(*) {MATCHING}"),
-            named_params! {":job": filter.job, ":status": filter.status, ":trigger": filter.trigger, ":from": from, ":to": to},
+    let matching = connection
+        .prepare_cached(&format!("SELECT count(*) {MATCHING}"))?
+        .query_row(
+            named_params! {":newest": newest, ":piece": PIECE, ":job": filter.job, ":status": filter.status,
+            ":trigger": filter.trigger, ":from": from, ":to": to},
             |row| row.get(0),
         )?;
-    let runs = connection
-            .prepare(&format!(
+    let runs = if filter.limit == 0 || matching <= i64::from(filter.offset) {
+        Vec::new()
+    } else {
+        connection
+            .prepare_cached(&format!(
                 "SELECT id, job, \"trigger\", status, scheduled_at, started_at, finished_at,
                  substr(message, 1, {LONGEST}), substr(error, 1, {LONGEST}), attempts, output
                  {MATCHING} ORDER BY id DESC LIMIT :limit OFFSET :offset"
             ))?
             .query_map(
-                named_params! {":job": filter.job, ":status": filter.status, ":trigger": filter.trigger, ":from": from, ":to": to,
-                ":limit": filter.limit, ":offset": filter.offset},
+                named_params! {":newest": newest, ":piece": PIECE, ":job": filter.job, ":status": filter.status,
+                ":trigger": filter.trigger, ":from": from, ":to": to, ":limit": filter.limit, ":offset": filter.offset},
                 read_run,
             )?
-            .collect::<rusqlite::Result<_>>()?;
-    Ok(History { total, runs })
+            .collect::<rusqlite::Result<_>>()?
+    };
+    let next = newest - PIECE;
+    let oldest = end_of("min")?.unwrap_or(i64::MAX);
+    Ok(Piece {
+        matching,
+        runs,
+        next: (next >= oldest).then_some(next),
+    })
 }
 
 fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
+    let status: Status = row.get(3)?;
     let started_at: i64 = row.get(5)?;
     let finished_at: Option<i64> = row.get(6)?;
     Ok(Run {
         id: RunId(row.get(0)?),
         job: row.get(1)?,
         trigger: row.get(2)?,
-        status: row.get(3)?,
+        status,
         scheduled_at: instant(row.get(4)?),
-        started_at: instant(started_at),
+        started_at: (status != Status::Queued).then(|| instant(started_at)),
         finished_at: finished_at.map(instant),
         duration_ms: finished_at.map(|end| end - started_at),
         message: row.get(7)?,

@@ -4,42 +4,46 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{EndedRun, LastRun, NewRun, RunId, StateError, Status};
-use super::{Sqlite, failing, outbox};
+use super::super::{Beginning, EndedRun, LastRun, NewRun, QueuedRun, RunId, StateError, Status};
+use super::{Durability, Sqlite, activations, failing, instant, outbox};
 use crate::values::{JobId, plural};
 
 /// How many runs are dropped at once: nobody is to wait for millions.
 pub(crate) const MOST_CLEARED: usize = 5000;
 
 impl Sqlite {
+    /// Records that queued runs begin at `now`, and runs that are new: all or none, and on the disk.
     pub(in crate::state) fn record(
         &mut self,
-        runs: &[(NewRun, Option<String>)],
+        begun: &[RunId],
+        new: &[NewRun],
+        now: Timestamp,
     ) -> Result<Vec<Option<RunId>>, StateError> {
         self.all_or_nothing(|transaction| {
-            runs.iter()
-                .map(|(run, skipped)| insert(transaction, run, skipped.as_deref()))
-                .collect()
+            set_status(transaction, begun, Status::Running, now)?;
+            new.iter().map(|run| insert(transaction, run, now)).collect()
         })
     }
 
-    pub(in crate::state) fn finish(&mut self, ended: &[EndedRun]) -> Result<(), StateError> {
-        self.all_or_nothing(|transaction| ended.iter().try_for_each(|run| close(transaction, run)))
+    /// Records that runs which were to begin wait again.
+    pub(in crate::state) fn requeue(&mut self, runs: &[RunId], now: Timestamp) -> Result<(), StateError> {
+        self.all_or_nothing(|transaction| set_status(transaction, runs, Status::Queued, now))
     }
 
-    pub(in crate::state) fn begin(&mut self, runs: &[RunId], now: Timestamp) -> Result<(), StateError> {
-        self.all_or_nothing(|transaction| {
-            for run in runs {
-                transaction
-                    .prepare_cached("UPDATE runs SET started_at = ?2 WHERE id = ?1")?
-                    .execute(params![run.0, now.as_millisecond()])?;
-            }
-            Ok(())
+    pub(in crate::state) fn finish(&mut self, ended: &[EndedRun]) -> Result<(), StateError> {
+        // An end that tells nobody is not worth waiting for the disk: lost with the power, the run counts as interrupted.
+        let durability = if ended.iter().any(|run| run.telling.is_some()) {
+            Durability::Disk
+        } else {
+            Durability::Process
+        };
+        self.transaction(durability, |transaction| {
+            ended.iter().try_for_each(|run| close(transaction, run))
         })
     }
 
     pub(in crate::state) fn note_progress(&mut self, runs: &[(RunId, u64)]) -> Result<(), StateError> {
-        self.all_or_nothing(|transaction| {
+        self.transaction(Durability::Process, |transaction| {
             for (run, rows) in runs {
                 transaction.execute(
                     "UPDATE runs SET message = ?2 WHERE id = ?1 AND status = 'running'",
@@ -84,11 +88,34 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<(Strin
         .collect()
 }
 
-fn insert(connection: &Connection, run: &NewRun, skipped: Option<&str>) -> rusqlite::Result<Option<RunId>> {
-    let status = if skipped.is_some() {
-        Status::Skipped
-    } else {
-        Status::Running
+/// The runs that wait for their turn, oldest first.
+pub(super) fn queued(connection: &Connection) -> rusqlite::Result<Vec<QueuedRun>> {
+    connection
+        .prepare("SELECT id, job, \"trigger\", scheduled_at FROM runs WHERE status = 'queued' ORDER BY id")?
+        .query_map([], |row| {
+            Ok(QueuedRun {
+                run: RunId(row.get(0)?),
+                job: row.get(1)?,
+                trigger: row.get(2)?,
+                scheduled_at: instant(row.get(3)?),
+            })
+        })?
+        .collect()
+}
+
+fn set_status(connection: &Connection, runs: &[RunId], status: Status, now: Timestamp) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached("UPDATE runs SET status = ?2, started_at = ?3 WHERE id = ?1")?;
+    for run in runs {
+        update.execute(params![run.0, status, now.as_millisecond()])?;
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, run: &NewRun, now: Timestamp) -> rusqlite::Result<Option<RunId>> {
+    let (status, skipped) = match &run.beginning {
+        Beginning::Now => (Status::Running, None),
+        Beginning::Queued => (Status::Queued, None),
+        Beginning::Skipped(why) => (Status::Skipped, Some(why)),
     };
     connection
         .prepare_cached(
@@ -101,8 +128,8 @@ fn insert(connection: &Connection, run: &NewRun, skipped: Option<&str>) -> rusql
                 run.trigger,
                 status,
                 run.scheduled_at.as_millisecond(),
-                run.started_at.as_millisecond(),
-                skipped.map(|_| run.started_at.as_millisecond()),
+                now.as_millisecond(),
+                skipped.map(|_| now.as_millisecond()),
                 skipped
             ],
             |row| row.get(0).map(RunId),
@@ -123,7 +150,7 @@ fn close(connection: &Connection, ended: &EndedRun) -> rusqlite::Result<()> {
         .execute(params![
             ended.run.0,
             ended.status,
-            ended.at.as_millisecond(),
+            ended.at.wall.as_millisecond(),
             message,
             error,
             ended.attempts,
@@ -132,6 +159,9 @@ fn close(connection: &Connection, ended: &EndedRun) -> rusqlite::Result<()> {
     if let Some(telling) = &ended.telling {
         failing::write(connection, &telling.job, telling.failing.as_ref())?;
         outbox::put(connection, &telling.messages, ended.at)?;
+    }
+    if let Some(job) = &ended.renews {
+        activations::renew(connection, job, ended.at.service)?;
     }
     Ok(())
 }
@@ -142,19 +172,19 @@ fn last_run(connection: &Connection, job: &JobId) -> rusqlite::Result<LastRun> {
         let mut statement = connection.prepare_cached(&query)?;
         statement.query_row([job.as_str()], |row| row.get(0)).optional()
     };
-    let instant = |value: Option<Value>| match value {
+    let instant_of = |value: Option<Value>| match value {
         Some(Value::Integer(millis)) => Timestamp::from_millisecond(millis).ok(),
         _ => None,
     };
     let interrupted = Value::Text(Status::Interrupted.as_str().to_owned());
     Ok(LastRun {
-        started_at: instant(newest("started_at", "status <> 'skipped'")?),
-        succeeded_at: instant(newest("finished_at", "status = 'success'")?),
-        error: match newest("error", "status NOT IN ('running', 'skipped')")? {
+        started_at: instant_of(newest("started_at", "status NOT IN ('skipped', 'queued')")?),
+        succeeded_at: instant_of(newest("finished_at", "status = 'success'")?),
+        error: match newest("error", "status NOT IN ('running', 'queued', 'skipped')")? {
             Some(Value::Text(error)) => Some(error),
             _ => None,
         },
-        was_interrupted: newest("status", "status <> 'skipped'")? == Some(interrupted),
+        was_interrupted: newest("status", "status NOT IN ('skipped', 'queued')")? == Some(interrupted),
         warnings: Vec::new(),
     })
 }
@@ -163,14 +193,14 @@ fn last_run(connection: &Connection, job: &JobId) -> rusqlite::Result<LastRun> {
 mod tests {
     use super::super::super::{Failing, NewMessage, Telling, Trigger};
     use super::*;
+    use crate::values::Moment;
 
     fn due(job: &str, trigger: Trigger) -> NewRun {
-        let at = "2026-11-20T12:30:00Z".parse().unwrap();
         NewRun {
             job: job.parse().unwrap(),
             trigger,
-            scheduled_at: at,
-            started_at: at,
+            scheduled_at: "2026-11-20T12:30:00Z".parse().unwrap(),
+            beginning: Beginning::Now,
         }
     }
 
@@ -186,7 +216,7 @@ mod tests {
             ("a", Trigger::Manual, true),
             ("a", Trigger::Manual, true),
         ] {
-            let ids = state.record(&[(due(job, trigger), None)]).unwrap();
+            let ids = state.record(&[], &[due(job, trigger)], Timestamp::UNIX_EPOCH).unwrap();
             assert_eq!(ids[0].is_some(), taken, "{job} {trigger:?}");
         }
     }
@@ -196,22 +226,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         let run = due("a", Trigger::Schedule);
-        let id = Sqlite::new(&path).record(&[(run.clone(), None)]).unwrap()[0].unwrap();
+        let now = run.scheduled_at;
+        let at = Moment {
+            wall: now,
+            service: now,
+        };
+        let id = Sqlite::new(&path).record(&[], std::slice::from_ref(&run), now).unwrap()[0].unwrap();
         let mut next = Sqlite::new(&path);
-        assert_eq!(
-            next.left_behind(run.started_at).unwrap().unfinished,
-            [("a".to_owned(), id)]
-        );
+        assert_eq!(next.left_behind(now).unwrap().unfinished, [("a".to_owned(), id)]);
         let failing = Failing {
             cause: "gone".to_owned(),
-            since: run.started_at,
-            told_at: Some(run.started_at),
+            since: now,
+            told_at: Some(now),
             failures: 1,
         };
         let message = NewMessage {
             subject: "s".to_owned(),
             cause: "c".to_owned(),
             channel: "ops".to_owned(),
+            turn: "ops".to_owned(),
             notification: "{}".to_owned(),
             supersedes: true,
         };
@@ -223,16 +256,17 @@ mod tests {
         let ended = EndedRun {
             run: id,
             status: Status::Interrupted,
-            at: run.started_at,
+            at,
             message: "gone".to_owned(),
             attempts: 1,
             output: None,
             telling: Some(telling),
+            renews: None,
         };
         next.finish(&[ended]).unwrap();
-        assert!(next.left_behind(run.started_at).unwrap().unfinished.is_empty());
+        assert!(next.left_behind(now).unwrap().unfinished.is_empty());
         assert_eq!(next.outbox_counts().unwrap().pending, 1);
-        assert_eq!(next.left_behind(run.started_at).unwrap().failing["a"], failing);
+        assert_eq!(next.left_behind(now).unwrap().failing["a"], failing);
         let last = next.last_runs(vec![run.job]).unwrap().remove(0).1;
         assert_eq!((last.error.as_deref(), last.succeeded_at), (Some("gone"), None));
     }

@@ -1,6 +1,8 @@
 //! The state in a SQLite file.
 //!
-//! The file is opened when it is first needed and again after a failure: a full disk stops runs, never the service.
+//! The file is opened when it is first needed, again after a failure, and by this connection alone: without other
+//! programs beside it, SQLite needs no shared memory, and so a disk that is full cannot end the process by a signal.
+//! Every change is on the disk before anyone goes by it, but for those of which a lost one does no harm.
 
 mod activations;
 mod failing;
@@ -12,24 +14,41 @@ mod lock;
 mod outbox;
 mod schema;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{LeftBehind, StateError, Status, Trigger};
 use crate::sql::SqlError;
-use crate::values::JobId;
-pub(super) use history::read_history;
+use crate::values::{JobId, Moment};
 pub(crate) use ledger::MOST_CLEARED;
 pub(crate) use lock::Lock;
+use outbox::Claimed;
 
 /// The state in a file.
 #[derive(Debug)]
 pub(super) struct Sqlite {
     path: PathBuf,
     connection: Option<Connection>,
+    /// Device and number of the file that was opened first: no other is the state of this process.
+    file: Option<(u64, u64)>,
+    /// Whether the file in its place knows what this process has run.
+    is_successor_told: bool,
+    /// The wall clock's time of the last look.
+    last_seen: Timestamp,
+    claimed: Claimed,
+}
+
+/// What a change that was made survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    /// The end of the process, but not that of the machine.
+    Process,
+    /// The end of the machine.
+    Disk,
 }
 
 impl From<SqlError> for StateError {
@@ -46,16 +65,21 @@ impl Sqlite {
         Self {
             path: path.to_owned(),
             connection: None,
+            file: None,
+            is_successor_told: false,
+            last_seen: Timestamp::MIN,
+            claimed: Claimed::new(),
         }
     }
 
     /// Does `work` on the connection, which is opened where there is none.
     fn with<T>(&mut self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StateError> {
+        self.refuse_another_file()?;
         let mut connection = match self.connection.take() {
-            // A file that was moved away or deleted under us would take writes that nobody finds again.
-            Some(connection) if self.path.exists() => connection,
-            _ => schema::open(&self.path)?,
+            Some(connection) => connection,
+            None => schema::open(&self.path)?,
         };
+        self.file = self.file.or_else(|| identity(&self.path));
         match work(&mut connection) {
             Ok(value) => {
                 self.connection = Some(connection);
@@ -70,16 +94,61 @@ impl Sqlite {
         }
     }
 
-    /// Does `work` in a transaction: all or nothing.
+    /// What is written to a file that was moved away nobody finds again, and what another one has not recorded would
+    /// run twice: nothing is done until the file is back.
+    fn refuse_another_file(&mut self) -> Result<(), StateError> {
+        let Some(file) = self.file else { return Ok(()) };
+        let there = identity(&self.path);
+        if there == Some(file) {
+            return Ok(());
+        }
+        let what = if there.is_some() {
+            self.tell_successor();
+            "was replaced by another file while the service runs; nothing runs until it is back, or the service is restarted to go on with the other one"
+        } else {
+            "is gone: it was deleted, moved or unmounted; nothing runs until it is back or the service is restarted"
+        };
+        Err(SqlError::lasting(format!("database {} {what}", self.path.display())).into())
+    }
+
+    /// Has a state that was put in the place of ours count everything up to now as run, once: we ran it.
+    fn tell_successor(&mut self) {
+        if std::mem::replace(&mut self.is_successor_told, true) {
+            return;
+        }
+        let now = self.last_seen;
+        if let Ok(other) = schema::open(&self.path) {
+            let _ = activations::forget_what_was_missed(&other, now);
+        }
+    }
+
+    /// Does `work` in a transaction: all or nothing, and on the disk.
     fn all_or_nothing<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StateError> {
+        self.transaction(Durability::Disk, work)
+    }
+
+    fn transaction<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StateError> {
         self.with(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
+            if durability == Durability::Process {
+                connection.pragma_update(None, "synchronous", "normal")?;
+            }
+            let done = (|| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let done = work(&transaction)?;
+                transaction.commit()?;
+                Ok(done)
+            })();
+            if durability == Durability::Process {
+                connection.pragma_update(None, "synchronous", "full")?;
+            }
+            done
         })
     }
 
@@ -88,9 +157,33 @@ impl Sqlite {
         self.with(|connection| connection.prepare_cached(sql)?.execute(parameters).map(drop))
     }
 
-    pub(super) fn probe(&mut self) -> Result<(), StateError> {
-        // A lock that another process holds for a moment is not a fault: the connection waits for it.
-        self.with(|connection| connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK"))
+    /// Writes down what both clocks show, which tells whether the state can be written, and where the next start
+    /// begins to count.
+    pub(super) fn note_time(&mut self, now: Moment) -> Result<(), StateError> {
+        self.last_seen = now.wall;
+        self.transaction(Durability::Process, |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO service_time (id, service, wall) VALUES (1, ?1, ?2)
+                     ON CONFLICT (id) DO UPDATE SET service = excluded.service, wall = excluded.wall",
+                )?
+                .execute(params![now.service.as_millisecond(), now.wall.as_millisecond()])
+                .map(drop)
+        })
+    }
+
+    /// What both clocks showed when that was last written down.
+    pub(super) fn noted_time(&mut self) -> Result<Option<Moment>, StateError> {
+        self.with(|connection| {
+            connection
+                .query_row("SELECT service, wall FROM service_time", [], |row| {
+                    Ok(Moment {
+                        service: instant(row.get(0)?),
+                        wall: instant(row.get(1)?),
+                    })
+                })
+                .optional()
+        })
     }
 
     pub(super) fn left_behind(&mut self, now: Timestamp) -> Result<LeftBehind, StateError> {
@@ -102,6 +195,7 @@ impl Sqlite {
                     .collect::<rusqlite::Result<_>>()?,
                 failing: failing::read(connection)?,
                 unfinished: ledger::unfinished(connection)?,
+                queued: ledger::queued(connection)?,
                 activations: activations::read(connection, now)?,
             })
         })
@@ -120,6 +214,12 @@ impl Sqlite {
             [job.map(JobId::as_str)],
         )
     }
+}
+
+/// Device and number of the file at `path`, where there is one.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// An instant as the state writes it: milliseconds since 1970.
@@ -158,27 +258,38 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE servers (id)")
             .unwrap();
-        let error = Sqlite::new(&path).probe().unwrap_err();
+        let error = Sqlite::new(&path).noted_time().unwrap_err();
         assert!(error.message.contains("belongs to another program"), "{error}");
     }
 
     #[test]
-    fn a_lock_that_is_held_for_a_moment_is_no_fault() {
+    fn a_file_that_was_moved_or_replaced_is_not_written_and_its_successor_runs_nothing_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
+        let (path, aside) = (folder.path().join("state.db"), folder.path().join("aside.db"));
+        let hour = |hour: i64| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hour);
+        let moment = |hour: i64| Moment {
+            wall: instant(hour * 3_600_000),
+            service: instant(0),
+        };
+        let job: JobId = "a".parse().unwrap();
         let mut state = Sqlite::new(&path);
-        state.probe().unwrap();
-        let other = Connection::open(&path).unwrap();
-        other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let (held, is_held) = std::sync::mpsc::channel();
-        let releases = std::thread::spawn(move || {
-            held.send(()).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            other.execute_batch("ROLLBACK").unwrap();
-        });
-        is_held.recv().unwrap();
-        state.probe().unwrap();
-        releases.join().unwrap();
+        state.activate(&[(job, "times".to_owned())], moment(1)).unwrap();
+        drop(state);
+        std::fs::copy(&path, &aside).unwrap();
+        let mut state = Sqlite::new(&path);
+        state.note_time(moment(5)).unwrap();
+        let gone = folder.path().join("gone.db");
+        std::fs::rename(&path, &gone).unwrap();
+        let error = state.note_time(moment(6)).unwrap_err();
+        assert!(error.message.contains("is gone"), "{error}");
+        assert!(!path.exists(), "none is made in its place");
+        std::fs::rename(&gone, &path).unwrap();
+        state.note_time(moment(7)).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+        let error = state.note_time(moment(8)).unwrap_err();
+        assert!(error.message.contains("was replaced"), "{error}");
+        let since = Sqlite::new(&path).left_behind(hour(9)).unwrap().activations["a"].since;
+        assert_eq!(since, hour(8));
     }
 
     #[test]
@@ -192,7 +303,9 @@ mod tests {
             state.stop(job, now).unwrap();
         }
         let stopped = |state: &mut Sqlite| state.left_behind(now).unwrap().stopped.into_iter().collect::<Vec<_>>();
-        assert_eq!(stopped(&mut Sqlite::new(&path)), ["a", "b"]);
+        drop(state);
+        let mut state = Sqlite::new(&path);
+        assert_eq!(stopped(&mut state), ["a", "b"]);
         state.lift_stops(Some(&a)).unwrap();
         assert_eq!(stopped(&mut state), ["b"]);
         state.lift_stops(None).unwrap();

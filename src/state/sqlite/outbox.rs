@@ -5,15 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::{NewMessage, OutboxCounts, OutboxRow, StateError};
+use super::super::{NewMessage, OutboxCounts, OutboxRow, Outcome, StateError};
 use super::{Sqlite, instant};
-use crate::values::later;
+use crate::values::{Moment, later};
 
-/// How long whoever claimed a message may take to send it.
+/// How long a message that was on its way when the process ended is not tried again. No attempt takes so long.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
 
+/// The messages that this process has claimed, each with what came of it where that is known but not recorded yet.
+pub(super) type Claimed = BTreeMap<i64, Option<(Outcome, Moment)>>;
+
+const COLUMNS: &str = "id, subject, coalesce(turn, channel), notification, attempts, created_at, coalesce(posted_at, created_at), finished_at";
+
 impl Sqlite {
-    pub(in crate::state) fn post(&mut self, messages: &[NewMessage], now: Timestamp) -> Result<(), StateError> {
+    pub(in crate::state) fn post(&mut self, messages: &[NewMessage], now: Moment) -> Result<(), StateError> {
         self.all_or_nothing(|transaction| put(transaction, messages, now))
     }
 
@@ -34,29 +39,67 @@ impl Sqlite {
         })
     }
 
+    /// Claims the next message that is due at `now`, in service time, and has none of the turns `except`.
     pub(in crate::state) fn claim_message(
         &mut self,
         now: Timestamp,
         except: &BTreeSet<String>,
     ) -> Result<Option<OutboxRow>, StateError> {
+        self.record_outcomes()?;
         let except = serde_json::json!(except).to_string();
-        self.with(|connection| {
+        let claimed = serde_json::json!(self.claimed.keys().collect::<Vec<_>>()).to_string();
+        let row = self.with(|connection| {
             connection
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "UPDATE outbox SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = (
                          SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1
-                         AND channel NOT IN (SELECT value FROM json_each(?3))
+                         AND coalesce(turn, channel) NOT IN (SELECT value FROM json_each(?3))
+                         AND id NOT IN (SELECT value FROM json_each(?4))
                          AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.status = 'pending'
                              AND older.subject = outbox.subject AND older.channel = outbox.channel AND older.id < outbox.id)
                          ORDER BY next_attempt_at, id LIMIT 1)
-                     RETURNING id, subject, channel, notification, attempts, created_at, finished_at",
-                )?
+                     RETURNING {COLUMNS}"
+                ))?
                 .query_row(
-                    params![now.as_millisecond(), later(now, LEASE).as_millisecond(), except],
+                    params![
+                        now.as_millisecond(),
+                        later(now, LEASE).as_millisecond(),
+                        except,
+                        claimed
+                    ],
                     read_row,
                 )
                 .optional()
-        })
+        })?;
+        self.claimed.extend(row.iter().map(|row| (row.id, None)));
+        Ok(row)
+    }
+
+    /// Records what came of a message that was claimed; remembers it where that fails.
+    pub(in crate::state) fn settle(&mut self, id: i64, outcome: Outcome, now: Moment) -> Result<(), StateError> {
+        self.claimed.insert(id, Some((outcome, now)));
+        self.record_outcomes()
+    }
+
+    /// Records what came of messages and is not recorded yet, all or nothing.
+    fn record_outcomes(&mut self) -> Result<(), StateError> {
+        let mut claimed = std::mem::take(&mut self.claimed);
+        let known = |(id, outcome): (&i64, &Option<(Outcome, Moment)>)| Some((*id, outcome.clone()?));
+        let outcomes: Vec<_> = claimed.iter().filter_map(known).collect();
+        let recorded = if outcomes.is_empty() {
+            Ok(())
+        } else {
+            self.all_or_nothing(|transaction| {
+                outcomes
+                    .iter()
+                    .try_for_each(|(id, (outcome, now))| record(transaction, *id, outcome, *now))
+            })
+        };
+        if recorded.is_ok() {
+            claimed.retain(|_, outcome| outcome.is_none());
+        }
+        self.claimed = claimed;
+        recorded
     }
 
     pub(in crate::state) fn retry_now(
@@ -74,41 +117,20 @@ impl Sqlite {
         })
     }
 
-    pub(in crate::state) fn hold(&mut self, channel: &str, until: Timestamp) -> Result<(), StateError> {
+    pub(in crate::state) fn hold(&mut self, turn: &str, until: Timestamp) -> Result<(), StateError> {
         self.execute(
-            "UPDATE outbox SET next_attempt_at = ?2 WHERE channel = ?1 AND status = 'pending' AND next_attempt_at < ?2",
-            params![channel, until.as_millisecond()],
-        )
-    }
-
-    pub(in crate::state) fn delivered(&mut self, id: i64, now: Timestamp) -> Result<(), StateError> {
-        self.execute(
-            "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
-            params![id, now.as_millisecond()],
-        )
-    }
-
-    pub(in crate::state) fn reschedule(&mut self, id: i64, at: Timestamp, error: &str) -> Result<(), StateError> {
-        self.execute(
-            "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
-            params![id, at.as_millisecond(), error],
-        )
-    }
-
-    pub(in crate::state) fn abandon(&mut self, id: i64, now: Timestamp, error: &str) -> Result<(), StateError> {
-        self.execute(
-            "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
-            params![id, now.as_millisecond(), error],
+            "UPDATE outbox SET next_attempt_at = ?2
+             WHERE coalesce(turn, channel) = ?1 AND status = 'pending' AND next_attempt_at < ?2",
+            params![turn, until.as_millisecond()],
         )
     }
 
     pub(in crate::state) fn unnoted(&mut self) -> Result<Vec<OutboxRow>, StateError> {
         self.with(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT id, subject, channel, notification, attempts, created_at, finished_at FROM outbox
-                     WHERE status = 'delivered' AND noted = 0 ORDER BY id",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM outbox WHERE status = 'delivered' AND noted = 0 ORDER BY id"
+                ))?
                 .query_map([], read_row)?
                 .collect()
         })
@@ -135,41 +157,74 @@ impl Sqlite {
 }
 
 /// Puts messages into the outbox, within a transaction of the caller.
-pub(super) fn put(connection: &Connection, messages: &[NewMessage], now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn put(connection: &Connection, messages: &[NewMessage], now: Moment) -> rusqlite::Result<()> {
     for message in messages {
         if message.supersedes {
-            connection
+            let replaced = connection
                 .prepare_cached(
                     "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
                 )?
                 .execute(params![message.subject, message.cause, message.channel])?;
+            if replaced > 0 {
+                tracing::info!(
+                    subject = message.subject,
+                    "a message that was not sent yet gives way to a newer one"
+                );
+            }
         }
         connection
             .prepare_cached(
-                "INSERT INTO outbox (subject, cause, channel, notification, created_at, next_attempt_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+                "INSERT INTO outbox (subject, cause, channel, turn, notification, created_at, posted_at, next_attempt_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
                  ON CONFLICT (subject, cause, channel) DO UPDATE SET notification = excluded.notification WHERE status = 'pending'",
             )?
             .execute(params![
                 message.subject,
                 message.cause,
                 message.channel,
+                message.turn,
                 message.notification,
-                now.as_millisecond()
+                now.wall.as_millisecond(),
+                now.service.as_millisecond()
             ])?;
     }
     Ok(())
+}
+
+/// Records what came of a message.
+fn record(connection: &Connection, id: i64, outcome: &Outcome, now: Moment) -> rusqlite::Result<()> {
+    let now = now.wall.as_millisecond();
+    match outcome {
+        Outcome::Delivered => connection
+            .prepare_cached(
+                "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
+            )?
+            .execute(params![id, now]),
+        Outcome::Retry { at, error } => connection
+            .prepare_cached("UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1")?
+            .execute(params![id, at.as_millisecond(), error]),
+        Outcome::Dead { error } => connection
+            .prepare_cached(
+                "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
+            )?
+            .execute(params![id, now, error]),
+        Outcome::Void => connection
+            .prepare_cached("UPDATE outbox SET status = 'void', finished_at = ?2, noted = 1 WHERE id = ?1")?
+            .execute(params![id, now]),
+    }
+    .map(drop)
 }
 
 fn read_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
     Ok(OutboxRow {
         id: row.get(0)?,
         subject: row.get(1)?,
-        channel: row.get(2)?,
+        turn: row.get(2)?,
         notification: row.get(3)?,
         attempts: row.get(4)?,
         created_at: instant(row.get(5)?),
-        finished_at: row.get::<_, Option<i64>>(6)?.map(instant),
+        posted_at: instant(row.get(6)?),
+        finished_at: row.get::<_, Option<i64>>(7)?.map(instant),
     })
 }
 
@@ -182,6 +237,7 @@ mod tests {
             subject: "s".to_owned(),
             cause: cause.to_owned(),
             channel: channel.to_owned(),
+            turn: channel.to_owned(),
             notification: "{}".to_owned(),
             supersedes: true,
         }
@@ -192,25 +248,39 @@ mod tests {
         outbox.claim_message(now, &except).unwrap()
     }
 
+    fn at(time: &str) -> Moment {
+        let time = time.parse().unwrap();
+        Moment {
+            wall: time,
+            service: time,
+        }
+    }
+
     #[test]
     fn a_message_is_posted_once_claimed_once_and_replaced_by_a_newer_one() {
         let folder = tempfile::tempdir().unwrap();
-        let mut outbox = Sqlite::new(&folder.path().join("state.db"));
-        let now: Timestamp = "2026-11-20T12:30:00Z".parse().unwrap();
+        let path = folder.path().join("state.db");
+        let mut outbox = Sqlite::new(&path);
+        let moment = at("2026-11-20T12:30:00Z");
+        let now = moment.service;
         outbox
-            .post(&[message("first", "ntfy"), message("first", "mail")], now)
+            .post(&[message("first", "ntfy"), message("first", "mail")], moment)
             .unwrap();
-        outbox.post(&[message("first", "ntfy")], now).unwrap();
+        outbox.post(&[message("first", "ntfy")], moment).unwrap();
         assert_eq!(claim(&mut outbox, now, &["ntfy", "mail"]), None, "others serve both");
         let claimed = claim(&mut outbox, now, &[]).unwrap();
-        assert_eq!((claimed.channel.as_str(), claimed.attempts), ("ntfy", 1));
-        assert_eq!(claim(&mut outbox, now, &["ntfy"]).unwrap().channel, "mail");
+        assert_eq!((claimed.turn.as_str(), claimed.attempts), ("ntfy", 1));
+        assert_eq!(claim(&mut outbox, now, &["ntfy"]).unwrap().turn, "mail");
         assert_eq!(claim(&mut outbox, now, &[]), None, "both are claimed");
-        outbox.delivered(claimed.id, now).unwrap();
+        outbox.settle(claimed.id, Outcome::Delivered, moment).unwrap();
+        assert_eq!(claim(&mut outbox, now + LEASE, &[]), None, "it is still on its way");
+        drop(outbox);
+        let mut outbox = Sqlite::new(&path);
+        assert_eq!(claim(&mut outbox, now, &[]), None, "it was on its way a moment ago");
         let again = claim(&mut outbox, now + LEASE, &[]).unwrap();
-        assert_eq!(again.channel, "mail", "the lease is over");
+        assert_eq!(again.turn, "mail", "the lease is over");
         outbox
-            .post(&[message("second", "ntfy"), message("second", "mail")], now)
+            .post(&[message("second", "ntfy"), message("second", "mail")], moment)
             .unwrap();
         assert_eq!(
             outbox.outbox_counts().unwrap(),
@@ -220,5 +290,23 @@ mod tests {
         assert_eq!(outbox.unnoted().unwrap().len(), 1);
         outbox.noted(claimed.id).unwrap();
         assert!(outbox.unnoted().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_came_of_a_message_is_recorded_once_that_can_be_and_before_anything_is_claimed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let aside = folder.path().join("aside.db");
+        let mut outbox = Sqlite::new(&path);
+        let moment = at("2026-11-20T12:30:00Z");
+        outbox.post(&[message("first", "ntfy")], moment).unwrap();
+        let claimed = claim(&mut outbox, moment.service, &[]).unwrap();
+        std::fs::rename(&path, &aside).unwrap();
+        assert!(outbox.settle(claimed.id, Outcome::Delivered, moment).is_err());
+        assert!(outbox.claim_message(moment.service, &BTreeSet::new()).is_err());
+        std::fs::rename(&aside, &path).unwrap();
+        let much_later = later(moment.service, LEASE * 5);
+        assert_eq!(claim(&mut outbox, much_later, &[]), None, "it was sent");
+        assert_eq!(outbox.outbox_counts().unwrap().pending, 0);
     }
 }

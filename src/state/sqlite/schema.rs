@@ -20,17 +20,20 @@ const STEPS: &[&str] = &[
     // Earlier versions kept secrets in it.
     "DELETE FROM last_good;",
     "ALTER TABLE marks RENAME TO activations; ALTER TABLE outbox RENAME COLUMN envelope TO notification;",
+    include_str!("service_time.sql"),
 ];
 /// Its owner may read and write it, and nobody else.
 const PRIVATE: u32 = 0o600;
-/// How long a write waits for a reader that has the file locked, as a checkpoint of another process may.
+/// How long opening waits for another program that has the file open for a moment.
 const BUSY: Duration = Duration::from_millis(500);
 
 /// Opens the state database at `path`, making it and its folder where they are missing.
 pub(super) fn open(path: &Path) -> Result<Connection, SqlError> {
     let unusable = |why: String| SqlError::lasting(format!("database {} {why}", path.display()));
-    if path.is_dir() {
-        return Err(unusable("is a folder, not a database".to_owned()));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(unusable("is a folder, not a database".to_owned())),
+        Ok(found) if !found.is_file() => return Err(unusable("is not a regular file".to_owned())),
+        _ => {}
     }
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
@@ -72,6 +75,7 @@ fn keep_private(path: &Path) -> io::Result<()> {
 fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "locking_mode", "exclusive")?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if version == 0 && tables > 0 {
@@ -86,7 +90,7 @@ fn prepare(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
     };
     // Only now is it known to be ours.
     connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "cache_size", -512)?;
     if !missing.is_empty() {
         connection.pragma_update(None, "secure_delete", true)?;

@@ -1,0 +1,120 @@
+//! Reads files that someone else has named: only regular ones, only as much as is good for anything, and only for as
+//! long as a disk that works would take. A pipe, a device or a disk that hangs holds nobody up.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+/// How much of a file is read: far more than a declaration of ten thousand jobs has.
+const LARGEST: u64 = 64 * 1024 * 1024;
+/// How long looking for files or reading one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So many that hang are enough.
+const MOST_HANGING: usize = 8;
+
+/// The whole content of the regular file at `path`. It may wait for the disk: see [`within_patience`].
+///
+/// # Errors
+/// Why it cannot be read.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    read(path).map_err(|error| error.to_string())
+}
+
+/// The same as text, without the mark that some editors begin one with.
+///
+/// # Errors
+/// As of [`read_file`].
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    let text = String::from_utf8(read_file(path)?).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => Ok(rest.to_owned()),
+        None => Ok(text),
+    }
+}
+
+/// The same, where it does not take too long.
+///
+/// # Errors
+/// As of [`read_file`] and [`within_patience`].
+pub(crate) fn read_text_in_time(path: &Path) -> Result<String, String> {
+    let path = path.to_owned();
+    within_patience(move || read_text(&path))?
+}
+
+/// Does `look` at files on a thread of its own, which is left to itself where it takes too long. It waits for that: not
+/// to be called where others wait for the caller.
+///
+/// # Errors
+/// That it took too long.
+pub(crate) fn within_patience<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    // Each that hangs holds a clone.
+    static HANGING: std::sync::LazyLock<Arc<()>> = std::sync::LazyLock::new(Arc::default);
+    let slow = || format!("it could not be read within {} s", PATIENCE.as_secs());
+    let held = Arc::clone(&HANGING);
+    if Arc::strong_count(&held) > MOST_HANGING + 1 {
+        return Err(slow());
+    }
+    let (tell, told) = channel();
+    let spawned = std::thread::Builder::new().name("file".to_owned()).spawn(move || {
+        let _ = tell.send(look());
+        drop(held);
+    });
+    spawned.map_err(|error| format!("no thread could be started to read it: {error}"))?;
+    told.recv_timeout(PATIENCE).map_err(|error| match error {
+        RecvTimeoutError::Timeout => slow(),
+        RecvTimeoutError::Disconnected => "reading it failed, a bug in this program".to_owned(),
+    })
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for whoever writes to it.
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(no_wait).open(path)?;
+    let found = file.metadata()?;
+    if found.is_dir() {
+        return Err(io::Error::other("it is a folder, not a file"));
+    }
+    if !found.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut content = Vec::with_capacity(usize::try_from(found.len().min(LARGEST)).unwrap_or(0) + 1);
+    file.take(LARGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST {
+        let megabytes = LARGEST / 1024 / 1024;
+        return Err(io::Error::other(format!("it is larger than {megabytes} MB")));
+    }
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        std::fs::write(place("text"), "\u{feff}a").unwrap();
+        std::os::unix::fs::symlink("/dev/zero", place("endless")).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(place("pipe"))
+            .status()
+            .unwrap();
+        assert!(made.success());
+        assert_eq!(read_text(&place("text")).unwrap(), "a");
+        for (name, why) in [
+            ("endless", "it is not a regular file"),
+            ("pipe", "it is not a regular file"),
+            (".", "it is a folder, not a file"),
+        ] {
+            assert_eq!(read_text(&place(name)).unwrap_err(), why, "{name}");
+        }
+        assert!(read_text(&place("none")).unwrap_err().contains("No such file"));
+    }
+}
