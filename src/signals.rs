@@ -19,6 +19,8 @@ pub(crate) fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    // A file that may not grow any more is an error to whoever writes it, not the end of the process.
+    let _no_end = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     Ok(async move {
         let mut ending: Option<Instant> = None;
         loop {

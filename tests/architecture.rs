@@ -35,6 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("icu_datetime", &["duplistatus"]),
     ("icu_locale_core", &["duplistatus"]),
     ("lettre", &["notifications"]),
+    ("libc", &["signals", "values"]),
     ("notify", &["watch"]),
     ("pbkdf2", &["duplistatus"]),
     ("rusqlite", &["sql", "state"]),
@@ -42,6 +43,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("subtle", &["values"]),
     ("tiny_http", &["http"]),
     ("toml", &["config"]),
+    ("tracing_appender", &["cli"]),
     ("tracing_subscriber", &["cli"]),
     ("ureq", &["cli", "notifications"]),
 ];

@@ -15,7 +15,7 @@ use crate::kinds::INTEGRATION;
 use crate::notifications::DeliveryWorker;
 use crate::signals;
 use crate::state::{Lock, Store};
-use crate::values::{CancelReason, CancellationToken, Clock, Severity};
+use crate::values::{CancelReason, CancellationToken, Clock, Severity, blocking, give_back};
 use crate::watch::{Watch, watch_rows};
 
 /// Threads that may wait. Those of each database, of messages and of the state have limits of their own; all together
@@ -25,11 +25,18 @@ const BLOCKING_THREADS: usize = 1024;
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
 /// How long the end of the service waits for a message on the wire.
 const LAST_DELIVERY: Duration = Duration::from_secs(12);
+/// How long after a reload what it took is free.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How often memory is looked at, where nothing was loaded.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
+/// So much more than before is worth giving back, in pages.
+const WORTH_IT: u64 = 256;
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) -> Result<(), Exit> {
-    log::set_up(common, &sources.environment, options.demo);
+    // It writes what is left when it is dropped.
+    let log = log::set_up(common, &sources.environment, options.demo);
     let demo = if options.demo {
         Some(demo::Demo::set_up()?)
     } else {
@@ -44,9 +51,13 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
         .thread_keep_alive(KEEP_ALIVE)
         .build()
         .map_err(|error| Exit::new(FAILED, format!("the service cannot start: {error}")))?;
-    let ended = runtime.block_on(serve(sources, options, common.dev));
+    let ended = runtime.block_on(async {
+        tokio::spawn(log::tell_dropped(log.dropped()));
+        serve(sources, options, common.dev).await
+    });
     // A run that does not end when asked must not keep the process.
     runtime.shutdown_background();
+    drop(log);
     match ended {
         Ok(Some(program)) => Err(Exit::new(FAILED, rebuilt::become_it(&program))),
         Ok(None) => Ok(()),
@@ -121,6 +132,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         tokio::spawn(rebuilt::watch(inbox.clone(), Arc::clone(&rebuilt)));
     }
     drop(inbox);
+    tokio::spawn(give_memory_back(plans.clone()));
     let cancel = CancellationToken::default();
     let worker = DeliveryWorker {
         store,
@@ -139,6 +151,30 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let _ = end.send(());
     let _ = http.await;
     Ok(rebuilt.get().cloned())
+}
+
+/// Gives memory back that loading a declaration or a large run took, a moment after each.
+async fn give_memory_back(mut plans: watch::Receiver<Arc<Plan>>) {
+    let mut kept = 0;
+    loop {
+        tokio::time::sleep(SETTLED).await;
+        let used = memory_in_use();
+        if used > kept + WORTH_IT {
+            blocking(give_back).await;
+            kept = memory_in_use();
+        }
+        tokio::select! {
+            changed = plans.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+        }
+    }
+}
+
+/// The resident memory of the process, in pages; 0 where that cannot be told.
+fn memory_in_use() -> u64 {
+    let figures = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = figures.split(' ').nth(1);
+    resident.and_then(|pages| pages.parse().ok()).unwrap_or(0)
 }
 
 /// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.

@@ -13,7 +13,7 @@ const THREADS: u32 = MOST_THREADS as u32;
 /// So many of one job, at most, so that no job keeps the others from their database.
 const SHARE: u32 = THREADS / 2;
 /// Runs that may be under way at once where they are quick: they are used up before more could be asked for.
-const SUPPLY: u32 = 512;
+const SUPPLY: u32 = 1024;
 /// Runs are quick that work for so long, in microseconds.
 const QUICK: u64 = 2000;
 /// By so much less does each run count than the one after it.

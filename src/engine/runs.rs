@@ -17,6 +17,8 @@ use crate::notifications::alert::Turn;
 use crate::state::{Beginning, EndedRun, NewRun, RunId, Status, Trigger};
 use crate::values::{JobId, Moment, plural};
 
+/// How many runs are recorded at once.
+const AT_ONCE: usize = 250;
 /// How long a run that was begun may wait for a thread: then it is queued again, as it was not to be begun.
 pub(super) const MOST_WAIT: Duration = Duration::from_millis(100);
 /// How much of a message is kept, in characters.
@@ -47,7 +49,14 @@ impl Engine {
             }
             let queued = self.scheduler.take_unrecorded();
             new.extend(queued.into_iter().map(|run| (run, Beginning::Queued)));
-            if self.record(begun, new, now).await {
+            let mut all_begin = true;
+            // The first ones run while the next ones are recorded.
+            while !begun.is_empty() || !new.is_empty() {
+                let rest = new.split_off(new.len().min(AT_ONCE));
+                all_begin &= self.record(std::mem::take(&mut begun), new, now).await;
+                new = rest;
+            }
+            if all_begin {
                 return;
             }
             // Times that were in the ledger already make room for others.

@@ -13,6 +13,9 @@ use crate::sql::{
 };
 use crate::values::{CutoffFormat, Duration, Issue, Parameter, TableName, Template, iso, plural};
 
+/// So few rows make a small change.
+const SMALL: u64 = 100;
+
 /// How long the write lock is held at a time, unless it is declared.
 pub(super) fn lock_budget() -> Duration {
     Duration::from_millis(25)
@@ -191,8 +194,10 @@ impl Declared<'_> {
             *rows += changed;
             ctx.progress.set(*rows);
             if !in_rounds || changed == 0 {
-                // What is done is done, however large the log is.
-                let _ = checkpoint(session.connection, session.interrupt);
+                if *rows > SMALL || session.connection.is_time_to_look_at_the_log() {
+                    // What is done is done, however large the log is.
+                    let _ = checkpoint(session.connection, session.interrupt);
+                }
                 return Ok(());
             }
             checkpoint(session.connection, session.interrupt)?;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters, TlsVersion};
-use lettre::{Message as Mail, SmtpTransport, Transport};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::timeout;
 
 use super::redaction::{redact, secrets_of_login};
 use super::{Address, Delivery, Message, Target, Undelivered, html};
@@ -16,6 +18,9 @@ use crate::values::{Issue, Secret, TargetId};
 
 /// How long the mail server may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take in all: one that sends a byte now and then would take for ever. It is less than the lease of a
+/// message.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(40);
 
 /// The keys of `email`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -136,12 +141,24 @@ pub(crate) fn send(smtp: &Smtp, recipient: &str, message: &Message, id: &str) ->
     let transport =
         connect(smtp).map_err(|error| Undelivered::new(format!("the mail server cannot be used: {error}")))?;
     let server = format!("{}:{}", smtp.host, smtp.port);
-    let answer = transport.send(&mail).map_err(|error| {
-        let why = without_login(&error.to_string(), smtp);
-        Undelivered::new(format!("the mail server {server} did not accept the mail: {why}"))
-    })?;
+    let answer = wait_for(timeout(WHOLE_PATIENCE, transport.send(mail)))
+        .map_err(|_| format!("it took longer than {} s", WHOLE_PATIENCE.as_secs()))
+        .and_then(|sent| sent.map_err(|error| without_login(&error.to_string(), smtp)));
+    let refused = |why| Undelivered::new(format!("the mail server {server} did not accept the mail: {why}"));
+    let answer = answer.map_err(refused)?;
     let said: Vec<&str> = answer.message().collect();
     Ok(format!("{} {}", answer.code(), without_login(&said.join(" "), smtp)))
+}
+
+/// Waits for `work` on this thread, which may wait. Work that is given up is dropped, with its connection.
+fn wait_for<T>(work: impl Future<Output = T>) -> T {
+    if let Ok(runtime) = Handle::try_current() {
+        return runtime.block_on(work);
+    }
+    let runtime = Builder::new_current_thread().enable_all().build();
+    // There is always one in the service.
+    #[expect(clippy::expect_used, reason = "a command of a person, who sees it")]
+    runtime.expect("a mail can be sent").block_on(work)
 }
 
 /// What a server says, which may repeat what it was sent.
@@ -167,7 +184,7 @@ fn write(smtp: &Smtp, recipient: &str, message: &Message, id: &str) -> Result<Ma
     ))?)
 }
 
-fn connect(smtp: &Smtp) -> Result<SmtpTransport, lettre::transport::smtp::Error> {
+fn connect(smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>, lettre::transport::smtp::Error> {
     let parameters = || {
         TlsParameters::builder(smtp.host.clone())
             .dangerous_accept_invalid_certs(!smtp.verifies)
@@ -180,7 +197,7 @@ fn connect(smtp: &Smtp) -> Result<SmtpTransport, lettre::transport::smtp::Error>
         Protection::StartTls => Tls::Required(parameters()?),
         Protection::Tls => Tls::Wrapper(parameters()?),
     };
-    let builder = SmtpTransport::builder_dangerous(&smtp.host)
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&smtp.host)
         .port(smtp.port)
         .tls(tls)
         .timeout(Some(PATIENCE));

@@ -2,7 +2,7 @@
 //! whatever stands between (views, CTEs, aliases, triggers). It also tells what a statement touches, as SQLite reports
 //! it while compiling.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,7 @@ pub(crate) struct Sandbox {
     closed: Arc<AtomicBool>,
     bounds: Arc<Mutex<Bounds>>,
     checked: RefCell<BTreeMap<String, Arc<Touched>>>,
+    small_changes: Cell<u32>,
 }
 
 impl Sandbox {
@@ -54,6 +55,7 @@ impl Sandbox {
             closed: Arc::default(),
             bounds: Arc::default(),
             checked: RefCell::default(),
+            small_changes: Cell::default(),
         };
         let (closed, bounds) = (Arc::clone(&sandbox.closed), Arc::clone(&sandbox.bounds));
         sandbox.connection.authorizer(Some(move |context: AuthContext<'_>| {
@@ -78,7 +80,8 @@ impl Sandbox {
         let tables: BTreeSet<String> = tables.iter().map(|table| table.to_ascii_lowercase()).collect();
         let schema_version = self
             .connection
-            .pragma_query_value(None, "schema_version", |row| row.get(0))?;
+            .prepare_cached("PRAGMA schema_version")?
+            .query_row([], |row| row.get(0))?;
         {
             let mut bounds = lock(&self.bounds);
             bounds.refused = None;
@@ -99,6 +102,19 @@ impl Sandbox {
         self.checked.borrow_mut().clear();
         *lock(&self.bounds) = fresh;
         Ok(())
+    }
+
+    /// Runs a statement of our own, which is kept compiled.
+    pub(super) fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.raw_execute().map(drop)
+    }
+
+    /// Whether it is time to look at the write-ahead log after a small change: not after each.
+    pub(crate) fn is_time_to_look_at_the_log(&self) -> bool {
+        const EACH: u32 = 16;
+        let changes = self.small_changes.get() + 1;
+        self.small_changes.set(changes % EACH);
+        changes == EACH
     }
 
     /// Prepares or runs declared SQL inside the sandbox.

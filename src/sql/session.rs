@@ -64,7 +64,7 @@ impl Session<'_> {
 
     /// A transaction that cannot be committed is not left open.
     fn commit(&self) -> Result<(), SqlError> {
-        self.connection.execute_batch("COMMIT").map_err(|error| {
+        self.connection.run("COMMIT").map_err(|error| {
             let _ = self.connection.execute_batch("ROLLBACK");
             self.connection.explain(error)
         })
@@ -77,7 +77,7 @@ impl Session<'_> {
         patience: Option<Duration>,
         work: impl FnOnce() -> rusqlite::Result<(u64, bool)>,
     ) -> Result<Taken, SqlError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.connection.run("BEGIN IMMEDIATE")?;
         let began = Instant::now();
         self.interrupt
             .end_statement_at(patience.map(|patience| began + patience));

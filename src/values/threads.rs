@@ -15,10 +15,16 @@ use tokio::sync::oneshot;
 const PATIENCE: Duration = Duration::from_millis(10);
 /// So few pieces of work taken up in that time mean that the threads do not get on.
 const SLOW: u64 = 4;
+/// How many results are told at once, where more work waits.
+const TOLD_AT_ONCE: usize = 32;
 
 /// Threads, and the work that waits for them.
 #[derive(Clone)]
 pub(crate) struct Threads(Arc<Inner>);
+
+/// Does some work, and gives what tells its result.
+type Work = Box<dyn FnOnce() -> Option<Tell> + Send>;
+type Tell = Box<dyn FnOnce() + Send>;
 
 struct Inner {
     most: usize,
@@ -27,7 +33,9 @@ struct Inner {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Box<dyn FnOnce() + Send>>,
+    waiting: VecDeque<Work>,
+    /// Results that are not told yet.
+    done: Vec<Tell>,
     /// Threads at work.
     busy: usize,
     /// Pieces of work taken up so far.
@@ -48,9 +56,11 @@ impl Threads {
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (tell, told) = oneshot::channel();
         self.put(Box::new(move || {
-            if !tell.is_closed() {
-                let _ = tell.send(catch_unwind(AssertUnwindSafe(work)));
+            if tell.is_closed() {
+                return None;
             }
+            let done = catch_unwind(AssertUnwindSafe(work));
+            Some(Box::new(move || drop(tell.send(done))))
         }));
         match told.await {
             Ok(Ok(done)) => done,
@@ -66,7 +76,7 @@ impl Threads {
         self.0.lock().waiting.len()
     }
 
-    fn put(&self, work: Box<dyn FnOnce() + Send>) {
+    fn put(&self, work: Work) {
         let mut queue = self.0.lock();
         queue.waiting.push_back(work);
         if queue.busy == 0 {
@@ -102,30 +112,44 @@ impl Inner {
     fn work(&self) {
         loop {
             let mut queue = self.lock();
+            // Each time wakes another thread, so that results are told several at once, where the next ones come soon.
+            if !queue.is_watched || queue.waiting.is_empty() || queue.done.len() >= TOLD_AT_ONCE {
+                let done = std::mem::take(&mut queue.done);
+                drop(queue);
+                done.into_iter().for_each(|tell| tell());
+                queue = self.lock();
+            }
             let Some(next) = queue.waiting.pop_front() else {
                 queue.busy -= 1;
                 return;
             };
             queue.taken_up += 1;
             drop(queue);
-            next();
+            if let Some(tell) = next() {
+                self.lock().done.push(tell);
+            }
         }
     }
 }
 
-/// Has more threads join as long as work waits and those there are do not get on.
+/// Has more threads join as long as work waits and those there are do not get on; tells results that were kept back.
 async fn watch(inner: Arc<Inner>) {
     loop {
         let before = inner.lock().taken_up;
         tokio::time::sleep(PATIENCE).await;
         let mut queue = inner.lock();
-        if queue.waiting.is_empty() || queue.busy >= inner.most {
-            queue.is_watched = false;
-            return;
-        }
-        if queue.taken_up - before < SLOW {
+        queue.is_watched = !queue.waiting.is_empty() && queue.busy < inner.most;
+        if queue.is_watched && queue.taken_up - before < SLOW {
             let more = queue.busy.min(inner.most - queue.busy).min(queue.waiting.len());
-            (0..more).for_each(|_| inner.join(&mut queue));
+            for _ in 0..more {
+                inner.join(&mut queue);
+            }
+        }
+        let (done, is_over) = (std::mem::take(&mut queue.done), !queue.is_watched);
+        drop(queue);
+        done.into_iter().for_each(|tell| tell());
+        if is_over {
+            return;
         }
     }
 }
