@@ -24,6 +24,7 @@ mod engine;
 mod exactness;
 mod examples;
 mod expectations;
+mod faults;
 mod fence;
 mod first_use;
 mod formats;
@@ -39,6 +40,5 @@ mod reloading;
 mod secrets;
 mod simulation;
 mod supervision;
-
 mod targets;
 mod timing;

@@ -46,6 +46,11 @@ impl Started<'_> {
         self
     }
 
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Leaves the port to the other sources.
     pub(crate) fn port_as_declared(mut self) -> Self {
         self.port = false;
