@@ -47,7 +47,7 @@
 //! 1. `engine/mod.rs`: the loop wakes, and asks what is due
 //! 2. `engine/scheduler.rs`: the jobs that are due, less what overlaps or exceeds a limit
 //! 3. `engine/runs.rs`: claims their times, all or none, and begins the runs
-//! 4. `state/mod.rs`: the claim goes to a thread that may wait
+//! 4. `state/mod.rs`: the claim goes to the state's own thread
 //! 5. `state/sqlite/ledger.rs`: and into the history, where a time stands once
 //! 6. `config/invocation.rs`: what the run may touch
 //! 7. `engine/runner.rs`: deadline, retries, cancellation
@@ -55,13 +55,14 @@
 //! 9. `kinds/mod.rs`: from the closed list to the kind
 //! 10. `kinds/cleanup.rs`: what a cleanup does
 //! 11. `kinds/statement.rs`: the parameters of the statement, and its session
-//! 12. `sql/pool.rs`: the connection, inside the sandbox
+//! 12. `sql/pool.rs`: a thread of that database, and the connection, inside the sandbox
 //! 13. `kinds/guards.rs`: whether too much would go
 //! 14. `sql/batch_delete.rs`: the batches
 //! 15. `notifications/alert.rs`: back in `engine/runs.rs`, whom to tell; the end is recorded, with those messages
 //!
-//! These are its stops; each leans on smaller files beside it (`engine/missed.rs`, `engine/journal.rs`,
-//! `sql/session.rs`, `sql/sandbox.rs`, `kinds/record.rs`), which one can read when one needs them.
+//! These are its stops; each leans on smaller files beside it (`engine/missed.rs`, `engine/places.rs`,
+//! `engine/journal.rs`, `values/threads.rs`, `sql/session.rs`,
+//! `sql/sandbox.rs`, `kinds/record.rs`), which one can read when one needs them.
 //!
 //! # Where to add
 //!
