@@ -25,7 +25,7 @@
 //! | `notifications` | messages, the targets they go to, and the worker that empties the outbox |
 //! | `state` | the service's own state behind one handle |
 //! | `sql` | the databases that jobs work on: opening, checking, sandbox, batches |
-//! | `values` | small types that check themselves |
+//! | `values` | small types that check themselves, and what every part needs: clocks, threads, files |
 //!
 //! # Ten words
 //!

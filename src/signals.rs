@@ -39,9 +39,12 @@ pub(crate) fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
                 }
                 ending = Some(Instant::now());
             }
-            if engine.send(command).await.is_err() {
+            if engine.is_closed() {
                 return;
             }
+            // One that is busy takes it later; the next signal is heard all the same.
+            let engine = engine.clone();
+            tokio::spawn(async move { drop(engine.send(command).await) });
         }
     })
 }

@@ -231,18 +231,18 @@ fn a_claim_is_on_the_disk_before_its_run_begins() {
     assert_eq!(service.post("/trigger/tick").0, 200);
     let _ = Command::new("kill").args(["-INT", &tracer.id().to_string()]).status();
     tracer.wait().unwrap();
-    let traced = std::fs::read_to_string(&trace).unwrap();
+    let calls = std::fs::read_to_string(&trace).unwrap();
     let at = |call: &str, file: &str| {
         let is_it = |line: &&str| line.contains(call) && line.contains(file);
-        traced
+        calls
             .lines()
             .position(|line| is_it(&line))
-            .unwrap_or_else(|| panic!("{call} {file}:\n{traced}"))
+            .unwrap_or_else(|| panic!("{call} {file}\n{calls}"))
     };
     let claimed = at("pwrite64(", "duplistatus-cron.db-wal");
     let synced = at("sync(", "duplistatus-cron.db-wal");
     let ran = at("pwrite64(", "backups.db-wal");
-    assert!(claimed < synced && synced < ran, "{traced}");
+    assert!(claimed < synced && synced < ran, "{calls}");
 }
 
 #[test]
@@ -299,19 +299,14 @@ fn a_locked_database_holds_up_no_other_and_whoever_waits_is_queued() {
 fn runs_that_wait_survive_a_kill() {
     let place = with_ticks();
     let slow = "DELETE FROM sessions WHERE id IN (SELECT count(*) FROM json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') a, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') b)";
-    let mut declared = "[groups.one]\nmax_running = 1\n".to_owned();
-    for number in 0..10 {
-        declared += &format!(
-            "[jobs.job-{number}]\nschedule = \"@yearly\"\ngroup = \"one\"\n[jobs.job-{number}.sql]\ntables = [\"ticks\", \"sessions\"]\nstatement = \"INSERT INTO ticks VALUES (:job, :scheduled_at)\"\n"
-        );
-    }
-    declared += &format!(
+    let slow = format!(
         "[jobs.slow]\nschedule = \"* * * * * *\"\ngroup = \"one\"\nconcurrency_policy = \"queue\"\n[jobs.slow.sql]\ntables = [\"sessions\"]\nstatement = \"{slow}\"\n"
     );
-    declared += &ticking(
+    let waits = ticking(
         "waits",
         "group = \"one\"\nconcurrency_policy = \"queue\"\ncatch_up = \"all\"",
     );
+    let declared = format!("[groups.one]\nmax_running = 1\n{slow}{waits}");
     place.write("jobs.toml", &declared);
     let service = place.start();
     let queued = |service: &Service| service.get("/api/schedules/executions?job=waits&status=queued").1;

@@ -56,7 +56,7 @@ fn follow(sources: &Sources, job: &JobId) -> Result<(), Exit> {
             .find(|run| run["id"] == begun["runId"])
             .cloned()
             .unwrap_or_default();
-        if run["status"] != "running" {
+        if run["status"] != "running" && run["status"] != "queued" {
             if is_terminal {
                 eprintln!();
             }

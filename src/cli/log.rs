@@ -42,7 +42,7 @@ pub(super) async fn tell_dropped(dropped: ErrorCounter) {
         let now = dropped.dropped_lines();
         if now > told {
             let lines = plural((now - told) as u64, "line");
-            tracing::warn!("{lines} of this log could not be written in time and are missing");
+            tracing::warn!("{lines} missing from this log: they could not be written in time");
             told = now;
         }
     }

@@ -18,8 +18,8 @@ use crate::state::{Lock, Store};
 use crate::values::{CancelReason, CancellationToken, Clock, Severity, blocking, give_back};
 use crate::watch::{Watch, watch_rows};
 
-/// Threads that may wait. Those of each database, of messages and of the state have limits of their own; all together
-/// stay below this one, so that whatever hangs, there are threads for the rest.
+/// Threads that may wait. Those of each database, of messages and of the state have limits of their own, and
+/// `limits.max_running` bounds those of runs: far below this one, so that whatever hangs, there are threads for the rest.
 const BLOCKING_THREADS: usize = 1024;
 /// How often the outbox is looked at for what waits.
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
@@ -159,6 +159,7 @@ async fn give_memory_back(mut plans: watch::Receiver<Arc<Plan>>) {
     loop {
         tokio::time::sleep(SETTLED).await;
         let used = memory_in_use();
+        kept = kept.min(used);
         if used > kept + WORTH_IT {
             blocking(give_back).await;
             kept = memory_in_use();

@@ -36,7 +36,7 @@ pub(crate) struct Services {
 /// Threads of runs that work on no database.
 const THREADS: usize = 64;
 /// Threads that messages are sent on.
-const DELIVERY_THREADS: usize = 16;
+const DELIVERY_THREADS: usize = 64;
 /// Threads of runs that change nothing.
 pub(crate) const DRY_THREADS: usize = 4;
 

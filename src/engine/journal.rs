@@ -82,6 +82,21 @@ impl Journal {
         self.look(now).await;
     }
 
+    /// Writes what the clocks show now, as the wall clock was set: a start soon after must not take that for time that
+    /// has passed.
+    pub(super) async fn note_time(&self, now: Moment) {
+        if self.is_recovered {
+            // The store remembers what is wrong.
+            let _ = self.store.note_time(now).await;
+        }
+    }
+
+    /// Writes what the next start needs to know.
+    pub(super) async fn end(&self, now: Moment) {
+        self.note_time(now).await;
+        self.store.look_at_the_end().await;
+    }
+
     /// Writes what could not be written before, and once a day drops runs older than `history`.
     pub(super) async fn maintain(&mut self, moment: Moment, history: values::Duration) {
         self.look(moment).await;

@@ -172,6 +172,7 @@ impl Engine {
                 Event::Loaded(None) => self.reloader.pass_over(),
             }
         }
+        self.journal.end(self.clock.moment()).await;
         tracing::info!("ended");
     }
 
@@ -194,6 +195,7 @@ impl Engine {
     async fn look_at_the_clock(&mut self) -> Timestamp {
         let (now, was_set) = self.clock.look();
         if was_set {
+            self.journal.note_time(self.clock.moment()).await;
             self.scheduler.recompute(now);
             self.journal.postpone_clearing(now);
             // What the clock never showed, or shows again, was not missed.

@@ -12,11 +12,11 @@ use crate::sql::{MOST_THREADS, Mode};
 const THREADS: u32 = MOST_THREADS as u32;
 /// So many of one job, at most, so that no job keeps the others from their database.
 const SHARE: u32 = THREADS / 2;
-/// Runs that may be under way at once where they are quick: they are used up before more could be asked for.
-const SUPPLY: u32 = 1024;
-/// Runs are quick that work for so long, in microseconds.
-const QUICK: u64 = 2000;
-/// By so much less does each run count than the one after it.
+/// Runs that may be under way at once, at most, where they are so quick that as many are over in [`SUPPLY`].
+const MOST: u32 = 1024;
+/// In microseconds: more could be asked for in less time, and none waits so long for a thread that it is taken back.
+const SUPPLY: u64 = 40_000;
+/// The newest run counts for one part in so many.
 const WEIGHT: u64 = 8;
 
 /// The places on every database.
@@ -52,23 +52,24 @@ impl AllPlaces {
 impl Places {
     /// Whether another run may begin.
     pub(super) fn has_room(self) -> bool {
-        self.running < if self.are_quick() { SUPPLY } else { THREADS }
+        self.running < self.most()
     }
 
     /// How many runs of one job may be under way.
     pub(super) fn share(self) -> u32 {
-        if self.are_quick() { SUPPLY } else { SHARE }
+        if self.most() > THREADS { self.most() } else { SHARE }
     }
 
-    fn are_quick(self) -> bool {
-        self.mean.is_some_and(|mean| mean <= QUICK)
+    fn most(self) -> u32 {
+        let in_time = self.mean.map_or(0, |mean| SUPPLY / mean.max(1));
+        u32::try_from(in_time).unwrap_or(MOST).clamp(THREADS, MOST)
     }
 
     /// Learns how long a run worked.
     pub(super) fn learn(&mut self, worked: Duration) {
         let worked = u64::try_from(worked.as_micros()).unwrap_or(u64::MAX / WEIGHT);
         // The first ones prove nothing: a connection had to be opened.
-        let before = self.mean.unwrap_or(QUICK * WEIGHT);
+        let before = self.mean.unwrap_or(SUPPLY);
         self.mean = Some((before / WEIGHT * (WEIGHT - 1)).saturating_add(worked / WEIGHT));
     }
 

@@ -69,7 +69,7 @@ impl Engine {
         let ids = begun.iter().filter_map(|run| run.run).collect();
         let rows = new.iter().map(|(run, beginning)| new_run(run, beginning.clone()));
         let Ok(ids) = self.journal.store.record(ids, rows.collect(), now).await else {
-            self.put_off(begun, new);
+            self.put_off(begun, new).await;
             return true;
         };
         let mut all_begin = true;
@@ -95,10 +95,8 @@ impl Engine {
     }
 
     /// Nothing begins that is not recorded: it is due again, or waits again, until it can be.
-    fn put_off(&mut self, begun: Vec<PendingRun>, new: Vec<(PendingRun, Beginning)>) {
-        for run in begun.into_iter().rev() {
-            self.scheduler.take_back(run.ticket);
-        }
+    async fn put_off(&mut self, begun: Vec<PendingRun>, new: Vec<(PendingRun, Beginning)>) {
+        self.take_back(&begun).await;
         for (run, beginning) in new {
             if beginning == Beginning::Queued {
                 self.scheduler.record_later();
@@ -118,11 +116,22 @@ impl Engine {
             return;
         }
         let ids = stuck.iter().filter_map(|run| run.run).collect();
-        for run in stuck.iter().rev() {
-            self.scheduler.take_back(run.ticket);
+        for run in &stuck {
+            self.scheduler.is_held_up(&run.job);
         }
         // Where that fails, they count as interrupted after a crash, and are begun all the same without one.
         let _ = self.journal.store.requeue(ids, now).await;
+        self.take_back(&stuck).await;
+    }
+
+    /// Queues runs again that did not begin, but for those of jobs that are not to run any more.
+    async fn take_back(&mut self, runs: &[PendingRun]) {
+        let taken_back = runs.iter().rev();
+        let unwanted: Vec<PendingRun> = taken_back
+            .filter_map(|run| self.scheduler.take_back(run.ticket))
+            .collect();
+        self.drop_queued(unwanted, "the job was stopped or changed while the run was queued")
+            .await;
     }
 
     async fn begin(&mut self, runs: Vec<PendingRun>, now: Timestamp) {

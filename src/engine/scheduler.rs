@@ -18,6 +18,7 @@ use crate::values::{GroupId, JobId};
 pub(super) const MOST_TIMES: usize = 1000;
 /// How many times are counted before the search jumps to now.
 const MOST_COUNTED: usize = 200_000;
+
 /// The jobs, with the times of their runs to come and the runs under way and queued.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
@@ -306,7 +307,13 @@ impl Scheduler {
             state.queued += 1;
         }
         self.has_unrecorded |= run.run.is_none();
-        self.queue.push_back(run);
+        if run.trigger == Trigger::Manual {
+            let is_manual = |run: &&PendingRun| run.trigger == Trigger::Manual;
+            let index = self.queue.iter().take_while(is_manual).count();
+            self.queue.insert(index, run);
+        } else {
+            self.queue.push_back(run);
+        }
     }
 
     /// Those that are queued and not recorded yet; whoever asks records them.
@@ -411,20 +418,28 @@ impl Scheduler {
         }
     }
 
-    /// Has a run that did not begin its work wait for its turn again, before all others; it does so because its database
-    /// holds runs up.
-    pub(super) fn take_back(&mut self, ticket: u64) {
-        let Some(run) = self.running.remove(&ticket) else {
-            return;
-        };
+    /// Has a run that did not begin its work wait for its turn again, before all others. Gives it back where its job was
+    /// stopped, or taken out of the declaration, in the meantime.
+    pub(super) fn take_back(&mut self, ticket: u64) -> Option<PendingRun> {
+        let mut run = self.running.remove(&ticket)?;
         self.count(&run, false);
-        if let Some(places) = self.places.of_mut(&run.job) {
+        let state = self.jobs.get_mut(&run.job.id)?;
+        run.job = Arc::clone(&state.job);
+        if run.trigger != Trigger::Manual && (state.active.is_none() || state.is_removed) {
+            let job = run.job.id.clone();
+            self.forget_if_over(&job);
+            return Some(run);
+        }
+        state.queued += 1;
+        self.queue.push_front(run);
+        None
+    }
+
+    /// Learns that the database of `job` holds runs up.
+    pub(super) fn is_held_up(&mut self, job: &Job) {
+        if let Some(places) = self.places.of_mut(job) {
             places.are_held_up();
         }
-        if let Some(state) = self.jobs.get_mut(&run.job.id) {
-            state.queued += 1;
-        }
-        self.queue.push_front(run);
     }
 
     fn group_has_room(&self, job: &Job) -> bool {

@@ -163,7 +163,11 @@ impl Runs {
 
     /// Takes back runs that have waited for a thread for so long, and gives them, oldest first.
     pub(super) fn take_back(&mut self, waited: Duration) -> Vec<PendingRun> {
-        let is_stuck = |handle: &RunHandle| handle.begun_at.elapsed() >= waited && handle.start.take_back();
+        let is_stuck = |handle: &RunHandle| {
+            // One that was asked to end has done so already.
+            let is_wanted = !handle.cancel.is_cancelled();
+            is_wanted && handle.begun_at.elapsed() >= waited && handle.start.take_back()
+        };
         let stuck = self.by_task.extract_if(|_, handle| is_stuck(handle));
         let mut runs: Vec<PendingRun> = stuck
             .map(|(_, handle)| {

@@ -15,7 +15,7 @@ use crate::state::{OutboxRow, Outcome, StateError, Store};
 use crate::values::{CancelReason, CancellationToken, Clock, Threads, later, spread};
 
 /// How many messages are on their way at once, at most: each to another server.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 /// A message that takes so long is held up.
 const HELD_UP: Duration = Duration::from_secs(1);
 /// The wait after the first failed attempt; it doubles with each further one.
@@ -54,17 +54,11 @@ impl DeliveryWorker {
     pub(crate) async fn deliver(&self, may_go_on: impl Fn() -> bool) -> Result<Delivered, StateError> {
         let mut delivered = Delivered::default();
         let mut on_their_way = OnTheirWay::default();
-        // Each server gets one message at a time, so that one that hangs holds up no other.
-        let mut busy = BTreeSet::new();
         loop {
             let may_send = may_go_on() && !self.cancel.is_cancelled() && on_their_way.0.len() < AT_ONCE;
             let due = self.clock.service_time();
-            if may_send && let Some(row) = self.store.claim_message(due, busy.clone()).await? {
-                busy.insert(row.turn.clone());
-                let worker = self.clone();
-                on_their_way
-                    .0
-                    .spawn(async move { (row.turn.clone(), worker.send_and_settle(row).await) });
+            if may_send && let Some(row) = self.store.claim_message(due).await? {
+                on_their_way.0.spawn(self.clone().send_and_settle(row));
             } else if on_their_way.0.is_empty() || self.is_cut_short() {
                 return Ok(delivered);
             }
@@ -72,8 +66,7 @@ impl DeliveryWorker {
                 ended = on_their_way.0.join_next() => ended,
                 () = tokio::time::sleep(HELD_UP) => continue,
             };
-            if let Some(Ok((turn, sent))) = ended {
-                busy.remove(&turn);
+            if let Some(Ok(sent)) = ended {
                 delivered.subjects.extend(sent?);
             }
         }
@@ -114,7 +107,6 @@ impl DeliveryWorker {
 
     /// Sends one message, and records how that went; gives its subject where it was delivered.
     async fn send(&self, row: OutboxRow) -> Result<Option<String>, StateError> {
-        let began = Instant::now();
         let settle = |outcome| self.store.settle(row.id, outcome, self.clock.moment());
         let Some(opened) = self.open(&row).await else {
             let error = "the message cannot be read".to_owned();
@@ -127,8 +119,11 @@ impl DeliveryWorker {
             return Ok(None);
         }
         let id = format!("{}-{}", row.created_at.as_millisecond(), row.id);
-        let sent = self.threads.run(move || opened.send(&id, row.created_at));
-        let (opened, sent) = sent.await;
+        let sent = self.threads.run(move || {
+            let began = Instant::now();
+            (opened.send(&id, row.created_at), began.elapsed() >= HANGING)
+        });
+        let ((opened, sent), was_hanging) = sent.await;
         let to = opened.to(self.integration);
         match sent {
             Ok(said) => {
@@ -140,7 +135,7 @@ impl DeliveryWorker {
             Err(undelivered) => {
                 let outcome = self.give_up_or_retry(&row, opened, undelivered).await;
                 settle(outcome).await?;
-                if began.elapsed() >= HANGING {
+                if was_hanging {
                     // What else goes there would hang as well.
                     let until = later(self.clock.service_time(), signed(FIRST_WAIT));
                     self.store.hold(row.turn.clone(), until).await?;
@@ -207,7 +202,7 @@ impl DeliveryWorker {
 /// Messages that are being sent. What nobody waits for any more is sent, and recorded, all the same: a message that is
 /// sent and not recorded would come twice.
 #[derive(Default)]
-struct OnTheirWay(JoinSet<(String, Result<Option<String>, StateError>)>);
+struct OnTheirWay(JoinSet<Result<Option<String>, StateError>>);
 
 impl Drop for OnTheirWay {
     fn drop(&mut self) {
@@ -230,8 +225,9 @@ impl Opened {
             at,
         };
         let sent = match &self.route {
-            Ok(Some(target)) => target.send(&delivery),
-            Ok(None) => Err(Undelivered::new("there is nobody to send it to")),
+            Ok(target) => target
+                .as_ref()
+                .map_or_else(|| Ok(String::new()), |target| target.send(&delivery)),
             Err(why) => Err(Undelivered {
                 // A target that is gone from the declaration does not come back by waiting.
                 is_final: self.notification.address.target().is_some(),

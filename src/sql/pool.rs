@@ -1,8 +1,9 @@
 //! How connections are opened, and how runs on one database share them and the threads they work on: opening one costs
 //! more than most runs need, and SQLite lets one write at a time.
 //!
-//! When the last run on a database ends, all of its connections are closed, so that between runs nothing holds a file
-//! that someone may want to replace. Only where the next run is about to come, as it did before, are they kept for it.
+//! When the last run on a database ends, its connections are closed, at once or, after runs that overlapped, in a moment,
+//! so that between runs nothing holds a file that someone may want to replace. Only where the next run is about to come,
+//! as it did before, are they kept for it.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -130,6 +131,7 @@ impl Visit {
             mode,
             file: found.map(|found| (found.dev(), found.ino())),
         };
+        refuse_a_full_disk(&self.database.path)?;
         let mut sandbox = self.connect(origin)?;
         interrupt
             .govern(&mut sandbox, self.database.busy_timeout)
@@ -216,6 +218,23 @@ pub(crate) fn open_write(path: &Path) -> Result<Connection, SqlError> {
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
+/// Where blocks are smaller than pages of memory, memory that SQLite shares with other programs may lie in none, and
+/// touching it on a full disk would end the process by a signal.
+fn refuse_a_full_disk(path: &Path) -> Result<(), SqlError> {
+    const PAGE: u64 = 4096;
+    const ENOUGH: u64 = 512 * 1024;
+    let Ok(disk) = rustix::fs::statvfs(path) else {
+        return Ok(());
+    };
+    if disk.f_frsize >= PAGE || disk.f_bavail.saturating_mul(disk.f_frsize) >= ENOUGH {
+        return Ok(());
+    }
+    Err(SqlError {
+        is_transient: true,
+        ..unusable(path, "cannot be used: its disk is full")
+    })
+}
+
 fn open(path: &Path, access: OpenFlags) -> Result<Connection, SqlError> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(unusable(path, "is a folder, not a database")),
@@ -227,6 +246,7 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, SqlError> {
         }
         Err(error) => return Err(unusable(path, &format!("cannot be opened: {error}"))),
     }
+    refuse_a_full_disk(path)?;
     let because = |error: rusqlite::Error| SqlError::of_database(path, &error);
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(because)?;
     // SQLite opens lazily: the first read is what finds a foreign or damaged file.

@@ -138,6 +138,12 @@ impl Store {
         self.ask(move |state| state.note_time(now)).await
     }
 
+    /// Looks for the last time whether the state is where it was.
+    pub(crate) async fn look_at_the_end(&self) {
+        // What is wrong is told by the store.
+        let _ = self.ask(Sqlite::look_at_the_end).await;
+    }
+
     /// What the clocks showed when that was last written down.
     pub(crate) async fn noted_time(&self) -> Result<Option<Moment>, StateError> {
         self.ask(Sqlite::noted_time).await
@@ -285,16 +291,12 @@ impl Store {
         self.ask(move |state| state.last_noted(subjects)).await
     }
 
-    /// Claims the next message that is due at `now` and has none of the turns `except`. Whoever has it must [settle]
-    /// it: no other claim gets it before.
+    /// Claims the next message that is due at `now` and whose turn it is: each server gets one at a time, whoever sends.
+    /// Whoever has it must [settle] it: no other claim gets it before.
     ///
     /// [settle]: Self::settle
-    pub(crate) async fn claim_message(
-        &self,
-        now: Timestamp,
-        except: BTreeSet<String>,
-    ) -> Result<Option<OutboxRow>, StateError> {
-        self.ask(move |state| state.claim_message(now, &except)).await
+    pub(crate) async fn claim_message(&self, now: Timestamp) -> Result<Option<OutboxRow>, StateError> {
+        self.ask(move |state| state.claim_message(now)).await
     }
 
     /// Records what came of a claimed message. Where that fails it is remembered, and recorded before anything else is

@@ -14,6 +14,8 @@
 //! crash between sending and 3 can send twice, and then under the same id: where 3 fails, the process remembers it and
 //! claims the row no more before 3 is done.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 /// A message for one channel, before it is put into the outbox.
@@ -45,6 +47,8 @@ pub(crate) struct OutboxRow {
     pub posted_at: Timestamp,
     /// When it was delivered or abandoned.
     pub finished_at: Option<Timestamp>,
+    /// Held by whoever has claimed it, until what came of it is settled.
+    pub claimant: Arc<()>,
 }
 
 /// What came of an attempt to send a message.

@@ -15,8 +15,8 @@ use rustix::fs::OFlags;
 const LARGEST: u64 = 64 * 1024 * 1024;
 /// How long looking for files or reading one may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// So many that hang are enough.
-const MOST_HANGING: usize = 8;
+/// So many that are read at once, or hang, are enough.
+const MOST_HANGING: usize = 32;
 
 /// The whole content of the regular file at `path`. It may wait for the disk: see [`within_patience`].
 ///
@@ -58,12 +58,13 @@ pub(crate) fn within_patience<T: Send + 'static>(look: impl FnOnce() -> T + Send
     let slow = || format!("it could not be read within {} s", PATIENCE.as_secs());
     let held = Arc::clone(&HANGING);
     if Arc::strong_count(&held) > MOST_HANGING + 1 {
-        return Err(slow());
+        return Err("too many files are being read that do not answer".to_owned());
     }
     let (tell, told) = channel();
     let spawned = std::thread::Builder::new().name("file".to_owned()).spawn(move || {
-        let _ = tell.send(look());
+        let found = look();
         drop(held);
+        let _ = tell.send(found);
     });
     spawned.map_err(|error| format!("no thread could be started to read it: {error}"))?;
     told.recv_timeout(PATIENCE).map_err(|error| match error {

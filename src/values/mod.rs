@@ -1,4 +1,5 @@
-//! Small types that check themselves where they are born, so that nothing after them has to look again.
+//! Small types that check themselves where they are born, so that nothing after them has to look again; and what every
+//! part needs: clocks, threads, files.
 //! They know no other part of the program.
 
 mod blocking;

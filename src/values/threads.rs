@@ -116,7 +116,7 @@ impl Inner {
             if !queue.is_watched || queue.waiting.is_empty() || queue.done.len() >= TOLD_AT_ONCE {
                 let done = std::mem::take(&mut queue.done);
                 drop(queue);
-                done.into_iter().for_each(|tell| tell());
+                tell_all(done);
                 queue = self.lock();
             }
             let Some(next) = queue.waiting.pop_front() else {
@@ -129,6 +129,12 @@ impl Inner {
                 self.lock().done.push(tell);
             }
         }
+    }
+}
+
+fn tell_all(done: Vec<Tell>) {
+    for tell in done {
+        tell();
     }
 }
 
@@ -147,7 +153,7 @@ async fn watch(inner: Arc<Inner>) {
         }
         let (done, is_over) = (std::mem::take(&mut queue.done), !queue.is_watched);
         drop(queue);
-        done.into_iter().for_each(|tell| tell());
+        tell_all(done);
         if is_over {
             return;
         }

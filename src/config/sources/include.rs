@@ -43,7 +43,7 @@ fn matching(file: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
             match glob::Pattern::new(&part) {
                 _ if part == "**" => below(&folder, &mut looked_at, &mut next)?,
                 Ok(pattern) if part.contains(['*', '?', '[']) => {
-                    let is_meant = |name: &str| pattern.matches_with(name, AS_SHELLS_DO);
+                    let is_meant = |name: &str| pattern.matches(name);
                     next.extend(
                         entries(&folder, &mut looked_at)?
                             .into_iter()
@@ -58,13 +58,6 @@ fn matching(file: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
     found.retain(|path| path.is_file());
     Ok(found)
 }
-
-/// `*` does not mean a file whose name begins with a dot.
-const AS_SHELLS_DO: glob::MatchOptions = glob::MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
 
 /// What stands in a folder; nothing, where it cannot be read.
 fn entries(folder: &Path, looked_at: &mut usize) -> Result<Vec<PathBuf>, String> {

@@ -70,11 +70,3 @@ pub(super) fn renew(connection: &Connection, job: &JobId, at: Timestamp) -> rusq
         .execute(params![job.as_str(), at.as_millisecond()])
         .map(drop)
 }
-
-/// Has everything up to now count as run, whatever the ledger says.
-pub(super) fn forget_what_was_missed(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-    let now = now.as_millisecond();
-    connection
-        .execute("UPDATE activations SET since = ?1 WHERE since < ?1", [now])
-        .map(drop)
-}

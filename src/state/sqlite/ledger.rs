@@ -19,10 +19,12 @@ impl Sqlite {
         new: &[NewRun],
         now: Timestamp,
     ) -> Result<Vec<Option<RunId>>, StateError> {
-        self.all_or_nothing(|transaction| {
+        let ids = self.all_or_nothing(|transaction| {
             set_status(transaction, begun, Status::Running, now)?;
             new.iter().map(|run| insert(transaction, run, now)).collect()
-        })
+        })?;
+        self.last_claim = now;
+        Ok(ids)
     }
 
     /// Records that runs which were to begin wait again.
@@ -31,7 +33,8 @@ impl Sqlite {
     }
 
     pub(in crate::state) fn finish(&mut self, ended: &[EndedRun]) -> Result<(), StateError> {
-        // An end that tells nobody is not worth waiting for the disk: lost with the power, the run counts as interrupted.
+        // An end that tells nobody is not worth waiting for the disk: lost with the power, the run counts as interrupted, or
+        // as queued where it did not begin.
         let durability = if ended.iter().any(|run| run.telling.is_some()) {
             Durability::Disk
         } else {

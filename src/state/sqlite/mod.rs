@@ -13,6 +13,7 @@ mod ledger;
 mod lock;
 mod outbox;
 mod schema;
+mod successor;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -33,12 +34,10 @@ use outbox::Claimed;
 pub(super) struct Sqlite {
     path: PathBuf,
     connection: Option<Connection>,
-    /// Device and number of the file that was opened first: no other is the state of this process.
-    file: Option<(u64, u64)>,
-    /// Whether the file in its place knows what this process has run.
-    is_successor_told: bool,
-    /// The wall clock's time of the last look.
-    last_seen: Timestamp,
+    /// What was opened first: no other is the state of this process.
+    files: Option<Files>,
+    /// When this process last claimed a run.
+    last_claim: Timestamp,
     claimed: Claimed,
 }
 
@@ -65,9 +64,8 @@ impl Sqlite {
         Self {
             path: path.to_owned(),
             connection: None,
-            file: None,
-            is_successor_told: false,
-            last_seen: Timestamp::MIN,
+            files: None,
+            last_claim: Timestamp::MIN,
             claimed: Claimed::new(),
         }
     }
@@ -77,10 +75,14 @@ impl Sqlite {
         self.refuse_another_file()?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => schema::open(&self.path)?,
+            None => self.open()?,
         };
-        self.file = self.file.or_else(|| identity(&self.path));
-        match work(&mut connection) {
+        let done = work(&mut connection);
+        // The log comes with the first change.
+        if self.files.is_none_or(|files| files.log.is_none()) {
+            self.files = Files::at(&self.path);
+        }
+        match done {
             Ok(value) => {
                 self.connection = Some(connection);
                 Ok(value)
@@ -88,38 +90,38 @@ impl Sqlite {
             Err(error) => {
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
                     self.connection = Some(connection);
+                } else if let Some(files) = &mut self.files {
+                    // Closing may end the log, and another one comes.
+                    files.log = None;
                 }
                 Err(SqlError::of_database(&self.path, &error).into())
             }
         }
     }
 
+    fn open(&self) -> Result<Connection, StateError> {
+        let connection = schema::open(&self.path)?;
+        successor::take_over(&connection, &self.path).map_err(|error| SqlError::of_database(&self.path, &error))?;
+        Ok(connection)
+    }
+
     /// What is written to a file that was moved away nobody finds again, and what another one has not recorded would
-    /// run twice: nothing is done until the file is back.
+    /// run twice: nothing is done until the file is back. The other one is not opened: beside our log, that would damage
+    /// both.
     fn refuse_another_file(&mut self) -> Result<(), StateError> {
-        let Some(file) = self.file else { return Ok(()) };
-        let there = identity(&self.path);
-        if there == Some(file) {
+        let Some(files) = self.files else { return Ok(()) };
+        let there = Files::at(&self.path);
+        let is_same = |there: Files| there.state == files.state && (files.log.is_none() || there.log == files.log);
+        if there.is_some_and(is_same) {
             return Ok(());
         }
         let what = if there.is_some() {
-            self.tell_successor();
-            "was replaced by another file while the service runs; nothing runs until it is back, or the service is restarted to go on with the other one"
+            successor::tell(&self.path, self.last_claim);
+            "was replaced by another file while the service was running; nothing runs until the original is back, with its log, or the service is restarted with the new one"
         } else {
-            "is gone: it was deleted, moved or unmounted; nothing runs until it is back or the service is restarted"
+            "is gone: it was deleted, moved or unmounted; nothing runs until it is back, with its log, or the service is restarted"
         };
         Err(SqlError::lasting(format!("database {} {what}", self.path.display())).into())
-    }
-
-    /// Has a state that was put in the place of ours count everything up to now as run, once: we ran it.
-    fn tell_successor(&mut self) {
-        if std::mem::replace(&mut self.is_successor_told, true) {
-            return;
-        }
-        let now = self.last_seen;
-        if let Ok(other) = schema::open(&self.path) {
-            let _ = activations::forget_what_was_missed(&other, now);
-        }
     }
 
     /// Does `work` in a transaction: all or nothing, and on the disk.
@@ -152,6 +154,11 @@ impl Sqlite {
         })
     }
 
+    /// Sees to it that whatever stands in the place of the state at the end knows what was run.
+    pub(super) fn look_at_the_end(&mut self) -> Result<(), StateError> {
+        self.refuse_another_file()
+    }
+
     /// Runs one statement, which is kept compiled.
     fn execute(&mut self, sql: &str, parameters: impl rusqlite::Params) -> Result<(), StateError> {
         self.with(|connection| connection.prepare_cached(sql)?.execute(parameters).map(drop))
@@ -160,7 +167,6 @@ impl Sqlite {
     /// Writes down what both clocks show, which tells whether the state can be written, and where the next start
     /// begins to count.
     pub(super) fn note_time(&mut self, now: Moment) -> Result<(), StateError> {
-        self.last_seen = now.wall;
         self.transaction(Durability::Process, |transaction| {
             transaction
                 .prepare_cached(
@@ -216,10 +222,32 @@ impl Sqlite {
     }
 }
 
-/// Device and number of the file at `path`, where there is one.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
+/// Device and number of the state's file, and of its log where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Files {
+    state: (u64, u64),
+    log: Option<(u64, u64)>,
+}
+
+impl Files {
+    /// Those at `path`, where there is a state.
+    fn at(path: &Path) -> Option<Self> {
+        let of = |path: &Path| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        Some(Self {
+            state: of(path)?,
+            log: of(&beside(path, "-wal")),
+        })
+    }
+}
+
+/// The file beside the state whose name ends so.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// An instant as the state writes it: milliseconds since 1970.
@@ -248,6 +276,7 @@ column_of_word!(Trigger);
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Beginning, NewRun};
     use super::*;
 
     #[test]
@@ -265,31 +294,58 @@ mod tests {
     #[test]
     fn a_file_that_was_moved_or_replaced_is_not_written_and_its_successor_runs_nothing_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, aside) = (folder.path().join("state.db"), folder.path().join("aside.db"));
-        let hour = |hour: i64| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hour);
-        let moment = |hour: i64| Moment {
-            wall: instant(hour * 3_600_000),
-            service: instant(0),
+        let at = |name: &str| folder.path().join(name);
+        let hour = |hour: i64| instant(hour * 3_600_000);
+        let moment = |number: i64| Moment {
+            wall: hour(number),
+            service: hour(0),
         };
+        let rename = |from: &str, to: &str| {
+            for end in ["", "-wal"] {
+                let _ = std::fs::rename(beside(&at(from), end), beside(&at(to), end));
+            }
+        };
+        let claim = |state: &mut Sqlite, number: i64| {
+            let run = NewRun {
+                job: "a".parse().unwrap(),
+                trigger: Trigger::Schedule,
+                scheduled_at: hour(number),
+                beginning: Beginning::Now,
+            };
+            state.record(&[], &[run], hour(number))
+        };
+        let mut state = Sqlite::new(&at("state.db"));
         let job: JobId = "a".parse().unwrap();
-        let mut state = Sqlite::new(&path);
         state.activate(&[(job, "times".to_owned())], moment(1)).unwrap();
         drop(state);
-        std::fs::copy(&path, &aside).unwrap();
-        let mut state = Sqlite::new(&path);
-        state.note_time(moment(5)).unwrap();
-        let gone = folder.path().join("gone.db");
-        std::fs::rename(&path, &gone).unwrap();
-        let error = state.note_time(moment(6)).unwrap_err();
+        std::fs::copy(at("state.db"), at("older.db")).unwrap();
+        let mut state = Sqlite::new(&at("state.db"));
+        claim(&mut state, 5).unwrap();
+        rename("state.db", "aside.db");
+        let error = claim(&mut state, 6).unwrap_err();
         assert!(error.message.contains("is gone"), "{error}");
-        assert!(!path.exists(), "none is made in its place");
-        std::fs::rename(&gone, &path).unwrap();
-        state.note_time(moment(7)).unwrap();
-        std::fs::rename(&aside, &path).unwrap();
-        let error = state.note_time(moment(8)).unwrap_err();
+        assert!(!at("state.db").exists(), "none is made in its place");
+        rename("aside.db", "state.db");
+        claim(&mut state, 7).unwrap();
+        std::fs::rename(at("state.db"), at("aside.db")).unwrap();
+        std::fs::copy(at("older.db"), at("state.db")).unwrap();
+        let error = claim(&mut state, 8).unwrap_err();
         assert!(error.message.contains("was replaced"), "{error}");
-        let since = Sqlite::new(&path).left_behind(hour(9)).unwrap().activations["a"].since;
-        assert_eq!(since, hour(8));
+        std::fs::remove_file(at("state.db")).unwrap();
+        std::fs::rename(at("aside.db"), at("state.db")).unwrap();
+        claim(&mut state, 9).unwrap();
+        rename("state.db", "aside.db");
+        std::fs::rename(at("older.db"), at("state.db")).unwrap();
+        assert!(state.look_at_the_end().is_err());
+        drop(state);
+        let since = |name: &str| Sqlite::new(&at(name)).left_behind(hour(11)).unwrap().activations["a"].since;
+        assert_eq!(
+            since("state.db"),
+            hour(9),
+            "what was claimed is not claimed again, nor is more"
+        );
+        let mut back = Sqlite::new(&at("aside.db"));
+        assert_eq!(claim(&mut back, 9).unwrap(), [None], "it is whole");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The outbox: messages on their way, kept until they are delivered or abandoned.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -12,8 +13,18 @@ use crate::values::{Moment, later};
 /// How long a message that was on its way when the process ended is not tried again. No attempt takes so long.
 const LEASE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The messages that this process has claimed, each with what came of it where that is known but not recorded yet.
-pub(super) type Claimed = BTreeMap<i64, Option<(Outcome, Moment)>>;
+/// The messages that this process has claimed.
+pub(super) type Claimed = BTreeMap<i64, Claim>;
+
+/// A message that this process has claimed.
+#[derive(Debug)]
+pub(super) struct Claim {
+    turn: String,
+    /// Gone when whoever claimed it is gone.
+    claimant: Weak<()>,
+    /// What came of it, where that is known but not recorded yet.
+    outcome: Option<(Outcome, Moment)>,
+}
 
 const COLUMNS: &str = "id, subject, coalesce(turn, channel), notification, attempts, created_at, coalesce(posted_at, created_at), finished_at";
 
@@ -39,52 +50,54 @@ impl Sqlite {
         })
     }
 
-    /// Claims the next message that is due at `now`, in service time, and has none of the turns `except`.
-    pub(in crate::state) fn claim_message(
-        &mut self,
-        now: Timestamp,
-        except: &BTreeSet<String>,
-    ) -> Result<Option<OutboxRow>, StateError> {
+    /// Claims the next message that is due at `now`, in service time, and whose turn it is.
+    pub(in crate::state) fn claim_message(&mut self, now: Timestamp) -> Result<Option<OutboxRow>, StateError> {
         self.record_outcomes()?;
-        let except = serde_json::json!(except).to_string();
-        let claimed = serde_json::json!(self.claimed.keys().collect::<Vec<_>>()).to_string();
+        // What nobody will settle any more is tried again when its lease is over.
+        self.claimed
+            .retain(|_, claim| claim.outcome.is_some() || claim.claimant.strong_count() > 0);
+        let turns: Vec<&String> = self.claimed.values().map(|claim| &claim.turn).collect();
+        let turns = serde_json::json!(turns).to_string();
         let row = self.with(|connection| {
             connection
                 .prepare_cached(&format!(
                     "UPDATE outbox SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = (
                          SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1
                          AND coalesce(turn, channel) NOT IN (SELECT value FROM json_each(?3))
-                         AND id NOT IN (SELECT value FROM json_each(?4))
                          AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.status = 'pending'
                              AND older.subject = outbox.subject AND older.channel = outbox.channel AND older.id < outbox.id)
                          ORDER BY next_attempt_at, id LIMIT 1)
                      RETURNING {COLUMNS}"
                 ))?
                 .query_row(
-                    params![
-                        now.as_millisecond(),
-                        later(now, LEASE).as_millisecond(),
-                        except,
-                        claimed
-                    ],
+                    params![now.as_millisecond(), later(now, LEASE).as_millisecond(), turns],
                     read_row,
                 )
                 .optional()
         })?;
-        self.claimed.extend(row.iter().map(|row| (row.id, None)));
+        self.claimed.extend(row.iter().map(|row| {
+            let claim = Claim {
+                turn: row.turn.clone(),
+                claimant: Arc::downgrade(&row.claimant),
+                outcome: None,
+            };
+            (row.id, claim)
+        }));
         Ok(row)
     }
 
     /// Records what came of a message that was claimed; remembers it where that fails.
     pub(in crate::state) fn settle(&mut self, id: i64, outcome: Outcome, now: Moment) -> Result<(), StateError> {
-        self.claimed.insert(id, Some((outcome, now)));
+        if let Some(claim) = self.claimed.get_mut(&id) {
+            claim.outcome = Some((outcome, now));
+        }
         self.record_outcomes()
     }
 
     /// Records what came of messages and is not recorded yet, all or nothing.
     fn record_outcomes(&mut self) -> Result<(), StateError> {
         let mut claimed = std::mem::take(&mut self.claimed);
-        let known = |(id, outcome): (&i64, &Option<(Outcome, Moment)>)| Some((*id, outcome.clone()?));
+        let known = |(id, claim): (&i64, &Claim)| Some((*id, claim.outcome.clone()?));
         let outcomes: Vec<_> = claimed.iter().filter_map(known).collect();
         let recorded = if outcomes.is_empty() {
             Ok(())
@@ -96,7 +109,7 @@ impl Sqlite {
             })
         };
         if recorded.is_ok() {
-            claimed.retain(|_, outcome| outcome.is_none());
+            claimed.retain(|_, claim| claim.outcome.is_none());
         }
         self.claimed = claimed;
         recorded
@@ -225,6 +238,7 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
         created_at: instant(row.get(5)?),
         posted_at: instant(row.get(6)?),
         finished_at: row.get::<_, Option<i64>>(7)?.map(instant),
+        claimant: Arc::default(),
     })
 }
 
@@ -243,9 +257,8 @@ mod tests {
         }
     }
 
-    fn claim(outbox: &mut Sqlite, now: Timestamp, except: &[&str]) -> Option<OutboxRow> {
-        let except = except.iter().map(ToString::to_string).collect();
-        outbox.claim_message(now, &except).unwrap()
+    fn claim(outbox: &mut Sqlite, now: Timestamp) -> Option<OutboxRow> {
+        outbox.claim_message(now).unwrap()
     }
 
     fn at(time: &str) -> Moment {
@@ -267,17 +280,17 @@ mod tests {
             .post(&[message("first", "ntfy"), message("first", "mail")], moment)
             .unwrap();
         outbox.post(&[message("first", "ntfy")], moment).unwrap();
-        assert_eq!(claim(&mut outbox, now, &["ntfy", "mail"]), None, "others serve both");
-        let claimed = claim(&mut outbox, now, &[]).unwrap();
+        let claimed = claim(&mut outbox, now).unwrap();
         assert_eq!((claimed.turn.as_str(), claimed.attempts), ("ntfy", 1));
-        assert_eq!(claim(&mut outbox, now, &["ntfy"]).unwrap().turn, "mail");
-        assert_eq!(claim(&mut outbox, now, &[]), None, "both are claimed");
+        let mail = claim(&mut outbox, now).unwrap();
+        assert_eq!(mail.turn, "mail");
+        assert_eq!(claim(&mut outbox, now), None, "both are claimed");
         outbox.settle(claimed.id, Outcome::Delivered, moment).unwrap();
-        assert_eq!(claim(&mut outbox, now + LEASE, &[]), None, "it is still on its way");
-        drop(outbox);
+        assert_eq!(claim(&mut outbox, now + LEASE), None, "it is still on its way");
+        drop((outbox, mail));
         let mut outbox = Sqlite::new(&path);
-        assert_eq!(claim(&mut outbox, now, &[]), None, "it was on its way a moment ago");
-        let again = claim(&mut outbox, now + LEASE, &[]).unwrap();
+        assert_eq!(claim(&mut outbox, now), None, "it was on its way a moment ago");
+        let again = claim(&mut outbox, now + LEASE).unwrap();
         assert_eq!(again.turn, "mail", "the lease is over");
         outbox
             .post(&[message("second", "ntfy"), message("second", "mail")], moment)
@@ -300,13 +313,13 @@ mod tests {
         let mut outbox = Sqlite::new(&path);
         let moment = at("2026-11-20T12:30:00Z");
         outbox.post(&[message("first", "ntfy")], moment).unwrap();
-        let claimed = claim(&mut outbox, moment.service, &[]).unwrap();
+        let claimed = claim(&mut outbox, moment.service).unwrap();
         std::fs::rename(&path, &aside).unwrap();
         assert!(outbox.settle(claimed.id, Outcome::Delivered, moment).is_err());
-        assert!(outbox.claim_message(moment.service, &BTreeSet::new()).is_err());
+        assert!(outbox.claim_message(moment.service).is_err());
         std::fs::rename(&aside, &path).unwrap();
         let much_later = later(moment.service, LEASE * 5);
-        assert_eq!(claim(&mut outbox, much_later, &[]), None, "it was sent");
+        assert_eq!(claim(&mut outbox, much_later), None, "it was sent");
         assert_eq!(outbox.outbox_counts().unwrap().pending, 0);
     }
 }
