@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 pub(crate) use service::Service;
 pub(crate) use workplace::Workplace;
 
-/// Looks until `found` gives something; fails after ten seconds, which only a broken program takes.
+/// Looks until `found` gives something; fails after a time that only a broken program takes: a message that was refused
+/// is tried again after half a minute.
 pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(45);
     while Instant::now() < deadline {
         if let Some(value) = found() {
             return value;
