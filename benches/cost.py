@@ -11,19 +11,12 @@ usage: cargo build --release --locked
 """
 import os, sqlite3, statistics, subprocess, sys, tempfile, time
 
+from process import cpu, rss
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OURS = os.path.join(ROOT, "target/release/duplistatus-cron")
 JOBS, SECONDS, ROUNDS = (int(sys.argv[i]) if len(sys.argv) > i else default for i, default in ((1, 1000), (2, 20), (3, 3)))
 NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-
-
-def cpu(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss(pid):
-    return int(next(line for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS")).split()[1]) / 1000
 
 
 def declare(folder):

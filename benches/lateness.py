@@ -10,6 +10,8 @@ usage: cargo build --release --locked && benches/lateness.py [jobs] [seconds]   
 """
 import json, os, sqlite3, subprocess, sys, tempfile, time
 
+from process import rss
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.join(ROOT, "target/release/duplistatus-cron")
 JOBS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
@@ -20,10 +22,6 @@ def show(name, late, wanted, memory):
     late.sort()
     p99 = late[int(len(late) * 0.99)] if late else float("nan")
     print(f"{name:<18} p50 {late[len(late) // 2]:7.1f} ms  p99 {p99:7.1f} ms  runs {len(late)} of {wanted}  memory {memory:.0f} MB")
-
-
-def rss(pid):
-    return int(next(line for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS")).split()[1]) / 1000
 
 
 def ours():

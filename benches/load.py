@@ -3,7 +3,9 @@
 
 usage: cargo build --release --locked && benches/load.py [jobs]
 """
-import json, os, statistics, subprocess, sys, tempfile, time
+import os, statistics, subprocess, sys, tempfile, time
+
+from process import cpu, rss
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.join(ROOT, "target/release/duplistatus-cron")
@@ -17,11 +19,6 @@ def declare(changed=""):
         for n in range(JOBS)
     ]
     return "\n".join(jobs)
-
-
-def cpu(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 with tempfile.TemporaryDirectory() as folder:
@@ -50,8 +47,7 @@ with tempfile.TemporaryDirectory() as folder:
         before = cpu(service.pid)
         time.sleep(20)
         used = cpu(service.pid) - before
-        memory = int(next(line for line in open(f"/proc/{service.pid}/status") if line.startswith("VmRSS")).split()[1]) / 1000
-        print(f"waiting: {used / 20 * 100:.2f} % of a processor, {memory:.1f} MB")
+        print(f"waiting: {used / 20 * 100:.2f} % of a processor, {rss(service.pid):.1f} MB")
     finally:
         service.terminate()
         service.wait()

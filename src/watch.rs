@@ -20,7 +20,7 @@ use crate::config::{File, Plan};
 use crate::duplistatus::settings;
 use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
-use crate::values::{blocking, read_file, within_patience};
+use crate::values::{beside, blocking, read_file, within_patience};
 
 /// How long a burst of changes must have been over.
 const QUIET: Duration = Duration::from_millis(250);
@@ -167,11 +167,9 @@ pub(crate) async fn watch_rows(plans: watch::Receiver<Arc<Plan>>, engine: Inbox)
 type Looks = (PathBuf, [Option<(u64, u64, SystemTime)>; 2]);
 
 fn looks_of(database: &Path) -> Looks {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
     let look = |path: &Path| {
         let found = std::fs::metadata(path).ok()?;
         Some((found.ino(), found.len(), found.modified().ok()?))
     };
-    (database.to_owned(), [look(database), look(Path::new(&log))])
+    (database.to_owned(), [look(database), look(&beside(database, "-wal"))])
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::support::Workplace;
+use crate::support::workplace::copy_database;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -67,10 +68,9 @@ pub(crate) fn history(place: &Workplace, filter: &Filter) -> History {
     }
     crate::support::eventually("the state to be read", || {
         let copy = tempfile::tempdir().unwrap();
-        for name in ["state.db", "state.db-wal"] {
-            let _ = std::fs::copy(place.file("data").join(name), copy.path().join(name));
-        }
-        let store = Store::at(&copy.path().join("state.db"));
+        let path = copy.path().join("state.db");
+        copy_database(&place.file("data/state.db"), &path);
+        let store = Store::at(&path);
         let filter = filter.clone();
         let read = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::receivers::Ntfy;
+use crate::support::service::read_answer;
 use crate::support::workplace::ONE_JOB;
 use crate::support::{Service, Workplace, eventually};
 
@@ -149,6 +150,19 @@ impl Disk {
         assert!(done.unwrap().success());
     }
 
+    /// Has whoever writes to it wait, or go on.
+    fn freeze(&self, is_frozen: bool) {
+        let how = if is_frozen { "-f" } else { "-u" };
+        assert!(
+            Command::new("fsfreeze")
+                .arg(how)
+                .arg(&self.0)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     /// Leaves no room; gives what takes it.
     fn fill(&self) -> PathBuf {
         let ballast = self.0.join("ballast");
@@ -162,6 +176,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        let _ = Command::new("fsfreeze")
+            .arg("-u")
+            .arg(&self.0)
+            .stderr(Stdio::null())
+            .status();
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
@@ -211,6 +230,47 @@ fn a_disk_that_is_full_or_read_only_ends_nothing_and_heals() {
         let ticks = place.count("ticks");
         eventually("runs to begin", || (place.count("ticks") > ticks).then_some(()));
         service.terminate();
+    }
+}
+
+#[test]
+fn a_start_on_disks_that_hang_answers_and_goes_on_when_they_do() {
+    for (declared, told) in [
+        ("[databases.own]\npath = \"small/backups.db\"\n", "small/backups.db"),
+        ("[state]\npath = \"small/state.db\"\n", "small/state.db"),
+    ] {
+        let place = with_ticks();
+        let disk = Disk::mount(&place, "small", "4096");
+        place.write("jobs.toml", &format!("{declared}{}", ticking("tick", "")));
+        let copy = place.file("small/backups.db");
+        place
+            .database()
+            .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+            .unwrap();
+        let ticks = || -> u32 {
+            let database = if told.ends_with("backups.db") {
+                rusqlite::Connection::open(&copy).unwrap()
+            } else {
+                place.database()
+            };
+            database
+                .query_row("SELECT count(*) FROM ticks", [], |row| row.get(0))
+                .unwrap()
+        };
+        place.start().terminate();
+        disk.freeze(true);
+        let service = place.start();
+        // Nothing may fail before the disk goes on: the service could not even be killed.
+        let is_told = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            reasons(&service).contains(told)
+        });
+        disk.freeze(false);
+        assert!(is_told);
+        let before = ticks();
+        eventually("runs to begin", || (ticks() > before + 1).then_some(()));
+        eventually("it to heal", || (service.get("/health").0 == 200).then_some(()));
+        assert_eq!(service.terminate().code(), Some(0));
     }
 }
 
@@ -393,24 +453,20 @@ fn a_reader_of_the_log_that_stalls_stops_nothing() {
     eventually("more to be logged than a pipe holds", || {
         (place.count("ticks") > 400).then_some(())
     });
-    let health = ureq_like(port, "/health");
-    assert!(health.contains("\"isRunning\":true"), "{health}");
+    let mut asking = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(
+        asking,
+        "GET /health HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let (_, health) = read_answer(&mut asking).unwrap();
+    assert_eq!(health["isRunning"], true, "{health}");
     let killed = Command::new("kill")
         .args(["-TERM", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
     eventually("it to end", || child.try_wait().unwrap());
-}
-
-fn ureq_like(port: u16, path: &str) -> String {
-    use std::io::Read;
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::{engine, engine_by, report};
 use crate::support::Workplace;
+use crate::support::workplace::copy_database;
 
 const QUICK: &str = "cleanup = { delete_from = \"sessions\", where = \"false\" }\n";
 /// A job that needs the write lock.
@@ -351,9 +352,7 @@ async fn a_run_that_is_queued_waits_for_the_next_start() {
         ("catch_up = \"none\"", "2026-11-20T12:10:00Z", "skipped"),
     ] {
         let copy = Workplace::new();
-        for name in ["data/state.db", "data/state.db-wal"] {
-            let _ = std::fs::copy(place.file(name), copy.file(name));
-        }
+        copy_database(&place.file("data/state.db"), &copy.file("data/state.db"));
         let quick = |id: &str| job(id, "* * * * * *", &format!("group = \"g\"\n{keys}"), QUICK);
         let clock = Clock::starting_at(started.parse().unwrap());
         let (engine, running) = engine_by(&copy, &(quick("a") + &quick("b")), clock);

@@ -25,6 +25,8 @@ const BLOCKING_THREADS: usize = 1024;
 const BETWEEN_DELIVERIES: Duration = Duration::from_secs(10);
 /// How long the end of the service waits for a message on the wire.
 const LAST_DELIVERY: Duration = Duration::from_secs(12);
+/// How long the start waits for the state.
+const OPENING: Duration = Duration::from_secs(3);
 /// How long after a reload what it took is free.
 const SETTLED: Duration = Duration::from_secs(1);
 /// How often memory is looked at, where nothing was loaded.
@@ -65,6 +67,16 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
     }
 }
 
+/// Has the state be there before anyone asks for it, where its disk answers; what is wrong with it is told by `/health`.
+async fn open_state(loaded: &Loaded, store: &Store) {
+    let (kept, store) = (keep_last_good(loaded, store), store.clone());
+    let opened = tokio::spawn(async move {
+        kept.await;
+        store.noted_time().await
+    });
+    let _ = tokio::time::timeout(OPENING, opened).await;
+}
+
 async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Option<PathBuf>, Exit> {
     let demo = options.demo;
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
@@ -72,9 +84,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let plan = loaded.plan.clone();
     let _lock = Lock::take(&plan.state.path).map_err(|error| Exit::new(FAILED, error.0))?;
     let store = Store::at(&plan.state.path);
-    keep_last_good(&loaded, &store).await;
-    // It is there before anyone asks for it; what is wrong with it is told by `/health`.
-    let _ = store.noted_time().await;
+    open_state(&loaded, &store).await;
     let listeners = listen(&plan.server).await?;
     let source = loaded.source.clone();
     // A file that was there must not give way to what is built in when it is gone.
@@ -179,7 +189,7 @@ fn memory_in_use() -> u64 {
 }
 
 /// Delivers what waits in the outbox, when something is posted and now and then, for as long as the service runs.
-async fn deliver(mut worker: DeliveryWorker, mut plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>) {
+async fn deliver(mut worker: DeliveryWorker, plans: watch::Receiver<Arc<Plan>>, posted: Arc<Notify>) {
     let mut noting: Option<JoinHandle<()>> = None;
     while !worker.cancel.is_cancelled() {
         tokio::select! {
@@ -187,20 +197,18 @@ async fn deliver(mut worker: DeliveryWorker, mut plans: watch::Receiver<Arc<Plan
             () = tokio::time::sleep(BETWEEN_DELIVERIES) => {}
             () = worker.cancel.cancelled() => return,
         }
-        // A state that cannot be used is told by the store. An application's database that hangs holds up nothing else.
+        // An application's database that hangs holds up nothing else.
         if noting.as_ref().is_none_or(JoinHandle::is_finished) {
             let worker = worker.clone();
             noting = Some(tokio::spawn(async move { drop(worker.note_what_was_not().await) }));
         }
-        let is_other = |plans: &watch::Receiver<Arc<Plan>>| plans.has_changed().unwrap_or(false);
-        loop {
-            worker.targets = Arc::clone(&plans.borrow_and_update().targets);
-            // Another declaration may send another way.
-            let sent = worker.deliver(|| !is_other(&plans)).await;
-            if sent.is_err() || !is_other(&plans) {
-                break;
-            }
-        }
+        // Another declaration may send another way.
+        let as_declared_now = |worker: &mut DeliveryWorker| {
+            worker.targets = Arc::clone(&plans.borrow().targets);
+            true
+        };
+        // A state that cannot be used is told by the store.
+        let _ = worker.deliver(as_declared_now).await;
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::merged::{Merged, below, path};
 use super::plan::{Job, Plan};
 use super::problem::Problem;
-use crate::sql::{CheckedDatabase, open_read};
+use crate::sql::{CheckedDatabase, open_read_in_time};
 use crate::values::{Severity, plural};
 
 /// What is wrong with the actions of `jobs`.
@@ -46,7 +46,7 @@ pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], 
         }
     }
     for (file, jobs) in jobs_of {
-        if let Err(error) = open_read(file) {
+        if let Err(error) = open_read_in_time(file) {
             let id = plan.databases.iter().find(|(_, database)| database.path == file);
             let at = id.map_or_else(Vec::new, |(id, _)| path(&["databases", id.as_str(), "path"]));
             let of_jobs = plural(jobs.len() as u64, "job");

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::channels::{self, Channel};
 use super::{key_file, stamps};
 use crate::notifications::{
-    About, Address, Delivery, Integration, Notification, NtfyServer, Smtp, Target, Undelivered, send_mail, send_ntfy,
+    About, Address, Delivery, Integration, NoRoute, Notification, NtfyServer, Smtp, Target, Undelivered, send_mail,
+    send_ntfy,
 };
 use crate::sql::open_write;
 use crate::sql::sqlite::{self, Connection, TransactionBehavior};
@@ -136,9 +137,9 @@ impl Target for Route {
 pub(crate) struct Duplistatus;
 
 impl Integration for Duplistatus {
-    fn route(&self, address: &Value) -> Result<Option<Arc<dyn Target>>, String> {
-        let route = Route::of(read(address)?)?;
-        Ok(route.map(|route| Arc::new(route) as Arc<dyn Target>))
+    fn route(&self, address: &Value) -> Result<Arc<dyn Target>, NoRoute> {
+        let found = read(address).and_then(Route::of).map_err(NoRoute::Because)?;
+        Ok(Arc::new(found.ok_or(NoRoute::Nobody)?))
     }
 
     fn name_of(&self, address: &Value) -> String {

@@ -38,6 +38,14 @@ impl ClockWatch {
         self.clock.moment()
     }
 
+    /// The moment at which the wall clock shows `wall`, as of what was read a while ago.
+    pub(super) fn moment_at(&self, wall: Timestamp) -> Moment {
+        Moment {
+            wall,
+            ..self.clock.moment()
+        }
+    }
+
     /// Has the service time go on from what an earlier process noted last.
     pub(super) fn resume(&self, last: Moment) {
         self.clock.resume(last);

@@ -1,9 +1,11 @@
 //! Tells others whether the engine gets on, without asking it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::values::lock;
 
 /// The moment at which the engine last took something up.
 #[derive(Clone, Debug)]
@@ -17,11 +19,11 @@ impl Default for Heartbeat {
 
 impl Heartbeat {
     pub(super) fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&self.0) = Instant::now();
     }
 
     /// How long ago that was. An engine that sleeps answers at once; one that does not answer has been busy for so long.
     pub(crate) fn age(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        lock(&self.0).elapsed()
     }
 }

@@ -32,7 +32,6 @@ pub(super) struct Journal {
     unwritten: Vec<EndedRun>,
     next_clearing: Timestamp,
     last_look: Option<Instant>,
-    next_look: Instant,
 }
 
 impl Journal {
@@ -45,7 +44,6 @@ impl Journal {
             unwritten: Vec::new(),
             next_clearing: Timestamp::MIN,
             last_look: None,
-            next_look: Instant::now(),
         }
     }
 
@@ -56,50 +54,35 @@ impl Journal {
 
     /// How long until the state is to be looked at again.
     pub(super) fn looks_again_after(&self) -> Duration {
-        self.next_look.saturating_duration_since(Instant::now())
+        let between = if self.is_well() { BETWEEN_LOOKS } else { SOON };
+        self.last_look
+            .map_or(Duration::ZERO, |last| between.saturating_sub(last.elapsed()))
     }
 
-    /// Writes what the clocks show, where the last time was a while ago.
-    async fn look(&mut self, now: Moment) {
-        if self.next_look > Instant::now() {
-            return;
+    /// Writes what the clocks show, for someone who asks how the state is.
+    pub(super) async fn look_for_someone(&mut self, now: Moment) {
+        if self.last_look.is_none_or(|last| last.elapsed() >= SOON) {
+            self.note_time(now).await;
         }
-        // The store remembers what is wrong. What an earlier process noted is read before it is written.
+    }
+
+    /// Writes what the clocks show; the store remembers what keeps it from being written. A start soon after must not
+    /// take a clock that was set for time that has passed.
+    pub(super) async fn note_time(&mut self, now: Moment) {
+        // What an earlier process noted is read before it is written over.
         let _ = if self.is_recovered {
             self.store.note_time(now).await
         } else {
             self.store.noted_time().await.map(drop)
         };
         self.last_look = Some(Instant::now());
-        self.next_look = Instant::now() + if self.is_well() { BETWEEN_LOOKS } else { SOON };
-    }
-
-    /// The same for someone who asks how the state is.
-    pub(super) async fn look_for_someone(&mut self, now: Moment) {
-        if self.last_look.is_none_or(|last| last.elapsed() >= SOON) {
-            self.next_look = Instant::now();
-        }
-        self.look(now).await;
-    }
-
-    /// Writes what the clocks show now, as the wall clock was set: a start soon after must not take that for time that
-    /// has passed.
-    pub(super) async fn note_time(&self, now: Moment) {
-        if self.is_recovered {
-            // The store remembers what is wrong.
-            let _ = self.store.note_time(now).await;
-        }
-    }
-
-    /// Writes what the next start needs to know.
-    pub(super) async fn end(&self, now: Moment) {
-        self.note_time(now).await;
-        self.store.look_at_the_end().await;
     }
 
     /// Writes what could not be written before, and once a day drops runs older than `history`.
     pub(super) async fn maintain(&mut self, moment: Moment, history: values::Duration) {
-        self.look(moment).await;
+        if self.looks_again_after().is_zero() {
+            self.note_time(moment).await;
+        }
         let now = moment.wall;
         if !self.is_well() || !self.is_recovered {
             return;

@@ -35,7 +35,7 @@ pub(crate) use runner::RunResult;
 
 use crate::config::{Loaded, Plan, Problems, Services, Sources};
 use crate::state::Store;
-use crate::values::{Clock, JobId, Moment, Threads};
+use crate::values::{Clock, JobId, Threads};
 use clock_watch::ClockWatch;
 use command::Refusal;
 use journal::Journal;
@@ -172,7 +172,8 @@ impl Engine {
                 Event::Loaded(None) => self.reloader.pass_over(),
             }
         }
-        self.journal.end(self.clock.moment()).await;
+        // The next start needs to know since when nothing ran.
+        self.journal.note_time(self.clock.moment()).await;
         tracing::info!("ended");
     }
 
@@ -277,11 +278,7 @@ impl Engine {
     async fn record_activations(&mut self, jobs: Vec<(JobId, String)>, now: Timestamp) {
         if self.journal.is_recovered {
             // What cannot be recorded now is told by the store, and counts from the next start on.
-            let now = Moment {
-                wall: now,
-                ..self.clock.moment()
-            };
-            let _ = self.journal.store.activate(jobs, now).await;
+            let _ = self.journal.store.activate(jobs, self.clock.moment_at(now)).await;
         }
     }
 

@@ -55,10 +55,7 @@ impl Engine {
                 None => drop(self.journal.store.forget_failing(job).await),
             }
         }
-        let moment = Moment {
-            wall: now,
-            ..self.clock.moment()
-        };
+        let moment = self.clock.moment_at(now);
         let closed: Vec<EndedRun> = unfinished
             .iter()
             .map(|(job, run)| self.close_interrupted(job, *run, moment))
@@ -156,10 +153,7 @@ impl Engine {
             };
             runs.push(run);
         }
-        let at = Moment {
-            wall: now,
-            ..self.clock.moment()
-        };
+        let at = self.clock.moment_at(now);
         let dropped = gone.into_iter().map(|(run, job)| {
             tracing::warn!(job, run = %run, "skipped: {WHY}");
             row_of(run, &RunResult::without_work(Status::Skipped, WHY), at)

@@ -13,8 +13,9 @@ use super::{Engine, LONGEST_SLEEP, SOON};
 use crate::config::{self, Diff, File, Loaded, Plan, Problem, Problems, Rows, Source, Sources, without_secrets};
 use crate::duplistatus::publish_port;
 use crate::duplistatus::settings::{CRON_SERVICE, Overrides};
+use crate::sql::SqlError;
 use crate::state::Store;
-use crate::values::{JobId, Severity};
+use crate::values::{JobId, Severity, within_patience};
 
 /// Reads the sources, one reload at a time, and knows what is in force.
 #[derive(Debug)]
@@ -115,7 +116,6 @@ impl Reloader {
 
     /// Asks for a reload where something was missing that may be there now, and the last look was a while ago.
     pub(super) fn look_again(&mut self, now: Timestamp, plan: &Plan) {
-        self.database = plan.default_database_path();
         let Some(after) = self.looks_again_after() else { return };
         let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::ZERO);
         let is_time = self
@@ -123,6 +123,7 @@ impl Reloader {
             .is_none_or(|last| now.duration_since(last).abs() >= after);
         if self.loading.is_empty() && is_time && plan.default_database.is_some() {
             self.last_look = Some(now);
+            self.database = plan.default_database_path();
             self.ask(Cause::Database, None);
         }
     }
@@ -222,7 +223,14 @@ impl Fresh {
 
 /// Writes the port into the application's row where it differs; gives what is in the way.
 fn tell_port(database: &Path, port: u16) -> Option<Problem> {
-    match publish_port(database, port) {
+    let file = database.to_owned();
+    let late = |_| {
+        Err(SqlError::lasting(format!(
+            "database {} does not answer",
+            database.display()
+        )))
+    };
+    match within_patience(move || publish_port(&file, port)).unwrap_or_else(late) {
         Ok(true) => tracing::info!(
             port,
             "wrote the port into the row cron_service, where the application looks for it"
@@ -251,16 +259,16 @@ fn in_force(sources: &Sources, files: Vec<(String, String)>, rows: &Rows) -> Arc
 }
 
 /// Keeps the declaration that was loaded, without its secrets, for a start at which it is broken.
-pub(crate) async fn keep_last_good(loaded: &Loaded, store: &Store) {
-    if !loaded.is_file {
-        return;
-    }
-    let files = loaded.files.iter();
-    let kept = files
+pub(crate) fn keep_last_good(loaded: &Loaded, store: &Store) -> impl Future<Output = ()> + Send + use<> {
+    let files = loaded.files.iter().filter(|_| loaded.is_file);
+    let kept: Vec<_> = files
         .map(|(name, text)| (name.clone(), without_secrets(text)))
         .collect();
-    if let Err(why) = store.keep_declaration(kept).await {
-        tracing::warn!("the last good configuration could not be saved: {why}");
+    let store = store.clone();
+    async move {
+        if let Err(why) = store.keep_declaration(kept).await {
+            tracing::warn!("the last good configuration could not be saved: {why}");
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 //! for longest gives way.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
+
+use crate::values::lock;
 
 /// The places of connections.
 pub(super) struct Connections {
@@ -82,8 +84,4 @@ impl Drop for Connection {
         self.is_served();
         lock(&self.open).count -= 1;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

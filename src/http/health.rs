@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use super::{Answer, Context, Request, tasks};
 use crate::engine::Command;
 use crate::engine::command::{JobReport, Report};
 use crate::sql::open_read;
-use crate::values::{Severity, iso, plural};
+use crate::values::{Severity, iso, lock, plural};
 
 /// How many problems of a refused reload are told.
 const MOST_PROBLEMS: usize = 5;
@@ -37,7 +37,8 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
         format!("the engine has not answered for {seconds} s")
     });
     let Some(report) = known else {
-        let reason = stuck.unwrap_or_else(|| "the engine has not answered yet".to_owned());
+        let reason = context.store.error().or(stuck);
+        let reason = reason.unwrap_or_else(|| "the engine has not answered yet".to_owned());
         let body = json!({ "isRunning": false, "activeTasks": [], "lastRunTimes": {}, "errors": {}, "status": "failing", "reasons": [reason] });
         return Answer { status: 503, body };
     };
@@ -236,8 +237,4 @@ impl Databases {
         );
         looked.notify_all();
     }
-}
-
-fn lock<T>(known: &Mutex<T>) -> MutexGuard<'_, T> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
 }

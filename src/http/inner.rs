@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tiny_http::{Header, Response, Server};
 use tokio::net::UnixStream;
 
 use super::{Answer, Context, Request, routes};
+use crate::values::lock;
 
 /// The inner server, as the front door reaches it.
 pub(super) struct Inner {
@@ -80,10 +81,6 @@ impl Generation {
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
         Ok(Self { server, handle })
     }
-}
-
-fn lock(current: &Mutex<Arc<Generation>>) -> MutexGuard<'_, Arc<Generation>> {
-    current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes requests as long as the front door is there, setting the server up anew whenever it gives none any more.

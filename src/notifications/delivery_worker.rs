@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Undelivered;
 use super::notification::{Address, Delivery, Notification};
-use super::target::{Integration, Target, Targets};
+use super::target::{Integration, NoRoute, Target, Targets};
 use crate::state::{OutboxRow, Outcome, StateError, Store};
 use crate::values::{CancelReason, CancellationToken, Clock, Threads, later, spread};
 
@@ -50,12 +50,16 @@ pub(crate) struct DeliveryWorker {
 }
 
 impl DeliveryWorker {
-    /// Delivers what is due, as long as `may_go_on` says so.
-    pub(crate) async fn deliver(&self, may_go_on: impl Fn() -> bool) -> Result<Delivered, StateError> {
+    /// Delivers what is due, as long as `may_go_on` says so, which is asked before each message and may change where it
+    /// goes.
+    pub(crate) async fn deliver(
+        &mut self,
+        mut may_go_on: impl FnMut(&mut Self) -> bool,
+    ) -> Result<Delivered, StateError> {
         let mut delivered = Delivered::default();
         let mut on_their_way = OnTheirWay::default();
         loop {
-            let may_send = may_go_on() && !self.cancel.is_cancelled() && on_their_way.0.len() < AT_ONCE;
+            let may_send = may_go_on(self) && !self.cancel.is_cancelled() && on_their_way.0.len() < AT_ONCE;
             let due = self.clock.service_time();
             if may_send && let Some(row) = self.store.claim_message(due).await? {
                 on_their_way.0.spawn(self.clone().send_and_settle(row));
@@ -113,7 +117,7 @@ impl DeliveryWorker {
             settle(Outcome::Dead { error }).await?;
             return Ok(None);
         };
-        if let Ok(None) = opened.route {
+        if let Err(NoRoute::Nobody) = opened.route {
             tracing::debug!(message_id = row.id, "there is nobody to send it to");
             settle(Outcome::Void).await?;
             return Ok(None);
@@ -210,11 +214,10 @@ impl Drop for OnTheirWay {
     }
 }
 
-/// A message taken out of the outbox, and the way it takes, or why there is none.
+/// A message taken out of the outbox, and the way it takes.
 struct Opened {
     notification: Notification,
-    /// None, where nobody is there any more to send it to.
-    route: Result<Option<Arc<dyn Target>>, String>,
+    route: Result<Arc<dyn Target>, NoRoute>,
 }
 
 impl Opened {
@@ -225,10 +228,12 @@ impl Opened {
             at,
         };
         let sent = match &self.route {
-            Ok(target) => target
-                .as_ref()
-                .map_or_else(|| Ok(String::new()), |target| target.send(&delivery)),
-            Err(why) => Err(Undelivered {
+            Ok(target) => target.send(&delivery),
+            Err(NoRoute::Nobody) => Err(Undelivered {
+                is_final: true,
+                ..Undelivered::new("it is not set up any more")
+            }),
+            Err(NoRoute::Because(why)) => Err(Undelivered {
                 // A target that is gone from the declaration does not come back by waiting.
                 is_final: self.notification.address.target().is_some(),
                 ..Undelivered::new(why)
@@ -238,7 +243,7 @@ impl Opened {
     }
 
     fn way(&self) -> Option<&dyn Target> {
-        self.route.as_ref().ok()?.as_deref()
+        self.route.as_deref().ok()
     }
 
     /// Where it goes, for the log.
@@ -260,13 +265,13 @@ pub(super) fn find_route(
     address: &Address,
     targets: &Targets,
     integration: &dyn Integration,
-) -> Result<Option<Arc<dyn Target>>, String> {
+) -> Result<Arc<dyn Target>, NoRoute> {
     match address {
         Address::Application(own) => integration.route(own),
         Address::Target(id) | Address::Recipient { target: id, .. } => targets
             .get(id)
-            .map(|target| Some(Arc::clone(target)))
-            .ok_or_else(|| format!("target `{id}` is no longer declared")),
+            .cloned()
+            .ok_or_else(|| NoRoute::Because(format!("target `{id}` is no longer declared"))),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use log::Log;
 pub(crate) use message::Message;
 pub(crate) use notification::{About, Address, Delivery, Event, Notification};
 pub(crate) use ntfy::{Ntfy, NtfyServer, send as send_ntfy};
-pub(crate) use target::{Integration, Target, Targets, Withheld, addresses};
+pub(crate) use target::{Integration, NoRoute, Target, Targets, Withheld, addresses};
 pub(crate) use webhook::Webhook;
 
 /// Sends a message that says so to an address, at once and past the outbox. It may wait.
@@ -37,8 +37,11 @@ pub(crate) fn test(
     integration: &dyn Integration,
     now: Timestamp,
 ) -> Result<String, String> {
-    let route = delivery_worker::find_route(&address, targets, integration)?;
-    let route = route.ok_or("it is not set up in the application")?;
+    let route = match delivery_worker::find_route(&address, targets, integration) {
+        Ok(route) => route,
+        Err(NoRoute::Nobody) => return Err("it is not set up in the application".to_owned()),
+        Err(NoRoute::Because(why)) => return Err(why),
+    };
     let text = "duplistatus-cron can reach you here.";
     let notification = Notification {
         address,

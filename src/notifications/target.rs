@@ -82,11 +82,19 @@ pub(crate) fn addresses<'a>(
     named.into_iter().flat_map(of_target).collect()
 }
 
+/// Why a message cannot be sent to where it is to go.
+#[derive(Debug)]
+pub(crate) enum NoRoute {
+    /// It is not set up any more: nobody waits for the message.
+    Nobody,
+    /// It cannot be reached.
+    Because(String),
+}
+
 /// The application that messages can be about: it has channels of its own, and looks for what was delivered.
 pub(crate) trait Integration: Debug + Sync {
-    /// The way to an address of its own; none where it is not set up any more. Reading settings and opening credentials
-    /// may wait.
-    fn route(&self, address: &serde_json::Value) -> Result<Option<Arc<dyn Target>>, String>;
+    /// The way to an address of its own. Reading settings and opening credentials may wait.
+    fn route(&self, address: &serde_json::Value) -> Result<Arc<dyn Target>, NoRoute>;
 
     /// What people call such an address.
     fn name_of(&self, address: &serde_json::Value) -> String;

@@ -155,7 +155,7 @@ impl RunContext {
 
     /// Sees to the first attempt of the messages that the run has posted.
     pub(crate) async fn deliver(&self, tells_failures: bool) -> Result<Delivered, Failure> {
-        let worker = DeliveryWorker {
+        let mut worker = DeliveryWorker {
             store: self.store.clone(),
             targets: Arc::clone(&self.targets),
             integration: self.integration,
@@ -166,6 +166,6 @@ impl RunContext {
         };
         worker.note_what_was_not().await?;
         let until = Instant::now() + DELIVERY_PATIENCE;
-        Ok(worker.deliver(|| Instant::now() < until).await?)
+        Ok(worker.deliver(|_| Instant::now() < until).await?)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::schema::names;
-use super::{Sandbox, open_read, tokens};
+use super::{Sandbox, open_read_in_time, tokens};
 use crate::values::{Issue, with_suggestion};
 
 /// The words a statement that writes can begin with.
@@ -23,7 +23,9 @@ pub(crate) struct CheckedDatabase {
 impl CheckedDatabase {
     /// Opens the database at `path` for reading; `None` where SQLite has no memory for it.
     pub(crate) fn open(path: &Path) -> Option<Self> {
-        let found = open_read(path).ok().and_then(|found| Sandbox::around(found).ok());
+        let found = open_read_in_time(path)
+            .ok()
+            .and_then(|found| Sandbox::around(found).ok());
         let is_there = found.is_some();
         let sandbox = found.or_else(|| Sandbox::around(Connection::open_in_memory().ok()?).ok())?;
         Some(Self { sandbox, is_there })

@@ -28,7 +28,7 @@ pub(crate) use explain::explain;
 pub(crate) use impact::{plain, search};
 pub(crate) use maintenance::Maintenance;
 pub(crate) use misfit::{Held, in_words};
-pub(crate) use pool::{MOST_THREADS, Mode, Pool, Visit, open_read, open_write};
+pub(crate) use pool::{MOST_THREADS, Mode, Pool, Visit, open_read, open_read_in_time, open_write};
 pub(crate) use row_key::RowKey;
 /// The types of SQLite itself, for whoever reads tables of its own.
 pub(crate) use rusqlite as sqlite;

@@ -6,15 +6,14 @@
 //! as it did before, are they kept for it.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Database, Interrupt, Sandbox, SqlError, session};
-use crate::values::Threads;
+use crate::values::{Threads, identity, lock, within_patience};
 
 /// Threads that read one database, and as many that write it: those whose statement takes long hold up the others of
 /// that database alone.
@@ -80,7 +79,7 @@ pub(crate) struct Visit {
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Shared>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Has a run work on `database`, until what this gives is dropped.
@@ -126,12 +125,10 @@ impl Visit {
         tables: &[&str],
         work: impl FnOnce(&Sandbox) -> Result<T, E>,
     ) -> Result<T, E> {
-        let found = std::fs::metadata(&self.database.path).ok();
         let origin = Origin {
             mode,
-            file: found.map(|found| (found.dev(), found.ino())),
+            file: identity(&self.database.path),
         };
-        refuse_a_full_disk(&self.database.path)?;
         let mut sandbox = self.connect(origin)?;
         interrupt
             .govern(&mut sandbox, self.database.busy_timeout)
@@ -168,6 +165,7 @@ impl Visit {
             Some(shared.idle.swap_remove(index).1)
         });
         if let Some(sandbox) = idle {
+            refuse_a_full_disk(path)?;
             return Ok(sandbox);
         }
         let connection = match origin.mode {
@@ -211,6 +209,15 @@ impl Drop for Visit {
 /// Opens the database at `path` for reading only. The file is never created.
 pub(crate) fn open_read(path: &Path) -> Result<Connection, SqlError> {
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// The same, where its disk answers in time. It waits for that: see [`within_patience`].
+pub(crate) fn open_read_in_time(path: &Path) -> Result<Connection, SqlError> {
+    let opened = {
+        let path = path.to_owned();
+        within_patience(move || open_read(&path))
+    };
+    opened.unwrap_or_else(|why| Err(unusable(path, &format!("cannot be opened: {why}"))))
 }
 
 /// Opens the database at `path` for reading and writing. The file is never created.

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -15,6 +15,7 @@ use rusqlite::limits::Limit;
 
 use super::functions::LONGEST_VALUE;
 use super::{SqlError, functions, schema};
+use crate::values::lock;
 
 /// The longest pattern of LIKE and GLOB, in bytes: they compare it at every place of a text.
 const LONGEST_PATTERN: i32 = 250;
@@ -201,10 +202,6 @@ impl Sandbox {
     pub(super) fn refusal(&self) -> Option<String> {
         lock(&self.bounds).refused.clone()
     }
-}
-
-fn lock(bounds: &Mutex<Bounds>) -> MutexGuard<'_, Bounds> {
-    bounds.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl DerefMut for Sandbox {

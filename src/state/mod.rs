@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use crate::values::{JobId, Moment, Threads};
+use crate::values::{JobId, Moment, Threads, lock};
 pub(crate) use findings::{Change, Finding};
 pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome};
 pub(crate) use run::{Activation, Beginning, EndedRun, Failing, LastRun, NewRun, QueuedRun, Telling};
@@ -92,7 +92,7 @@ impl Store {
 
     /// Why the state could not be used the last time, or cannot be now.
     pub(crate) fn error(&self) -> Option<String> {
-        self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0.error).clone()
     }
 
     /// Asks the database, on the thread that works on it. A question that nobody waits for any more when its turn comes
@@ -103,7 +103,7 @@ impl Store {
     ) -> Result<T, StateError> {
         let Engine::Sqlite { file, thread } = &self.0.engine;
         let file = Arc::clone(file);
-        let mut answer = pin!(thread.run(move || question(&mut file.lock().unwrap_or_else(PoisonError::into_inner))));
+        let mut answer = pin!(thread.run(move || question(&mut lock(&file))));
         let answer = if let Ok(answer) = timeout(SLOW, &mut answer).await {
             answer
         } else {
@@ -121,7 +121,7 @@ impl Store {
 
     /// Remembers whether the state could be used; tells when that changes.
     fn note(&self, error: Option<String>) {
-        let mut known = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0.error);
         if error == *known {
             return;
         }
@@ -136,12 +136,6 @@ impl Store {
     /// Writes down what the clocks show: whether the state can be written now.
     pub(crate) async fn note_time(&self, now: Moment) -> Result<(), StateError> {
         self.ask(move |state| state.note_time(now)).await
-    }
-
-    /// Looks for the last time whether the state is where it was.
-    pub(crate) async fn look_at_the_end(&self) {
-        // What is wrong is told by the store.
-        let _ = self.ask(Sqlite::look_at_the_end).await;
     }
 
     /// What the clocks showed when that was last written down.
@@ -263,6 +257,9 @@ impl Store {
 
     /// Keeps the files of a declaration, by name and text, for a start at which it is broken.
     pub(crate) async fn keep_declaration(&self, files: Vec<(String, String)>) -> Result<(), StateError> {
+        if files.is_empty() {
+            return Ok(());
+        }
         self.ask(move |state| state.keep_declaration(&files)).await
     }
 

@@ -22,6 +22,13 @@ const APPLICATION: &str = include_str!("../fixtures/application.sql");
 
 pub(crate) struct Workplace(TempDir);
 
+/// Copies a database as it is now, with its log: what is written meanwhile may not fit together.
+pub(crate) fn copy_database(from: &Path, to: &Path) {
+    for end in ["", "-wal"] {
+        let _ = std::fs::copy(format!("{}{end}", from.display()), format!("{}{end}", to.display()));
+    }
+}
+
 impl Workplace {
     /// An empty working directory.
     pub(crate) fn empty() -> Self {
@@ -104,11 +111,8 @@ impl Workplace {
     ) -> Option<T> {
         eventually("the state to be read", || {
             let copy = tempfile::tempdir().unwrap();
-            for end in ["", "-wal"] {
-                let name = format!("duplistatus-cron.db{end}");
-                let _ = std::fs::copy(self.file("data").join(&name), copy.path().join(&name));
-            }
-            let path = copy.path().join("duplistatus-cron.db");
+            let path = copy.path().join("state.db");
+            copy_database(&self.file("data/duplistatus-cron.db"), &path);
             if !path.exists() {
                 return Some(None);
             }

@@ -10,7 +10,7 @@ use crate::config::merged::Merged;
 use crate::config::problem::{Problem, Source};
 use crate::duplistatus::settings::{self, Overrides};
 use crate::duplistatus::{Row, read_rows};
-use crate::sql::{SqlError, open_read};
+use crate::sql::{SqlError, open_read_in_time};
 use crate::values::Severity;
 
 /// What the rows say.
@@ -33,7 +33,7 @@ pub(in crate::config) fn read(
         return Ok(Rows::default());
     };
     let file = Path::new(&file);
-    let found = open_read(file)?;
+    let found = open_read_in_time(file)?;
     let texts = settings::overrides(&found).map_err(|error| SqlError::of_database(file, &error))?;
     let mut applied = texts.clone();
     if let Some(candidate) = candidate {

@@ -15,7 +15,6 @@ mod outbox;
 mod schema;
 mod successor;
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -24,7 +23,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, Transactio
 
 use super::{LeftBehind, StateError, Status, Trigger};
 use crate::sql::SqlError;
-use crate::values::{JobId, Moment};
+use crate::values::{JobId, Moment, beside, identity};
 pub(crate) use ledger::MOST_CLEARED;
 pub(crate) use lock::Lock;
 use outbox::Claimed;
@@ -154,11 +153,6 @@ impl Sqlite {
         })
     }
 
-    /// Sees to it that whatever stands in the place of the state at the end knows what was run.
-    pub(super) fn look_at_the_end(&mut self) -> Result<(), StateError> {
-        self.refuse_another_file()
-    }
-
     /// Runs one statement, which is kept compiled.
     fn execute(&mut self, sql: &str, parameters: impl rusqlite::Params) -> Result<(), StateError> {
         self.with(|connection| connection.prepare_cached(sql)?.execute(parameters).map(drop))
@@ -232,22 +226,11 @@ struct Files {
 impl Files {
     /// Those at `path`, where there is a state.
     fn at(path: &Path) -> Option<Self> {
-        let of = |path: &Path| {
-            let found = std::fs::metadata(path).ok()?;
-            Some((found.dev(), found.ino()))
-        };
         Some(Self {
-            state: of(path)?,
-            log: of(&beside(path, "-wal")),
+            state: identity(path)?,
+            log: identity(&beside(path, "-wal")),
         })
     }
-}
-
-/// The file beside the state whose name ends so.
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 /// An instant as the state writes it: milliseconds since 1970.
@@ -336,7 +319,7 @@ mod tests {
         claim(&mut state, 9).unwrap();
         rename("state.db", "aside.db");
         std::fs::rename(at("older.db"), at("state.db")).unwrap();
-        assert!(state.look_at_the_end().is_err());
+        assert!(state.note_time(moment(10)).is_err());
         drop(state);
         let since = |name: &str| Sqlite::new(&at(name)).left_behind(hour(11)).unwrap().activations["a"].since;
         assert_eq!(

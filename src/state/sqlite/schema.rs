@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::sql::SqlError;
+use crate::values::beside;
 
 /// The steps that led to the schema as it is; how many of them a file has taken is its `user_version`.
 const STEPS: &[&str] = &[
@@ -63,10 +64,8 @@ fn keep_private(path: &Path) -> io::Result<()> {
     let is_ours = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .and_then(|connection| connection.table_exists(None, "outbox"));
     for end in ["", "-wal", "-shm"].iter().filter(|_| is_ours == Ok(true)) {
-        let mut file = path.as_os_str().to_owned();
-        file.push(end);
         // One that is not there, or another user's, is left as it is.
-        let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(PRIVATE));
+        let _ = std::fs::set_permissions(beside(path, end), std::fs::Permissions::from_mode(PRIVATE));
     }
     Ok(())
 }

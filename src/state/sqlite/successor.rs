@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::beside;
+use crate::values::beside;
 
 /// How the name of the file ends.
 const END: &str = "-ran";
