@@ -15,7 +15,7 @@ use crate::kinds::INTEGRATION;
 use crate::notifications::DeliveryWorker;
 use crate::signals;
 use crate::state::{Lock, Store};
-use crate::values::{CancelReason, CancellationToken, Clock, Severity, blocking, give_back};
+use crate::values::{CancelReason, CancellationToken, Clock, Severity, blocking, give_back, share_memory};
 use crate::watch::{Watch, watch_rows};
 
 /// Threads that may wait. Those of each database, of messages and of the state have limits of their own, and
@@ -37,6 +37,7 @@ const WORTH_IT: u64 = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) -> Result<(), Exit> {
+    share_memory();
     // It writes what is left when it is dropped.
     let log = log::set_up(common, &sources.environment, options.demo);
     let demo = if options.demo {

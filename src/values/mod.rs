@@ -36,7 +36,7 @@ pub(crate) use id::{DatabaseId, ExpectationId, GroupId, TargetId};
 pub(crate) use instant::{iso, later};
 pub(crate) use issue::Issue;
 pub(crate) use lock::lock;
-pub(crate) use memory::give_back;
+pub(crate) use memory::{give_back, share as share_memory};
 pub(crate) use parameter::{CutoffFormat, Parameter};
 pub(crate) use pattern::Pattern;
 pub(crate) use plural::plural;
