@@ -24,6 +24,7 @@
 //! | `run` | what a kind of job can do, what it is given, what it gives back |
 //! | `notifications` | messages, the targets they go to, and the worker that empties the outbox |
 //! | `state` | the service's own state behind one handle |
+//! | `process` | programs that jobs run: found, started, ended as a whole group; their output |
 //! | `sql` | the databases that jobs work on: opening, checking, sandbox, batches |
 //! | `values` | small types that check themselves, and what every part needs: clocks, threads, files |
 //!
@@ -80,6 +81,7 @@ mod engine;
 mod http;
 mod kinds;
 mod notifications;
+mod process;
 mod run;
 mod signals;
 mod sql;

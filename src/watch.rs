@@ -145,14 +145,17 @@ pub(crate) async fn watch_rows(plans: watch::Receiver<Arc<Plan>>, engine: Inbox)
             continue;
         };
         let known = seen.clone();
-        let looked = blocking(move || {
+        let look = move || {
             let looks = looks_of(&database);
             let texts = (known.as_ref() != Some(&looks))
                 .then(|| settings::overrides_now(&database))
                 .flatten();
             (looks, texts)
-        });
-        let (looks, texts) = looked.await;
+        };
+        // One that does not answer must not keep another one from being read, which a reload may name.
+        let Ok((looks, texts)) = blocking(move || within_patience(look)).await else {
+            continue;
+        };
         // What could not be read is read at the next look.
         if let Some(texts) = texts {
             seen = Some(looks);

@@ -16,18 +16,18 @@ const ORDER: &[&[&str]] = &[
     &["run"],
     &["notifications"],
     &["state"],
-    &["sql"],
+    &["sql", "process"],
     &["values"],
 ];
 
 /// Foreign crates and the modules that may name them.
 const HOMES: &[(&str, &[&str])] = &[
     ("aes_gcm", &["duplistatus"]),
-    ("base64", &["notifications"]),
+    ("base64", &["values"]),
     ("clap", &["cli"]),
     ("croner", &["values"]),
     ("figment", &["config"]),
-    ("form_urlencoded", &["cli", "http", "notifications"]),
+    ("form_urlencoded", &["cli", "http", "notifications", "values"]),
     ("glob", &["config", "values"]),
     ("hmac", &["notifications"]),
     ("httparse", &["http"]),
@@ -36,6 +36,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("icu_locale_core", &["duplistatus"]),
     ("lettre", &["notifications"]),
     ("libc", &["signals", "values"]),
+    ("nix", &["process"]),
     ("notify", &["watch"]),
     ("pbkdf2", &["duplistatus"]),
     ("rusqlite", &["sql", "state"]),

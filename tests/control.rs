@@ -179,7 +179,7 @@ fn executions_are_filtered_and_paged_newest_first() {
         "message",
         "error",
         "attempts",
-        "output",
+        "statistics",
     ];
     assert_eq!(keys, expected);
     for (query, total, shown) in [

@@ -12,6 +12,7 @@ mod alerts;
 mod architecture;
 mod attacks;
 mod clients;
+mod commands;
 mod configuration;
 mod connections;
 mod control;

@@ -8,6 +8,7 @@
 mod client;
 mod config;
 mod demo;
+mod first_process;
 mod init;
 mod log;
 mod next;
@@ -15,6 +16,7 @@ mod notification;
 mod output;
 mod overrides;
 mod plan;
+mod program;
 mod rebuilt;
 mod run;
 mod simulate;
@@ -28,6 +30,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::config::{Environment, File, Job, Plan, Problems, Rows, Sources};
+use crate::process::BECOME;
 use crate::values::JobId;
 
 /// Something went wrong that is not the declaration's fault.
@@ -115,6 +118,9 @@ enum Command {
     Reload,
     /// Show the health of the running service
     Health,
+    /// Become another program, as another user (what jobs with `user`, `nice` or `umask` are started by)
+    #[command(name = BECOME, hide = true)]
+    Become(program::Options),
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -158,6 +164,7 @@ pub fn main() -> ExitCode {
         Some(Command::Stop(job)) => client::post(&sources, &format!("/stop/{}", job.job)),
         Some(Command::Reload) => client::post(&sources, "/reload-config"),
         Some(Command::Health) => client::health(&sources),
+        Some(Command::Become(options)) => Err(program::become_it(options)),
     };
     match code {
         Ok(()) => ExitCode::SUCCESS,

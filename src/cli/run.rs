@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::{Common, Exit, FAILED, RunOptions, demo, log, rebuilt};
+use super::{Common, Exit, FAILED, RunOptions, demo, first_process, log, rebuilt};
 use crate::config::{self, File, Loaded, Plan, Problem, Problems, Server, Services, Source, Sources};
 use crate::engine::{Engine, Setup, keep_last_good};
 use crate::http::{Context, Databases, FrontDoor, Listeners};
@@ -37,6 +37,9 @@ const WORTH_IT: u64 = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) -> Result<(), Exit> {
+    if first_process::is_it() {
+        return first_process::look_after_the_service();
+    }
     share_memory();
     // It writes what is left when it is dropped.
     let log = log::set_up(common, &sources.environment, options.demo);
@@ -68,6 +71,29 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
     }
 }
 
+/// Keeps other services from using the state. On a disk that hangs, that is seen to when it goes on; until then nobody can
+/// open the state anyway.
+async fn lock_state(path: &Path) -> Result<Option<Lock>, Exit> {
+    let path = path.to_owned();
+    let mut locking = tokio::task::spawn_blocking(move || Lock::take(&path));
+    match tokio::time::timeout(OPENING, &mut locking).await {
+        Ok(Ok(locked)) => locked.map(Some).map_err(|error| Exit::new(FAILED, error.0)),
+        Ok(Err(error)) => Err(Exit::new(FAILED, error)),
+        Err(_) => {
+            tokio::spawn(async move {
+                let locked = locking.await;
+                if let Ok(Err(error)) = &locked {
+                    tracing::error!("{}", error.0);
+                }
+                // Held for as long as the service runs.
+                std::future::pending::<()>().await;
+                drop(locked);
+            });
+            Ok(None)
+        }
+    }
+}
+
 /// Has the state be there before anyone asks for it, where its disk answers; what is wrong with it is told by `/health`.
 async fn open_state(loaded: &Loaded, store: &Store) {
     let (kept, store) = (keep_last_good(loaded, store), store.clone());
@@ -83,7 +109,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
     let loaded = load(&sources, options).await?;
     let plan = loaded.plan.clone();
-    let _lock = Lock::take(&plan.state.path).map_err(|error| Exit::new(FAILED, error.0))?;
+    let _lock = lock_state(&plan.state.path).await?;
     let store = Store::at(&plan.state.path);
     open_state(&loaded, &store).await;
     let listeners = listen(&plan.server).await?;

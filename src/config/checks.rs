@@ -39,15 +39,17 @@ pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) ->
 /// A warning for everything that a run at `now` would meet, or that could not be checked.
 pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], now: Timestamp) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut jobs_of: BTreeMap<&Path, Vec<&Job>> = BTreeMap::new();
+    let mut jobs_of: BTreeMap<Option<&Path>, Vec<&Job>> = BTreeMap::new();
     for job in plan.jobs_in_order() {
-        if let Some(database) = &job.database {
-            jobs_of.entry(&database.path).or_default().push(job);
-        }
+        let file = job.database.as_ref().map(|database| database.path.as_path());
+        jobs_of.entry(file).or_default().push(job);
     }
     for (file, jobs) in jobs_of {
-        if let Err(error) = open_read_in_time(file) {
-            let id = plan.databases.iter().find(|(_, database)| database.path == file);
+        if let Some(Err(error)) = file.map(open_read_in_time) {
+            let id = plan
+                .databases
+                .iter()
+                .find(|(_, database)| Some(database.path.as_path()) == file);
             let at = id.map_or_else(Vec::new, |(id, _)| path(&["databases", id.as_str(), "path"]));
             let of_jobs = plural(jobs.len() as u64, "job");
             let why = format!("{error}: the SQL and the settings of {of_jobs} could not be checked");
@@ -61,17 +63,17 @@ pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], 
                 .any(|problem| problem.severity.is_error() && problem.keys.starts_with(&at));
             // What is at fault is told already, and what does not run by itself may wait for what is yet to come.
             if job.enabled && !is_at_fault {
-                found.extend(check_rows(merged, plan, job, now).await);
+                found.extend(examine_job(merged, plan, job, now).await);
             }
         }
     }
     found
 }
 
-async fn check_rows(merged: &Merged, plan: &Plan, job: &Job, now: Timestamp) -> Vec<Problem> {
+async fn examine_job(merged: &Merged, plan: &Plan, job: &Job, now: Timestamp) -> Vec<Problem> {
     let at = below(&path(&["jobs", job.id.as_str()]), job.action.name());
     let warning = |at: &[String], why: String| merged.problem(at, Severity::Warning, why);
-    match plan.check_rows(job, now).await {
+    match plan.examine(job, now).await {
         Ok(issues) => issues
             .into_iter()
             .map(|issue| warning(&below(&at, &issue.key), issue.message))

@@ -1,14 +1,16 @@
 //! What a run of a planned job is given, and runs that change nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use jiff::Timestamp;
 
 use super::plan::{Job, Plan};
 use crate::kinds::INTEGRATION;
+use crate::process::Kept;
 use crate::run::{DryRun, Failure, RunContext};
 use crate::sql::{Mode, Pool};
-use crate::state::Store;
+use crate::state::{RunId, Store, Trigger};
 use crate::values::{CancellationToken, Clock, Issue, Progress, Threads};
 
 /// Why a run begins, and when.
@@ -16,7 +18,9 @@ use crate::values::{CancellationToken, Clock, Issue, Progress, Threads};
 pub(crate) struct Invocation {
     pub now: Timestamp,
     pub scheduled_at: Timestamp,
-    pub manual: bool,
+    /// None of a run that changes nothing.
+    pub run: Option<RunId>,
+    pub trigger: Trigger,
 }
 
 /// What all runs share.
@@ -73,13 +77,17 @@ impl Plan {
             job: job.id.clone(),
             now: invocation.now,
             scheduled_at: invocation.scheduled_at,
-            manual: invocation.manual,
+            run: invocation.run,
+            trigger: invocation.trigger,
+            attempt: Arc::new(AtomicU32::new(1)),
             threads: of_database.map_or(&services.threads, |visit| &visit.threads).clone(),
             visit,
             delivery_threads: services.delivery_threads.clone(),
             start: Arc::default(),
             alive: None,
             cancel: CancellationToken::default(),
+            surroundings: Arc::clone(&self.surroundings),
+            output: Kept::default(),
             progress: Progress::default(),
             store: services.store.clone(),
             clock: services.clock.clone(),
@@ -100,18 +108,19 @@ impl Plan {
         job.action.plan(&self.dry_context(job, now, services)).await
     }
 
-    /// What the rows of a job's database have against a run at `now`.
-    pub(super) async fn check_rows(&self, job: &Job, now: Timestamp) -> Result<Vec<Issue>, Failure> {
+    /// What there is against a run of `job` at `now`.
+    pub(super) async fn examine(&self, job: &Job, now: Timestamp) -> Result<Vec<Issue>, Failure> {
         // Nothing is asked of the state, so that none is made.
         let services = Services::dry(Store::at(&self.state.path), Clock::system());
-        job.action.check_rows(&self.dry_context(job, now, &services)).await
+        job.action.examine(&self.dry_context(job, now, &services)).await
     }
 
     fn dry_context(&self, job: &Job, now: Timestamp, services: &Services) -> RunContext {
         let invocation = Invocation {
             now,
             scheduled_at: now,
-            manual: true,
+            run: None,
+            trigger: Trigger::Manual,
         };
         self.context(job, invocation, services)
     }

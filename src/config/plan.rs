@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::kinds::Action;
 use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
+use crate::process::Surroundings;
 use crate::sql::Database;
 use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, TimeZone};
 
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub groups: BTreeMap<GroupId, u32>,
     /// The zone that messages tell dates in.
     pub time_zone: TimeZone,
+    /// What programs inherit.
+    pub surroundings: Arc<Surroundings>,
     pub jobs: BTreeMap<JobId, Arc<Job>>,
     /// Their ids, in the order of the declaration.
     pub order: Vec<JobId>,

@@ -1,6 +1,7 @@
 //! Declaration -> plan: reads every section, fills in what a job inherits, and checks what only holds between
 //! sections.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -17,7 +18,9 @@ use super::reading::{Resolver, unknown_key};
 use super::sources::Environment;
 use crate::notifications::Targets;
 use crate::sql::Database;
-use crate::values::{DatabaseId, Duration, GroupId, JobId, Secret, TimeZone, read_text_in_time, reading_secrets};
+use crate::values::{
+    DatabaseId, Duration, GroupId, JobId, Secret, SecretSource, TimeZone, read_text_in_time, reading_secrets,
+};
 
 /// How long a run waits for another writer, unless it is declared.
 const BUSY_TIMEOUT: Duration = Duration::from_seconds(30);
@@ -35,7 +38,7 @@ pub(super) struct Resolved {
 
 /// Makes the plan, as far as the problems allow, of every job or `only` of some.
 pub(super) fn resolve(merged: &Merged, environment: &Environment, only: Option<&BTreeSet<String>>) -> Resolved {
-    with_secrets(environment, || {
+    let (mut resolved, read) = with_secrets(environment, || {
         let mut resolver = Resolver::new(merged);
         for section in merged
             .sections()
@@ -58,7 +61,11 @@ pub(super) fn resolve(merged: &Merged, environment: &Environment, only: Option<&
             problems: resolver.problems,
             read_as: resolver.read_as,
         }
-    })
+    });
+    if let Some(plan) = &mut resolved.plan {
+        plan.surroundings = Arc::new(environment.surroundings(&read, plan.server.token.as_ref()));
+    }
+    resolved
 }
 
 /// The section `server` alone, where it can be read.
@@ -66,9 +73,19 @@ pub(super) fn server(merged: &Merged, environment: &Environment) -> Option<Serve
     Resolver::new(merged).server(environment.token())
 }
 
-fn with_secrets<T>(environment: &Environment, work: impl FnOnce() -> T) -> T {
-    let environment = environment.clone();
-    reading_secrets(Rc::new(move |source| environment.secret(source)), work)
+/// Does `work`, in which secrets can be read; gives those that were, with where they are kept.
+fn with_secrets<T>(environment: &Environment, work: impl FnOnce() -> T) -> (T, Vec<(SecretSource, Secret)>) {
+    let (environment, read) = (environment.clone(), Rc::new(RefCell::new(Vec::new())));
+    let noted = Rc::clone(&read);
+    let done = reading_secrets(
+        Rc::new(move |source| {
+            let text = environment.secret(source)?;
+            noted.borrow_mut().push((source.clone(), Secret::new(text.clone())));
+            Ok(text)
+        }),
+        work,
+    );
+    (done, read.take())
 }
 
 type Jobs = BTreeMap<JobId, Arc<Job>>;
@@ -111,6 +128,7 @@ impl Resolver<'_> {
             targets: Arc::new(context.targets),
             // One that is not a zone is a problem of its own, so that the plan is not used.
             time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
+            surroundings: Arc::default(),
             jobs: jobs.clone(),
             order,
         });

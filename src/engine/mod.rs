@@ -156,12 +156,14 @@ impl Engine {
             }
             self.record_progress().await;
             let sleep = self.sleep_from(now);
+            self.heartbeat.rest();
             let event = tokio::select! {
                 command = self.inbox.recv() => Event::Told(command),
                 Some(next) = self.runs.next() => Event::Run(next),
                 Some(loaded) = self.reloader.next_loaded() => Event::Loaded(loaded.map(Box::new)),
                 () = tokio::time::sleep(sleep) => continue,
             };
+            self.heartbeat.beat();
             self.look_at_the_clock().await;
             match event {
                 Event::Told(Some(command)) => self.handle(command).await,

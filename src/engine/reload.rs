@@ -15,7 +15,7 @@ use crate::duplistatus::publish_port;
 use crate::duplistatus::settings::{CRON_SERVICE, Overrides};
 use crate::sql::SqlError;
 use crate::state::Store;
-use crate::values::{JobId, Severity, within_patience};
+use crate::values::{JobId, Severity, within_patience_of};
 
 /// Reads the sources, one reload at a time, and knows what is in force.
 #[derive(Debug)]
@@ -230,7 +230,7 @@ fn tell_port(database: &Path, port: u16) -> Option<Problem> {
             database.display()
         )))
     };
-    match within_patience(move || publish_port(&file, port)).unwrap_or_else(late) {
+    match within_patience_of(database, move || publish_port(&file, port)).unwrap_or_else(late) {
         Ok(true) => tracing::info!(
             port,
             "wrote the port into the row cron_service, where the application looks for it"

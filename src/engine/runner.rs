@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -15,9 +15,6 @@ use crate::config::Job;
 use crate::run::{Failure, Report, RunContext};
 use crate::state::Status;
 use crate::values::{CancelReason, spread};
-
-/// How long work may take to end once it is asked to; then the run is over without it.
-const END_GRACE: Duration = Duration::from_secs(10);
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -28,6 +25,8 @@ pub struct RunResult {
     pub message: String,
     /// Figures, for kinds that give some.
     pub statistics: Option<serde_json::Value>,
+    /// What its programs have printed, as far as that is kept.
+    pub output: Option<String>,
     /// What could not be done though the rest was.
     pub warnings: Vec<String>,
     /// How often it was tried.
@@ -43,6 +42,7 @@ impl RunResult {
             status,
             message: message.into(),
             statistics: None,
+            output: None,
             warnings: Vec::new(),
             attempts: 1,
             was_replaced: false,
@@ -74,14 +74,15 @@ async fn attempts(ctx: &Arc<RunContext>, job: &Arc<Job>) -> (RunResult, bool) {
     let retry = job.policy.retry;
     let (mut wait, mut attempts) = (retry.backoff.to_std(), 1);
     loop {
+        ctx.attempt.store(attempts, Ordering::Relaxed);
         let attempt = attempt(ctx, job).await;
         // One that never began has ended, too.
         let deadline = ctx.start.begun_at().unwrap_or_else(Instant::now) + job.timeout.to_std();
         let is_transient = attempt.done.as_ref().is_err_and(|failure| failure.is_transient);
         // Whoever asked for a run wants to hear of it now.
-        let is_last = attempts >= retry.max_attempts || ctx.manual || Instant::now() + wait >= deadline;
+        let is_last = attempts >= retry.max_attempts || ctx.is_manual() || Instant::now() + wait >= deadline;
         if !is_transient || is_last || ctx.cancel.is_cancelled() {
-            return result_of(attempt, job, attempts);
+            return result_of(attempt, ctx, job, attempts);
         }
         if let Err(failure) = &attempt.done {
             tracing::warn!(job = %job.id, attempt = attempts, "retrying in {wait:?}: {}", failure.message);
@@ -90,7 +91,7 @@ async fn attempts(ctx: &Arc<RunContext>, job: &Arc<Job>) -> (RunResult, bool) {
             () = tokio::time::sleep(spread(wait, number_of(job, attempts))) => {}
             () = ctx.cancel.cancelled() => {
                 let asked = ctx.cancel.reason();
-                return result_of(Attempt { asked, ..attempt }, job, attempts);
+                return result_of(Attempt { asked, ..attempt }, ctx, job, attempts);
             }
         }
         wait = wait.saturating_mul(2);
@@ -115,7 +116,7 @@ async fn attempt(ctx: &Arc<RunContext>, job: &Arc<Job>) -> Attempt {
         // Whether it ended before it was asked to is seen at once.
         done = &mut work => Some((done, ctx.cancel.reason())),
         // What it does must be over before anything else is done, unless it does not listen.
-        () = end_is_asked_for => timeout(END_GRACE, &mut work).await.ok().map(|done| (done, ctx.cancel.reason())),
+        () = end_is_asked_for => timeout(job.action.takes_to_end(), &mut work).await.ok().map(|done| (done, ctx.cancel.reason())),
     };
     if let Some((done, asked)) = done {
         return Attempt {
@@ -149,7 +150,7 @@ async fn catching<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + S
     .await
 }
 
-fn result_of(attempt: Attempt, job: &Job, attempts: u32) -> (RunResult, bool) {
+fn result_of(attempt: Attempt, ctx: &RunContext, job: &Job, attempts: u32) -> (RunResult, bool) {
     let result = match attempt.done {
         Ok(report) => RunResult {
             statistics: report.statistics,
@@ -159,6 +160,7 @@ fn result_of(attempt: Attempt, job: &Job, attempts: u32) -> (RunResult, bool) {
         Err(failure) => failed(failure, attempt.asked, job),
     };
     let result = RunResult {
+        output: ctx.output.text(),
         attempts,
         was_replaced: attempt.asked == Some(CancelReason::Replaced),
         ..result
@@ -172,7 +174,7 @@ fn failed(failure: Failure, asked: Option<CancelReason>, job: &Job) -> RunResult
         .as_deref()
         .unwrap_or("uncommitted changes were rolled back");
     let (status, message) = match asked {
-        None => (Status::Failed, failure.message),
+        None => (Status::Failed, failure.message.clone()),
         Some(CancelReason::TimedOut) => (Status::TimedOut, format!("timed out after {}; {left}", job.timeout)),
         Some(CancelReason::Shutdown) => (
             Status::Interrupted,
@@ -180,7 +182,10 @@ fn failed(failure: Failure, asked: Option<CancelReason>, job: &Job) -> RunResult
         ),
         Some(CancelReason::Replaced) => (Status::Interrupted, "replaced by a newer run".to_owned()),
     };
-    RunResult::without_work(status, message)
+    RunResult {
+        statistics: failure.statistics.map(|statistics| *statistics),
+        ..RunResult::without_work(status, message)
+    }
 }
 
 /// A number of the job's own for each attempt.

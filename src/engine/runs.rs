@@ -319,7 +319,8 @@ pub(super) fn row_of(run: RunId, result: &RunResult, at: Moment) -> EndedRun {
             None => message.clone(),
         },
         attempts: result.attempts,
-        output: result.statistics.as_ref().map(ToString::to_string),
+        statistics: result.statistics.as_ref().map(ToString::to_string),
+        output: result.output.clone(),
         telling: None,
         renews: None,
     }

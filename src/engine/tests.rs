@@ -203,7 +203,8 @@ async fn a_run_that_waits_for_a_thread_is_ended_at_once() {
     let invocation = config::Invocation {
         now,
         scheduled_at: now,
-        manual: false,
+        run: None,
+        trigger: crate::state::Trigger::Schedule,
     };
     let job = plan.jobs.values().next().unwrap();
     let context = || plan.context(job, invocation, &services);

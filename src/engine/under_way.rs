@@ -13,7 +13,7 @@ use super::runner::{self, Over, RunResult};
 use super::scheduler::PendingRun;
 use crate::config::{Invocation, Plan, Services};
 use crate::run::{RunContext, Start};
-use crate::state::{RunId, Status, Trigger};
+use crate::state::{RunId, Status};
 use crate::values::{CancelReason, CancellationToken, JobId, Progress, Threads, plural};
 
 /// How many runs that ended are recorded at once.
@@ -207,7 +207,8 @@ impl Runs {
         let invocation = Invocation {
             now,
             scheduled_at: run.scheduled_at,
-            manual: run.trigger == Trigger::Manual,
+            run: Some(id),
+            trigger: run.trigger,
         };
         let (alive, over) = oneshot::channel();
         let ctx = RunContext {

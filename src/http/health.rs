@@ -32,10 +32,12 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
     }
     let known = lock(&context.last_report).clone();
     // An engine that has just taken something up only has a lot to do.
-    let stuck = Some(context.heartbeat.age()).filter(|age| *age > STUCK).map(|age| {
-        let seconds = age.as_secs();
-        format!("the engine has not answered for {seconds} s")
-    });
+    let stuck = Some(context.heartbeat.busy_for())
+        .filter(|age| *age > STUCK)
+        .map(|age| {
+            let seconds = age.as_secs();
+            format!("the engine has not answered for {seconds} s")
+        });
     let Some(report) = known else {
         let reason = context.store.error().or(stuck);
         let reason = reason.unwrap_or_else(|| "the engine has not answered yet".to_owned());

@@ -1,4 +1,4 @@
-//! The table of endpoints: one row each. `:job` in a path stands for one part, given to the handler.
+//! The table of endpoints: one row each. `:job` or `:run` in a path stands for one part, given to the handler.
 
 use super::{Answer, Context, Request, config, guard, health, metrics, page, schedules, tasks, why};
 
@@ -38,6 +38,7 @@ const ROUTES: &[Route] = &[
     route("GET", "/api/config", config::get),
     route("GET", "/api/schedules", schedules::list),
     route("GET", "/api/schedules/executions", schedules::executions),
+    route("GET", "/api/schedules/executions/:run", schedules::execution),
     route("POST", "/api/schedules/run/:job", schedules::run),
     route("GET", "/api/schedules/:job/why", why::get),
     route("GET", "/api/schedules/:job/plan", schedules::plan),
@@ -70,9 +71,10 @@ pub(super) fn answer(request: &Request, context: &Context) -> Answer {
 
 /// What `path` has in the place of `:job`, where it has the form of `pattern`; nothing for one without.
 fn capture<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let Some((start, end)) = pattern.split_once(":job") else {
+    let Some((start, rest)) = pattern.split_once(':') else {
         return (pattern == path).then_some("");
     };
+    let end = rest.find('/').map_or("", |at| &rest[at..]);
     path.strip_prefix(start)?
         .strip_suffix(end)
         .filter(|job| !job.is_empty() && !job.contains('/'))

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, Context, Request, tasks};
 use crate::engine::Command;
 use crate::engine::command::{JobReport, Refusal};
-use crate::state::{Filter, Status};
+use crate::state::{Filter, RunId, Status};
 use crate::values::iso;
 
 /// `GET /api/schedules`
@@ -94,6 +94,21 @@ pub(super) fn executions(context: &Context, request: &Request, _job: &str) -> An
     };
     match context.runtime.block_on(context.store.history(filter)) {
         Ok(history) => Answer::ok(json!({ "total": history.total, "executions": history.runs })),
+        Err(error) => Answer::error(503, error.message),
+    }
+}
+
+/// `GET /api/schedules/executions/:run`: one run, with what its programs printed.
+pub(super) fn execution(context: &Context, _request: &Request, run: &str) -> Answer {
+    let unknown = || Answer::error(404, format!("there is no run {run}"));
+    let Ok(id) = run.parse() else { return unknown() };
+    match context.runtime.block_on(context.store.run(RunId(id))) {
+        Ok(Some((run, output))) => {
+            let mut body = json!(run);
+            body["output"] = json!(output);
+            Answer::ok(body)
+        }
+        Ok(None) => unknown(),
         Err(error) => Answer::error(503, error.message),
     }
 }

@@ -234,7 +234,7 @@ impl Kind for Alert {
         }))
     }
 
-    async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
+    async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
         ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| declared.check_rows(session))

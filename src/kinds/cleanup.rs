@@ -200,7 +200,7 @@ impl Kind for Cleanup {
         found.await.map(Some)
     }
 
-    async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
+    async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
         ctx.blocking(self, |kind, ctx| {
             kind.declared().in_session(ctx, Mode::Read, |session| {
                 let found = kind.examine(session)?;

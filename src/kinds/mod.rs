@@ -3,10 +3,12 @@
 
 mod alert;
 mod cleanup;
+mod command;
 mod dry_run;
 #[cfg(test)]
 pub(crate) mod echo;
 mod guards;
+mod inherited;
 mod record;
 mod sql;
 mod statement;
@@ -25,6 +27,7 @@ use crate::sql::{CheckedDatabase, Mode};
 use crate::values::{CancelReason, Issue, TargetId};
 use alert::Alert;
 use cleanup::Cleanup;
+use command::Command;
 use sql::Sql;
 
 /// The application that messages can be about.
@@ -78,10 +81,14 @@ macro_rules! job_kinds {
                 .await
             }
 
-            /// What the rows of its database have against a run now, which only reading them tells.
-            pub(crate) async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
+            pub(crate) fn takes_to_end(&self) -> Duration {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.takes_to_end(),)* }
+            }
+
+            /// What there is against a run now, which only looking at what it works with tells.
+            pub(crate) async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
                 within_time(ctx, async {
-                    match self { $($(#[$attribute])* Self::$kind(kind) => kind.check_rows(ctx).await,)* }
+                    match self { $($(#[$attribute])* Self::$kind(kind) => kind.examine(ctx).await,)* }
                 })
                 .await
             }
@@ -94,6 +101,7 @@ job_kinds! {
     Sql => "sql",
     OverdueBackups => "overdue_backups",
     Alert => "alert",
+    Command => "command",
     #[cfg(test)] Echo => "echo",
 }
 #[cfg(test)]

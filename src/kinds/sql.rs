@@ -83,7 +83,7 @@ impl Kind for Sql {
         found.await.map(Some)
     }
 
-    async fn check_rows(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
+    async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
         ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| {

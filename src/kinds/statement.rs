@@ -139,7 +139,11 @@ impl Declared<'_> {
     }
 
     fn known_parameters(&self) -> Vec<&'static str> {
-        let mut names = vec!["now", "scheduled_at", "job", "batch"];
+        let mut names = vec!["now", "scheduled_at", "job"];
+        // Only a statement is run in rounds.
+        if self.key == "statement" {
+            names.push("batch");
+        }
         if self.window.is_declared() {
             names.extend(["cutoff", "retention_days"]);
         }

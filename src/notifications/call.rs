@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Undelivered;
-use super::redaction::{redact, secrets_of_address};
-use crate::values::{Issue, Secret};
+
+use crate::values::{Issue, Secret, redact, secrets_of_address};
 
 /// How long a server may take for one message.
 const PATIENCE: Duration = Duration::from_secs(10);

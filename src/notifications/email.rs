@@ -12,9 +12,8 @@ use serde::Deserialize;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::timeout;
 
-use super::redaction::{redact, secrets_of_login};
 use super::{Address, Delivery, Message, Target, Undelivered, html};
-use crate::values::{Issue, Secret, TargetId};
+use crate::values::{Issue, Secret, TargetId, redact, secrets_of_login};
 
 /// How long the mail server may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(10);

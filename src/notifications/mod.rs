@@ -12,7 +12,6 @@ mod log;
 mod message;
 mod notification;
 mod ntfy;
-mod redaction;
 mod target;
 mod webhook;
 

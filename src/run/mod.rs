@@ -6,6 +6,7 @@ mod start;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,13 +14,16 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
+use crate::process::{Kept, Surroundings};
 use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Sandbox, Visit};
-use crate::state::Store;
+use crate::state::{RunId, Store, Trigger};
 use crate::values::{CancellationToken, Clock, Issue, JobId, Moment, Progress, TargetId, Threads, TimeZone};
 
 pub(crate) use outcome::{DryRun, Failure, Report};
 pub(crate) use start::Start;
 
+/// How long work may take to end once it is asked to.
+const END_GRACE: Duration = Duration::from_secs(10);
 /// How long a run waits for its messages; what is left is delivered in the background.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -44,20 +48,28 @@ pub(crate) trait Kind {
         async { Ok(None) }
     }
 
-    /// What the rows of its database have against a run now, which only reading them tells.
-    fn check_rows(&self, _ctx: &RunContext) -> impl Future<Output = Result<Vec<Issue>, Failure>> + Send {
+    /// How long it may take to end once it is asked to; then its run is over without it.
+    fn takes_to_end(&self) -> Duration {
+        END_GRACE
+    }
+
+    /// What there is against a run now, which only looking at what it works with tells.
+    fn examine(&self, _ctx: &RunContext) -> impl Future<Output = Result<Vec<Issue>, Failure>> + Send {
         async { Ok(Vec::new()) }
     }
 }
 
-/// Everything a run may touch: a kind reads no clock, no variable and no other file.
+/// Everything a run may touch: a kind reads no clock and no variable.
 #[derive(Clone, Debug)]
 pub(crate) struct RunContext {
     pub job: JobId,
+    /// None of a run that changes nothing.
+    pub run: Option<RunId>,
+    pub trigger: Trigger,
+    /// How often it has been tried, this time included.
+    pub attempt: Arc<AtomicU32>,
     pub now: Timestamp,
     pub scheduled_at: Timestamp,
-    /// Whether someone asked for it, and so wants everything tried at once.
-    pub manual: bool,
     /// The job's database, for kinds that have one.
     pub visit: Option<Arc<Visit>>,
     /// The threads it works on.
@@ -71,6 +83,10 @@ pub(crate) struct RunContext {
     pub alive: Option<Arc<oneshot::Sender<()>>>,
     /// Asked for when the run must end.
     pub cancel: CancellationToken,
+    /// What the programs it runs inherit.
+    pub surroundings: Arc<Surroundings>,
+    /// What they have printed.
+    pub output: Kept,
     /// Told how far the run is.
     pub progress: Progress,
     /// The service's own state, which has the outbox.
@@ -112,6 +128,16 @@ impl RunContext {
             return Err(Failure::before_it_began(WAITED));
         }
         work.await
+    }
+
+    /// Whether someone asked for it, and so wants everything tried at once.
+    pub(crate) fn is_manual(&self) -> bool {
+        self.trigger == Trigger::Manual
+    }
+
+    /// The number of the run, for people and programs; 0 of one that changes nothing.
+    pub(crate) fn run_number(&self) -> String {
+        self.run.map_or_else(|| "0".to_owned(), |run| run.to_string())
     }
 
     /// Ends SQLite's work when the run is to end.

@@ -21,6 +21,8 @@ pub(crate) struct Failure {
     pub is_transient: bool,
     /// What was done before, and stays so.
     pub done: Option<String>,
+    /// Figures, for kinds that give some.
+    pub statistics: Option<Box<serde_json::Value>>,
 }
 
 impl Failure {
@@ -30,6 +32,7 @@ impl Failure {
             message: message.into(),
             is_transient: false,
             done: None,
+            statistics: None,
         }
     }
 
@@ -59,9 +62,8 @@ impl Failure {
 impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Self {
         Self {
-            message: error.message,
             is_transient: error.is_transient,
-            done: None,
+            ..Self::lasting(error.message)
         }
     }
 }
@@ -75,9 +77,8 @@ impl From<crate::sql::sqlite::Error> for Failure {
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Self {
-            message: error.message,
             is_transient: error.is_transient,
-            done: None,
+            ..Self::lasting(error.message)
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Database, Interrupt, Sandbox, SqlError, session};
-use crate::values::{Threads, identity, lock, within_patience};
+use crate::values::{Threads, identity, lock, within_patience_of};
 
 /// Threads that read one database, and as many that write it: those whose statement takes long hold up the others of
 /// that database alone.
@@ -211,12 +211,10 @@ pub(crate) fn open_read(path: &Path) -> Result<Connection, SqlError> {
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
-/// The same, where its disk answers in time. It waits for that: see [`within_patience`].
+/// The same, where its disk answers in time. It waits for that: see [`within_patience_of`].
 pub(crate) fn open_read_in_time(path: &Path) -> Result<Connection, SqlError> {
-    let opened = {
-        let path = path.to_owned();
-        within_patience(move || open_read(&path))
-    };
+    let file = path.to_owned();
+    let opened = within_patience_of(path, move || open_read(&file));
     opened.unwrap_or_else(|why| Err(unusable(path, &format!("cannot be opened: {why}"))))
 }
 

@@ -112,10 +112,29 @@ impl Store {
                 "state database {} has not answered for {seconds} s",
                 self.0.path.display()
             );
-            self.note(Some(why));
-            answer.await
+            self.note(Some(why.clone()));
+            let answer = answer.await;
+            if self.error() == Some(why) {
+                self.note(None);
+            }
+            answer
         };
-        self.note(answer.as_ref().err().map(|error| error.message.clone()));
+        if let Err(error) = &answer {
+            self.note(Some(error.message.clone()));
+        }
+        answer
+    }
+
+    /// The same with a question whose answer shows that the state can be used: many others change nothing, and say nothing of
+    /// a disk that is full.
+    async fn probe<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Sqlite) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let answer = self.ask(question).await;
+        if answer.is_ok() {
+            self.note(None);
+        }
         answer
     }
 
@@ -135,12 +154,12 @@ impl Store {
 
     /// Writes down what the clocks show: whether the state can be written now.
     pub(crate) async fn note_time(&self, now: Moment) -> Result<(), StateError> {
-        self.ask(move |state| state.note_time(now)).await
+        self.probe(move |state| state.note_time(now)).await
     }
 
     /// What the clocks showed when that was last written down.
     pub(crate) async fn noted_time(&self) -> Result<Option<Moment>, StateError> {
-        self.ask(Sqlite::noted_time).await
+        self.probe(Sqlite::noted_time).await
     }
 
     /// Records that queued runs begin at `now`, and runs that are new, all or none; it is on the disk before anything of
@@ -217,6 +236,11 @@ impl Store {
                 return Ok(found);
             }
         }
+    }
+
+    /// A recorded run, with what its programs printed, as far as it is kept.
+    pub(crate) async fn run(&self, id: RunId) -> Result<Option<(Run, Option<String>)>, StateError> {
+        self.ask(move |state| state.run(id)).await
     }
 
     /// What an earlier process left behind, as it is at `now`.

@@ -138,6 +138,8 @@ pub(crate) struct EndedRun {
     /// How often it was tried.
     pub attempts: u32,
     /// Its figures, as JSON.
+    pub statistics: Option<String>,
+    /// What its programs have printed, as far as it is kept.
     pub output: Option<String>,
     pub telling: Option<Telling>,
     /// The job whose age, as `max_age` means it, begins anew.
@@ -199,7 +201,7 @@ pub struct Run {
     /// How often it was tried.
     pub attempts: u32,
     /// Its figures.
-    pub output: Option<serde_json::Value>,
+    pub statistics: Option<serde_json::Value>,
 }
 
 /// The newest of a job's runs, summed up.

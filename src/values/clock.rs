@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 use super::later;
 
+/// What counts of a time in which the service was down, at most: that it was longer only a clock says which may be wrong.
+const LONGEST_DOWN: SignedDuration = SignedDuration::from_hours(24);
+
 /// Tells the time, to the millisecond.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -70,7 +73,8 @@ impl Clock {
 
     /// Has the service time go on from what an earlier process noted last.
     pub(crate) fn resume(&self, last: Moment) {
-        let down = self.now().duration_since(last.wall).max(SignedDuration::ZERO);
+        let down = self.now().duration_since(last.wall);
+        let down = down.clamp(SignedDuration::ZERO, LONGEST_DOWN);
         let now = later(last.service, down).as_millisecond();
         let passed = i64::try_from(self.made.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.service_time.store(now.saturating_sub(passed), Ordering::Relaxed);
@@ -141,6 +145,7 @@ mod tests {
         // A day later, after a start with a clock that is right, one that is a year behind, and one that was.
         for (wall, service, expected) in [
             (start, start, start + hours(24)),
+            (start - hours(9000), start, start + hours(24)),
             (start + hours(9000), start, start),
             (start, start - hours(9000), start - hours(9000) + hours(24)),
         ] {

@@ -1,15 +1,18 @@
 //! Reads files that someone else has named: only regular ones, only as much as is good for anything, and only for as
 //! long as a disk that works would take. A pipe, a device or a disk that hangs holds nobody up.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+
+use super::lock;
 
 /// How much of a file is read: far more than a declaration of ten thousand jobs has.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -84,6 +87,33 @@ pub(crate) fn within_patience<T: Send + 'static>(look: impl FnOnce() -> T + Send
         RecvTimeoutError::Timeout => slow(),
         RecvTimeoutError::Disconnected => "reading it failed, a bug in this program".to_owned(),
     })
+}
+
+/// The same for what stands at `path`, which is not looked at again as long as it has not answered the last time: whoever
+/// asks again and again must not fill the process with threads that wait.
+///
+/// # Errors
+/// As of [`within_patience`].
+pub(crate) fn within_patience_of<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    static SLOW: Mutex<BTreeMap<PathBuf, Weak<()>>> = Mutex::new(BTreeMap::new());
+    let is_slow = |looking: &Weak<()>| looking.strong_count() > 0;
+    if lock(&SLOW).get(path).is_some_and(is_slow) {
+        return Err("it still has not answered".to_owned());
+    }
+    let looking = Arc::new(());
+    let seen = Arc::downgrade(&looking);
+    let found = within_patience(move || {
+        let found = look();
+        drop(looking);
+        found
+    });
+    if found.is_err() {
+        lock(&SLOW).insert(path.to_owned(), seen);
+    }
+    found
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

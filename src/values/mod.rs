@@ -16,9 +16,11 @@ mod parameter;
 mod pattern;
 mod plural;
 mod progress;
+mod redaction;
 mod schedule;
 mod secret;
 mod severity;
+mod size;
 mod suggest;
 mod table_name;
 mod template;
@@ -30,7 +32,7 @@ pub(crate) use cancellation::{CancelReason, CancellationToken};
 pub use clock::Clock;
 pub(crate) use clock::Moment;
 pub(crate) use duration::{Duration, spread};
-pub(crate) use file::{beside, identity, read_file, read_text, read_text_in_time, within_patience};
+pub(crate) use file::{beside, identity, read_file, read_text, read_text_in_time, within_patience, within_patience_of};
 pub use id::JobId;
 pub(crate) use id::{DatabaseId, ExpectationId, GroupId, TargetId};
 pub(crate) use instant::{iso, later};
@@ -41,9 +43,11 @@ pub(crate) use parameter::{CutoffFormat, Parameter};
 pub(crate) use pattern::Pattern;
 pub(crate) use plural::plural;
 pub(crate) use progress::Progress;
+pub(crate) use redaction::{Redactor, redact, secrets_of_address, secrets_of_login};
 pub use schedule::Schedule;
 pub(crate) use secret::{Secret, SecretSource, reading_secrets};
 pub use severity::Severity;
+pub(crate) use size::Size;
 pub(crate) use suggest::{nearest, with_suggestion};
 pub(crate) use table_name::TableName;
 pub(crate) use template::Template;
@@ -61,7 +65,7 @@ macro_rules! deserialize_from_text {
         }
     };
 }
-use deserialize_from_text;
+pub(crate) use deserialize_from_text;
 
 /// Implements `JsonSchema` for a type that is written as a text.
 macro_rules! schema_of_text {

@@ -15,6 +15,8 @@ pub(crate) struct Service {
     pub port: u16,
     log: Arc<Mutex<Vec<String>>>,
     memory_at_start: u64,
+    /// What calls carry.
+    token: Option<String>,
 }
 
 /// A service to be started: variables, arguments, the time it believes in.
@@ -101,8 +103,14 @@ impl Started<'_> {
         if self.port {
             self.command.args(["--port", "0"]);
         }
-        let mut child = self
-            .command
+        Service::of(self.command)
+    }
+}
+
+impl Service {
+    /// The service that `command` starts.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -111,11 +119,12 @@ impl Started<'_> {
         let log = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), &log);
         collect(child.stderr.take().unwrap(), &log);
-        let mut service = Service {
+        let mut service = Self {
             child,
             port: 0,
             log,
             memory_at_start: 0,
+            token: None,
         };
         service.port = eventually("the service to listen", || {
             if let Some(status) = service.child.try_wait().unwrap() {
@@ -162,6 +171,12 @@ fn collect(from: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
 }
 
 impl Service {
+    /// Has calls carry this token.
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
@@ -201,10 +216,15 @@ impl Service {
     pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Value) {
         let host = ("Host", format!("localhost:{}", self.port));
         let given = headers.iter().map(|&(name, value)| (name, value.to_owned()));
+        let token = self
+            .token
+            .iter()
+            .map(|token| ("Authorization", format!("Bearer {token}")));
         let own_host = (!headers.iter().any(|(name, _)| *name == "Host")).then_some(host);
         let lines: String = own_host
             .into_iter()
             .chain(given)
+            .chain(token)
             .flat_map(|(name, value)| [name.to_owned(), ": ".to_owned(), value, "\r\n".to_owned()])
             .collect();
         let head = format!("{method} {path} HTTP/1.1\r\n{lines}");

@@ -10,6 +10,7 @@ use crate::config::declaration::KEYED;
 use crate::config::layer::Layer;
 use crate::config::merged::{Merged, path};
 use crate::config::problem::{Problem, Source};
+use crate::process::Surroundings;
 use crate::values::{Secret, SecretSource, Severity, TimeZone, read_text_in_time};
 
 /// The variables of the process, as they were when it began.
@@ -70,6 +71,20 @@ impl Environment {
             "" => Err(format!("{name} is empty; a secret is expected")),
             secret => Ok(secret.to_owned()),
         }
+    }
+
+    /// What programs inherit, where the declaration has `read` these secrets.
+    pub(in crate::config) fn surroundings(
+        &self,
+        read: &[(SecretSource, Secret)],
+        token: Option<&Secret>,
+    ) -> Surroundings {
+        let held = read.iter().filter_map(|(source, _)| match source {
+            SecretSource::Env(name) => Some(name.clone()),
+            SecretSource::File(_) => None,
+        });
+        let secrets: Vec<Secret> = read.iter().map(|(_, secret)| secret).chain(token).cloned().collect();
+        Surroundings::new(&self.0, &held.collect(), &secrets)
     }
 
     /// `CRON_CONFIG`, the declaration to use.

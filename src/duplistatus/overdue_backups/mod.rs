@@ -88,7 +88,7 @@ async fn send(due: &[Due], ctx: &RunContext) -> Result<usize, Failure> {
     let messages = messages.await?;
     let now = ctx.moment();
     ctx.store.post(messages, now).await?;
-    if ctx.manual {
+    if ctx.is_manual() {
         ctx.store.retry_now(subjects.clone(), now.service).await?;
     }
     let delivered = ctx.deliver(true).await?;

@@ -8,8 +8,11 @@ use super::{Sqlite, instant};
 
 /// How many runs are looked through at once.
 const PIECE: i64 = 10_000;
-/// How much of a message is given, in characters: a page may have a thousand.
-const LONGEST: u32 = 1000;
+/// What [`read_run`] reads. Of messages, a thousand characters are given: a page may have a thousand of them.
+pub(super) const COLUMNS: &str = "id, job, \"trigger\", status, scheduled_at, started_at, finished_at,
+     substr(message, 1, 1000), substr(error, 1, 1000), attempts, statistics";
+/// How many they are.
+pub(super) const COLUMNS_READ: usize = 11;
 
 const MATCHING: &str = "FROM runs WHERE id <= :newest AND id > :newest - :piece
      AND (:job IS NULL OR job = :job) AND (:status IS NULL OR status = :status)
@@ -62,9 +65,7 @@ fn read_piece(connection: &Connection, filter: &Filter, newest: Option<i64>) -> 
     } else {
         connection
             .prepare_cached(&format!(
-                "SELECT id, job, \"trigger\", status, scheduled_at, started_at, finished_at,
-                 substr(message, 1, {LONGEST}), substr(error, 1, {LONGEST}), attempts, output
-                 {MATCHING} ORDER BY id DESC LIMIT :limit OFFSET :offset"
+                "SELECT {COLUMNS} {MATCHING} ORDER BY id DESC LIMIT :limit OFFSET :offset"
             ))?
             .query_map(
                 named_params! {":newest": newest, ":piece": PIECE, ":job": filter.job, ":status": filter.status,
@@ -82,7 +83,7 @@ fn read_piece(connection: &Connection, filter: &Filter, newest: Option<i64>) -> 
     })
 }
 
-fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
+pub(super) fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
     let status: Status = row.get(3)?;
     let started_at: i64 = row.get(5)?;
     let finished_at: Option<i64> = row.get(6)?;
@@ -98,8 +99,8 @@ fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
         message: row.get(7)?,
         error: row.get(8)?,
         attempts: row.get(9)?,
-        output: row
+        statistics: row
             .get::<_, Option<String>>(10)?
-            .and_then(|output| serde_json::from_str(&output).ok()),
+            .and_then(|statistics| serde_json::from_str(&statistics).ok()),
     })
 }

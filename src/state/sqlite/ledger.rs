@@ -5,7 +5,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{Beginning, EndedRun, LastRun, NewRun, QueuedRun, RunId, StateError, Status};
-use super::{Durability, Sqlite, activations, failing, instant, outbox};
+use super::{Durability, Sqlite, activations, failing, instant, outbox, outputs};
 use crate::values::{JobId, plural};
 
 /// How many runs are dropped at once: nobody is to wait for millions.
@@ -148,7 +148,7 @@ fn close(connection: &Connection, ended: &EndedRun) -> rusqlite::Result<()> {
     };
     connection
         .prepare_cached(
-            "UPDATE runs SET status = ?2, finished_at = ?3, message = ?4, error = ?5, attempts = ?6, output = ?7 WHERE id = ?1",
+            "UPDATE runs SET status = ?2, finished_at = ?3, message = ?4, error = ?5, attempts = ?6, statistics = ?7 WHERE id = ?1",
         )?
         .execute(params![
             ended.run.0,
@@ -157,8 +157,9 @@ fn close(connection: &Connection, ended: &EndedRun) -> rusqlite::Result<()> {
             message,
             error,
             ended.attempts,
-            ended.output
+            ended.statistics
         ])?;
+    outputs::keep(connection, ended)?;
     if let Some(telling) = &ended.telling {
         failing::write(connection, &telling.job, telling.failing.as_ref())?;
         outbox::put(connection, &telling.messages, ended.at)?;
@@ -262,6 +263,7 @@ mod tests {
             at,
             message: "gone".to_owned(),
             attempts: 1,
+            statistics: None,
             output: None,
             telling: Some(telling),
             renews: None,

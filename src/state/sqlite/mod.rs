@@ -12,6 +12,7 @@ mod last_good;
 mod ledger;
 mod lock;
 mod outbox;
+mod outputs;
 mod schema;
 mod successor;
 
@@ -35,6 +36,8 @@ pub(super) struct Sqlite {
     connection: Option<Connection>,
     /// What was opened first: no other is the state of this process.
     files: Option<Files>,
+    /// Whether another one was told of what this one has claimed, as it stands in its place.
+    is_replaced: bool,
     /// When this process last claimed a run.
     last_claim: Timestamp,
     claimed: Claimed,
@@ -64,6 +67,7 @@ impl Sqlite {
             path: path.to_owned(),
             connection: None,
             files: None,
+            is_replaced: false,
             last_claim: Timestamp::MIN,
             claimed: Claimed::new(),
         }
@@ -98,9 +102,12 @@ impl Sqlite {
         }
     }
 
-    fn open(&self) -> Result<Connection, StateError> {
+    fn open(&mut self) -> Result<Connection, StateError> {
         let connection = schema::open(&self.path)?;
-        successor::take_over(&connection, &self.path).map_err(|error| SqlError::of_database(&self.path, &error))?;
+        // What is told later is told by ourselves.
+        if self.files.is_none() {
+            successor::take_over(&connection, &self.path).map_err(|error| SqlError::of_database(&self.path, &error))?;
+        }
         Ok(connection)
     }
 
@@ -112,10 +119,14 @@ impl Sqlite {
         let there = Files::at(&self.path);
         let is_same = |there: Files| there.state == files.state && (files.log.is_none() || there.log == files.log);
         if there.is_some_and(is_same) {
+            if std::mem::take(&mut self.is_replaced) {
+                successor::take_back(&self.path);
+            }
             return Ok(());
         }
         let what = if there.is_some() {
-            successor::tell(&self.path, self.last_claim);
+            successor::tell(&self.path, self.last_claim, files.state);
+            self.is_replaced = true;
             "was replaced by another file while the service was running; nothing runs until the original is back, with its log, or the service is restarted with the new one"
         } else {
             "is gone: it was deleted, moved or unmounted; nothing runs until it is back, with its log, or the service is restarted"
@@ -316,7 +327,9 @@ mod tests {
         assert!(error.message.contains("was replaced"), "{error}");
         std::fs::remove_file(at("state.db")).unwrap();
         std::fs::rename(at("aside.db"), at("state.db")).unwrap();
+        assert!(at("state.db-ran").exists(), "the other one was told");
         claim(&mut state, 9).unwrap();
+        assert!(!at("state.db-ran").exists(), "it is not the other one's any more");
         rename("state.db", "aside.db");
         std::fs::rename(at("older.db"), at("state.db")).unwrap();
         assert!(state.note_time(moment(10)).is_err());
@@ -329,6 +342,13 @@ mod tests {
         );
         let mut back = Sqlite::new(&at("aside.db"));
         assert_eq!(claim(&mut back, 9).unwrap(), [None], "it is whole");
+        // The original is put back after the end: what the other one was told is not meant for it.
+        drop(back);
+        let own = identity(&at("aside.db")).unwrap();
+        successor::tell(&at("aside.db"), hour(20), own);
+        let left = Sqlite::new(&at("aside.db")).left_behind(hour(21)).unwrap();
+        assert_eq!(left.unfinished.len(), 3, "its runs are still its own");
+        assert!(!at("aside.db-ran").exists());
     }
 
     #[test]

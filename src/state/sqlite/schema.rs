@@ -22,6 +22,7 @@ const STEPS: &[&str] = &[
     "DELETE FROM last_good;",
     "ALTER TABLE marks RENAME TO activations; ALTER TABLE outbox RENAME COLUMN envelope TO notification;",
     include_str!("service_time.sql"),
+    include_str!("outputs.sql"),
 ];
 /// Its owner may read and write it, and nobody else.
 const PRIVATE: u32 = 0o600;

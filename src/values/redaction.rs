@@ -1,4 +1,6 @@
-//! Secrets left out of what others say: a server may repeat what it was sent, in the form it was sent in.
+//! Secrets left out of what others say: a server, or a program, may repeat what it was given, in any form.
+
+use std::{fmt, iter};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -7,22 +9,59 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 const SHORTEST: usize = 5;
 const INSTEAD: &str = "[secret]";
 
-/// `text` without any of `secrets`, in any form they may be repeated in.
-pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let mut forms: Vec<String> = secrets.into_iter().flat_map(forms_of).collect();
-    // A longer one may hold a shorter one.
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms.iter().fold(text.to_owned(), |text, form| replace(&text, form))
+/// Leaves secrets out of texts, in any form they may be repeated in. It is a net, not a proof.
+#[derive(Clone, Default)]
+pub(crate) struct Redactor {
+    /// The longest first: one may hold another.
+    forms: Vec<String>,
 }
 
-/// A secret as it is, percent-encoded, in Base64, and as JSON writes it.
+impl Redactor {
+    pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        // Each line of one that has several may be shown alone.
+        let lines = secrets
+            .into_iter()
+            .flat_map(|secret| iter::once(secret).chain(secret.lines()));
+        let mut forms: Vec<String> = lines.flat_map(forms_of).collect();
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        Self { forms }
+    }
+
+    /// `text` without the secrets.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.forms
+            .iter()
+            .fold(text.to_owned(), |text, form| replace(text, form))
+    }
+}
+
+impl PartialEq for Redactor {
+    /// What is left out takes no part in what two declarations have in common.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redactor")
+    }
+}
+
+/// `text` without any of `secrets`, in any form they may be repeated in.
+pub(crate) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    Redactor::new(secrets).redact(text)
+}
+
+/// A secret as it is, percent-encoded, in Base64, alone or in the midst of other things, and as JSON writes it.
 fn forms_of(secret: &str) -> Vec<String> {
     if secret.len() < SHORTEST {
         return Vec::new();
     }
     let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let json = serde_json::Value::from(secret).to_string();
-    vec![
+    let mut forms = vec![
         secret.to_owned(),
         form.replace('+', "%20"),
         form,
@@ -30,13 +69,29 @@ fn forms_of(secret: &str) -> Vec<String> {
         STANDARD.encode(secret),
         STANDARD_NO_PAD.encode(secret),
         URL_SAFE_NO_PAD.encode(secret),
-    ]
+    ];
+    forms.extend((0..3).flat_map(|before| in_the_midst(secret, before)));
+    forms
+}
+
+/// What is the same in Base64 wherever `secret` stands after `before` other bytes, or three more each time.
+fn in_the_midst(secret: &str, before: usize) -> impl Iterator<Item = String> {
+    let bytes = [&vec![0; before], secret.as_bytes()].concat();
+    // A character stands for six bits: those it shares with what is around are left out.
+    let (start, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+    let encoded = [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)];
+    let inner = encoded.map(|text| text[start..end].to_owned());
+    inner.into_iter().filter(|form| form.len() >= SHORTEST)
 }
 
 /// Replaces `form` in `text`, whatever the case of its letters, which percent-encoding leaves open.
-fn replace(text: &str, form: &str) -> String {
+fn replace(text: String, form: &str) -> String {
     if !form.contains('%') {
-        return text.replace(form, INSTEAD);
+        return if text.contains(form) {
+            text.replace(form, INSTEAD)
+        } else {
+            text
+        };
     }
     let (lower, wanted) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
     let mut left = String::new();
@@ -50,7 +105,7 @@ fn replace(text: &str, form: &str) -> String {
 }
 
 /// The secrets of an address: it as a whole, who asks, its path and what it asks for, as written and as meant.
-pub(super) fn secrets_of_address(url: &str) -> Vec<String> {
+pub(crate) fn secrets_of_address(url: &str) -> Vec<String> {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
@@ -72,7 +127,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// The secrets of a login, as HTTP and mail send them.
-pub(super) fn secrets_of_login(user: &str, password: &str) -> Vec<String> {
+pub(crate) fn secrets_of_login(user: &str, password: &str) -> Vec<String> {
     vec![
         password.to_owned(),
         format!("{user}:{password}"),
@@ -98,6 +153,10 @@ mod tests {
             ("no such hook abc%2fdef or abc/def", "no such hook [secret] or [secret]"),
             ("key va lue, va+lue, va%20lue", "key [secret], [secret], [secret]"),
             ("a user with p ass-w0rd", "a user with [secret]"),
+            (
+                "Base64 of -s3cret/pass+-: LXMzY3JldC9wYXNzKy0=",
+                "Base64 of -[secret]-: LX[secret]y0=",
+            ),
             ("nothing to see", "nothing to see"),
         ] {
             assert_eq!(redact(said, secrets.iter().copied()), expected);

@@ -1,0 +1,33 @@
+//! A process group: its members, and signals to all of them. As long as its leader is not reaped, its number means no
+//! other one.
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Sends every member a signal; one that is stopped goes on, so that it can take it.
+pub(super) fn signal(leader: Pid, signal: Signal) {
+    // A group that has no member left has none to tell.
+    let _ = kill_process_group(leader, signal);
+    let _ = kill_process_group(leader, Signal::CONT);
+}
+
+/// How many members there are beside the leader that have not ended.
+pub(super) fn others(leader: Pid) -> usize {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return 0;
+    };
+    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let leader = leader.as_raw_nonzero().get();
+    numbers
+        .filter(|number| *number != leader && is_member(*number, leader))
+        .count()
+}
+
+fn is_member(number: i32, leader: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{number}/stat")) else {
+        return false;
+    };
+    // The name in parentheses may hold anything.
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let (state, group) = (fields.next(), fields.nth(1));
+    !matches!(state, Some("Z" | "X")) && group.and_then(|group| group.parse().ok()) == Some(leader)
+}

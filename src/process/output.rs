@@ -1,0 +1,273 @@
+//! What a program prints: each line to the log with its run, and head and tail kept, as text that is safe to show and
+//! without secrets. However much it prints, it never waits for whoever reads this.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use memchr::memchr2;
+
+use crate::values::{JobId, Redactor, Size, lock};
+
+/// How long a line without an end may become; then it is taken for two.
+const LONGEST: usize = 16 * 1024;
+/// How many lines of a run are logged in [`WINDOW`]; others are counted.
+const MOST_LOGGED: u32 = 200;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What is kept of the output of a run: its beginning and its end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept(Arc<Mutex<Ends>>);
+
+#[derive(Debug, Default)]
+struct Ends {
+    head: String,
+    tail: VecDeque<String>,
+    /// The bytes of `tail`.
+    tail_length: usize,
+    /// The bytes between them that are gone.
+    left_out: usize,
+    is_head_full: bool,
+}
+
+impl Kept {
+    /// What is kept so far; none where nothing was printed.
+    pub(crate) fn text(&self) -> Option<String> {
+        let ends = lock(&self.0);
+        let mut text = ends.head.clone();
+        if ends.left_out > 0 {
+            let _ = writeln!(text, "[{} bytes left out]", ends.left_out);
+        }
+        text.extend(ends.tail.iter().map(String::as_str));
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The last line that says something.
+    pub(crate) fn last_line(&self) -> Option<String> {
+        let ends = lock(&self.0);
+        let lines = ends
+            .tail
+            .iter()
+            .rev()
+            .map(String::as_str)
+            .chain(ends.head.lines().rev());
+        let mut lines = lines.map(str::trim);
+        lines.find(|line| !line.is_empty()).map(str::to_owned)
+    }
+
+    fn add(&self, line: &str, most: usize) {
+        let mut ends = lock(&self.0);
+        let length = line.len() + 1;
+        if !ends.is_head_full && ends.head.len() + length <= most / 4 {
+            ends.head.push_str(line);
+            ends.head.push('\n');
+            return;
+        }
+        ends.is_head_full = true;
+        ends.tail.push_back(format!("{line}\n"));
+        ends.tail_length += length;
+        while ends.tail_length > most - most / 4 {
+            let Some(oldest) = ends.tail.pop_front() else { break };
+            ends.tail_length -= oldest.len();
+            ends.left_out += oldest.len();
+        }
+    }
+}
+
+/// Takes in what a program prints.
+#[derive(Debug)]
+pub(crate) struct Output<'a> {
+    pub job: &'a JobId,
+    /// The number of the run.
+    pub run: String,
+    /// Whether lines go to the log.
+    pub is_logged: bool,
+    pub redactor: &'a Redactor,
+    pub kept: &'a Kept,
+    /// How much is kept.
+    pub keep: Size,
+    logged: u32,
+    not_logged: u64,
+    window: Instant,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(job: &'a JobId, run: String, redactor: &'a Redactor, kept: &'a Kept) -> Self {
+        Self {
+            job,
+            run,
+            is_logged: true,
+            redactor,
+            kept,
+            keep: Size::from_bytes(64 * 1024),
+            logged: 0,
+            not_logged: 0,
+            window: Instant::now(),
+        }
+    }
+
+    fn line(&mut self, stream: &'static str, line: &str) {
+        self.kept.add(line, self.keep.bytes());
+        if !self.is_logged {
+            return;
+        }
+        if self.window.elapsed() >= WINDOW {
+            self.tell_left_out();
+            (self.window, self.logged) = (Instant::now(), 0);
+        }
+        if self.logged >= MOST_LOGGED {
+            self.not_logged += 1;
+            return;
+        }
+        self.logged += 1;
+        tracing::info!(job = %self.job, run = self.run, stream, "{line}");
+    }
+
+    /// Tells how many lines were not logged since that was last told.
+    pub(super) fn tell_left_out(&mut self) {
+        let lines = std::mem::take(&mut self.not_logged);
+        if lines > 0 {
+            tracing::warn!(job = %self.job, run = self.run, lines, "more output came than is logged");
+        }
+    }
+}
+
+/// One of a program's two streams: bytes come in, lines go out.
+#[derive(Debug)]
+pub(super) struct Stream {
+    name: &'static str,
+    /// What has come of a line that has not ended.
+    rest: Vec<u8>,
+}
+
+impl Stream {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, rest: Vec::new() }
+    }
+
+    /// Takes what has come.
+    pub(super) fn take(&mut self, bytes: &[u8], output: &mut Output<'_>) {
+        let mut bytes = bytes;
+        while let Some(end) = memchr2(b'\n', b'\r', bytes) {
+            let is_empty = self.rest.is_empty() && end == 0;
+            // The end of a line may be a pair, and half of one is no line.
+            if !is_empty || bytes[end] == b'\n' {
+                self.rest.extend_from_slice(&bytes[..end]);
+                let line = std::mem::take(&mut self.rest);
+                output.line(self.name, &shown(&line, output.redactor));
+            }
+            let is_pair = bytes[end] == b'\r' && bytes.get(end + 1) == Some(&b'\n');
+            bytes = &bytes[end + 1 + usize::from(is_pair)..];
+        }
+        self.rest.extend_from_slice(bytes);
+        while self.rest.len() > LONGEST {
+            self.split(output);
+        }
+    }
+
+    /// Takes a line that is too long for two. The second half is kept: a secret may stand across the end of what has come.
+    fn split(&mut self, output: &mut Output<'_>) {
+        // A character that has only come in part stays in the second half.
+        let whole = self
+            .rest
+            .utf8_chunks()
+            .map(|chunk| chunk.valid().len() + chunk.invalid().len())
+            .sum::<usize>();
+        let text = output.redactor.redact(&String::from_utf8_lossy(&self.rest[..whole]));
+        let middle = text.floor_char_boundary(text.len() / 2);
+        output.line(self.name, &safe(&text[..middle]));
+        self.rest = text.as_bytes()[middle..].to_vec();
+    }
+
+    /// Takes what is left when nothing more comes.
+    pub(super) fn end(&mut self, output: &mut Output<'_>) {
+        let line = std::mem::take(&mut self.rest);
+        if !line.is_empty() {
+            output.line(self.name, &shown(&line, output.redactor));
+        }
+    }
+}
+
+fn shown(line: &[u8], redactor: &Redactor) -> String {
+    safe(&redactor.redact(&String::from_utf8_lossy(line)))
+}
+
+/// `text` with what would act on a terminal or a page made visible.
+fn safe(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+        return text.to_owned();
+    }
+    text.chars().map(visible).collect()
+}
+
+fn visible(c: char) -> char {
+    match c {
+        '\t' => c,
+        // Unicode has a picture of each.
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(c),
+        '\x7f' => '\u{2421}',
+        '\u{80}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        _ => c,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(pieces: &[&[u8]], keep: u64, secret: &str) -> Option<String> {
+        let (job, kept, redactor) = ("j".parse().unwrap(), Kept::default(), Redactor::new([secret]));
+        let mut output = Output {
+            keep: Size::from_bytes(keep),
+            ..Output::new(&job, "1".to_owned(), &redactor, &kept)
+        };
+        let mut stream = Stream::new("stdout");
+        for piece in pieces {
+            stream.take(piece, &mut output);
+        }
+        stream.end(&mut output);
+        kept.text()
+    }
+
+    #[test]
+    fn bytes_become_lines_that_are_safe_to_show() {
+        for (pieces, expected) in [
+            (
+                &[b"one\ntw".as_slice(), b"o\r\nthree\n\n"] as &[&[u8]],
+                "one\ntwo\nthree\n\n",
+            ),
+            (&[b"50 %\r100 %\r", b"\ndone"], "50 %\n100 %\n\ndone\n"),
+            (
+                &[b"\x1b[31mred\0\xff \xe2\x80\xae"],
+                "\u{241b}[31mred\u{2400}\u{fffd} \u{fffd}\n",
+            ),
+            (&[b"caf\xc3", b"\xa9\n"], "café\n"),
+            (&[b"the s3c", b"ret!\n"], "the [secret]!\n"),
+            (&[b"czNjcmV0\n"], "[secret]\n"),
+        ] {
+            assert_eq!(printed(pieces, 65536, "s3cret").as_deref(), Some(expected));
+        }
+        assert_eq!(printed(&[], 65536, "s3cret"), None);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_bounded_and_hides_what_stands_across_its_pieces() {
+        let mut text = "x".repeat(LONGEST / 2 - 3) + "s3cret" + &"é".repeat(LONGEST);
+        text.push_str(&("s3cret".repeat(9000) + "end"));
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(4093).collect();
+        let shown = printed(&pieces, 10 << 20, "s3cret").unwrap();
+        assert!(!shown.contains("s3cret") && shown.ends_with("end\n"));
+        assert_eq!(shown.matches('é').count(), LONGEST, "no character is cut");
+        assert!(shown.lines().count() > 2);
+    }
+
+    #[test]
+    fn head_and_tail_are_kept_and_what_is_between_is_counted() {
+        let lines: String = (0..1000).fold(String::new(), |lines, number| format!("{lines}line {number:04}\n"));
+        let shown = printed(&[lines.as_bytes()], 400, "s3cret").unwrap();
+        assert!(shown.len() < 450, "{}", shown.len());
+        assert!(shown.starts_with("line 0000\n") && shown.ends_with("line 0999\n"));
+        assert!(shown.contains("\n[9600 bytes left out]\n"), "{shown}");
+    }
+}

@@ -1,0 +1,380 @@
+//! Starts a program, takes in what it prints, and sees to it that it ends: the whole process group, asked first, then killed.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+use super::output::Stream;
+use super::signal::in_words;
+use super::{Output, Program, StopSignal, group};
+use crate::values::Secret;
+
+/// How long a program that was killed may take to end: one that waits for a disk does not.
+const DEATH: Duration = Duration::from_secs(5);
+/// How long a program has that is asked to end soon.
+const SOON: Duration = Duration::from_secs(3);
+/// How long those whose leader has ended may take to do so once they are asked to.
+const LEFTOVERS: Duration = Duration::from_secs(2);
+/// How long output is waited for that somebody may still print after the end, and how long in all.
+const SILENCE: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often to look where nothing tells: kernels before 5.3 tell no end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How a program is ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub stop_signal: StopSignal,
+    /// How long it may take to end once it is asked to.
+    pub kill_after: Duration,
+    /// Whether those of its group that outlive it may go on.
+    pub leaves_others: bool,
+}
+
+/// How a program ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub exit: Exit,
+    /// What it took to end it, where that was asked for.
+    pub by: Option<String>,
+    /// What was odd though it ended.
+    pub warnings: Vec<String>,
+}
+
+/// The status a program ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, signal) => Self::Signal(signal.unwrap_or_default()),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => write!(f, "ended by signal {number} ({})", in_words(*number)),
+        }
+    }
+}
+
+/// Asks a program to end, or nothing as long as it is kept.
+#[derive(Debug)]
+pub(crate) struct Ask(OwnedFd);
+
+/// Where a program is asked to end.
+#[derive(Debug)]
+pub(crate) struct Asked(OwnedFd);
+
+/// What asks a program to end, and where.
+///
+/// # Errors
+/// When the process may open no more files.
+pub(crate) fn asking() -> std::io::Result<(Ask, Asked)> {
+    let (asked, ask) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    Ok((Ask(ask), Asked(asked)))
+}
+
+impl Ask {
+    /// Asks it to end, soon where the service does not wait for long.
+    pub(crate) fn for_the_end(self, soon: bool) {
+        if soon {
+            // It has room for one byte, and where nobody reads it nothing is to be ended.
+            let _ = rustix::io::write(&self.0, b"!");
+        }
+    }
+}
+
+/// Runs `program`, which is at `path`, until it has ended; it is asked to end once the other end of `asked` is gone. It
+/// waits: not to be called where others wait for the caller.
+///
+/// # Errors
+/// Why it could not be started, or not be ended.
+pub(crate) fn run(
+    program: &Program,
+    path: &Path,
+    rules: Rules,
+    asked: &Asked,
+    output: &mut Output<'_>,
+) -> Result<Ended, String> {
+    let mut command = program.identity.command(path, &program.argv);
+    let stdin = if program.stdin.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    };
+    command
+        .env_clear()
+        .envs(&program.variables)
+        .current_dir(&program.dir)
+        .process_group(0)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().map_err(|error| match error.kind() {
+        ErrorKind::ArgumentListTooLong => "its arguments and variables are too long".to_owned(),
+        _ => format!("{} cannot be started: {error}", path.display()),
+    })?;
+    Supervised::new(child, program.stdin.clone(), rules, output)?.run(asked)
+}
+
+/// A program that runs.
+struct Supervised<'a, 'b> {
+    child: Child,
+    leader: Pid,
+    /// Readable once it has ended.
+    end: Option<OwnedFd>,
+    /// What it has not read yet.
+    stdin: Vec<u8>,
+    rules: Rules,
+    streams: [Stream; 2],
+    output: &'a mut Output<'b>,
+    /// Since when it is asked to end.
+    asked_at: Option<Instant>,
+    killed_at: Option<Instant>,
+}
+
+impl<'a, 'b> Supervised<'a, 'b> {
+    fn new(child: Child, stdin: Option<Secret>, rules: Rules, output: &'a mut Output<'b>) -> Result<Self, String> {
+        let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let leader = number.ok_or("the program has no process number")?;
+        for pipe in [
+            child.stdin.as_ref().map(AsFd::as_fd),
+            child.stdout.as_ref().map(AsFd::as_fd),
+            child.stderr.as_ref().map(AsFd::as_fd),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            // One that would wait anyway is only read when there is something.
+            let _ = rustix::io::ioctl_fionbio(pipe, true);
+        }
+        Ok(Self {
+            leader,
+            end: pidfd_open(leader, PidfdFlags::empty()).ok(),
+            stdin: stdin.map(|text| text.reveal().as_bytes().to_vec()).unwrap_or_default(),
+            rules,
+            streams: [Stream::new("stdout"), Stream::new("stderr")],
+            output,
+            asked_at: None,
+            killed_at: None,
+            child,
+        })
+    }
+
+    fn run(mut self, asked: &Asked) -> Result<Ended, String> {
+        while !self.has_ended() {
+            let is_asked = self.wait(Some(&asked.0), self.patience());
+            if is_asked && rustix::io::read(&asked.0, &mut [0; 1]).is_ok_and(|length| length > 0) {
+                self.rules.kill_after = self.rules.kill_after.min(SOON);
+            }
+            self.step(is_asked);
+            if self.killed_at.is_some_and(|at| at.elapsed() >= DEATH) {
+                return Err(self.give_up());
+            }
+        }
+        let mut warnings = Vec::new();
+        self.end_leftovers(&mut warnings);
+        // Only now may its number mean another process.
+        let status = self
+            .child
+            .wait()
+            .map_err(|error| format!("its end cannot be told: {error}"))?;
+        if !self.drain() {
+            warnings.push("its output was still open after its end; what came later is lost".to_owned());
+        }
+        for stream in &mut self.streams {
+            stream.end(self.output);
+        }
+        self.output.tell_left_out();
+        let by = match (self.asked_at, self.killed_at) {
+            (None, _) => None,
+            (Some(_), None) => Some(format!("the program ended on {}", self.rules.stop_signal)),
+            (Some(_), Some(_)) => Some("the program was killed".to_owned()),
+        };
+        Ok(Ended {
+            exit: Exit::of(status),
+            by,
+            warnings,
+        })
+    }
+
+    /// How long to wait for something to happen.
+    fn patience(&self) -> Option<Duration> {
+        let until = match (self.asked_at, self.killed_at) {
+            (_, Some(at)) => Some(DEATH.saturating_sub(at.elapsed())),
+            (Some(at), None) => Some(self.rules.kill_after.saturating_sub(at.elapsed())),
+            (None, None) => None,
+        };
+        if self.end.is_some() {
+            until
+        } else {
+            Some(until.map_or(LOOK, |until| until.min(LOOK)))
+        }
+    }
+
+    /// Asks the group to end, or kills it, when it is time.
+    fn step(&mut self, is_asked: bool) {
+        match self.asked_at {
+            None if is_asked => {
+                self.asked_at = Some(Instant::now());
+                group::signal(self.leader, self.rules.stop_signal.0);
+            }
+            Some(at) if self.killed_at.is_none() && at.elapsed() >= self.rules.kill_after => {
+                self.killed_at = Some(Instant::now());
+                group::signal(self.leader, Signal::KILL);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the leader has ended; its number stays its own.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        !matches!(waitid(WaitId::Pid(self.leader), options), Ok(None))
+    }
+
+    /// Takes in output until something else happens; gives whether the end is asked for.
+    fn wait(&mut self, asked: Option<&OwnedFd>, patience: Option<Duration>) -> bool {
+        // Once it is asked, that would be told again and again.
+        let asked = asked.filter(|_| self.asked_at.is_none());
+        let [stdout, stderr] = [
+            self.child.stdout.as_ref().map(AsFd::as_fd),
+            self.child.stderr.as_ref().map(AsFd::as_fd),
+        ];
+        let stdin = self.child.stdin.as_ref().map(AsFd::as_fd);
+        let watched: [(Watched, Option<BorrowedFd<'_>>, PollFlags); 5] = [
+            (Watched::Stream(0), stdout, PollFlags::IN),
+            (Watched::Stream(1), stderr, PollFlags::IN),
+            (Watched::Stdin, stdin, PollFlags::OUT),
+            (Watched::End, self.end.as_ref().map(AsFd::as_fd), PollFlags::IN),
+            (Watched::Asked, asked.map(AsFd::as_fd), PollFlags::IN),
+        ];
+        let open = watched
+            .into_iter()
+            .filter_map(|(what, fd, flags)| Some((what, PollFd::from_borrowed_fd(fd?, flags))));
+        let (what, mut fds): (Vec<Watched>, Vec<PollFd<'_>>) = open.unzip();
+        let patience = patience.map(|patience| Timespec::try_from(patience).unwrap_or_default());
+        // Interrupted by a signal, it is called again.
+        let _ = poll(&mut fds, patience.as_ref());
+        let ready: Vec<Watched> = what
+            .into_iter()
+            .zip(&fds)
+            .filter(|(_, fd)| !fd.revents().is_empty())
+            .map(|(what, _)| what)
+            .collect();
+        for what in &ready {
+            match what {
+                Watched::Stream(number) => self.read(*number),
+                Watched::Stdin => self.write(),
+                Watched::End | Watched::Asked => {}
+            }
+        }
+        ready.contains(&Watched::Asked)
+    }
+
+    fn read(&mut self, number: usize) {
+        let mut bytes = [0; 16 * 1024];
+        let read = match number {
+            0 => self.child.stdout.as_mut().map(|pipe| pipe.read(&mut bytes)),
+            _ => self.child.stderr.as_mut().map(|pipe| pipe.read(&mut bytes)),
+        };
+        match read {
+            Some(Ok(length @ 1..)) => self.streams[number].take(&bytes[..length], self.output),
+            Some(Err(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            _ if number == 0 => self.child.stdout = None,
+            _ => self.child.stderr = None,
+        }
+    }
+
+    fn write(&mut self) {
+        let written = self.child.stdin.as_mut().map(|pipe| pipe.write(&self.stdin));
+        match written {
+            Some(Ok(length)) => drop(self.stdin.drain(..length)),
+            Some(Err(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // A program need not read what it is given.
+            _ => self.stdin.clear(),
+        }
+        if self.stdin.is_empty() {
+            self.child.stdin = None;
+        }
+    }
+
+    /// Ends those of the group that have outlived their leader.
+    fn end_leftovers(&mut self, warnings: &mut Vec<String>) {
+        let others = group::others(self.leader);
+        if others == 0 || (self.rules.leaves_others && self.asked_at.is_none()) {
+            return;
+        }
+        group::signal(self.leader, self.rules.stop_signal.0);
+        let began = Instant::now();
+        while group::others(self.leader) > 0 && began.elapsed() < LEFTOVERS {
+            self.wait(None, Some(LOOK));
+        }
+        group::signal(self.leader, Signal::KILL);
+        if self.asked_at.is_none() {
+            let (processes, were) = if others == 1 {
+                ("process", "was")
+            } else {
+                ("processes", "were")
+            };
+            warnings.push(format!("it left {others} {processes} behind, which {were} ended"));
+        }
+    }
+
+    /// Takes in what is still to come; whether that came to its end.
+    fn drain(&mut self) -> bool {
+        let began = Instant::now();
+        let mut last = Instant::now();
+        while self.child.stdout.is_some() || self.child.stderr.is_some() {
+            let patience = SILENCE.saturating_sub(last.elapsed());
+            if patience.is_zero() || began.elapsed() >= DRAIN {
+                return false;
+            }
+            let before = Instant::now();
+            // The end is known, and would be told again and again.
+            self.end = None;
+            self.child.stdin = None;
+            self.wait(None, Some(patience));
+            if before.elapsed() < patience {
+                last = Instant::now();
+            }
+        }
+        true
+    }
+
+    /// Leaves a program to itself that cannot be killed.
+    fn give_up(self) -> String {
+        let number = self.child.id();
+        let mut child = self.child;
+        // Reaped whenever it ends.
+        let reap = move || drop(child.wait());
+        let _ = std::thread::Builder::new().name("reaper".to_owned()).spawn(reap);
+        format!("the program (process {number}) cannot be killed")
+    }
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Stream(usize),
+    Stdin,
+    End,
+    Asked,
+}
