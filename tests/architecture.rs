@@ -23,7 +23,7 @@ const ORDER: &[&[&str]] = &[
 /// Foreign crates and the modules that may name them.
 const HOMES: &[(&str, &[&str])] = &[
     ("aes_gcm", &["duplistatus"]),
-    ("base64", &["values"]),
+    ("base64", &["kinds", "values"]),
     ("clap", &["cli"]),
     ("croner", &["values"]),
     ("figment", &["config"]),
@@ -40,13 +40,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("notify", &["watch"]),
     ("pbkdf2", &["duplistatus"]),
     ("rusqlite", &["sql", "state"]),
+    ("rustls_native_certs", &["kinds"]),
     ("strsim", &["values"]),
     ("subtle", &["values"]),
     ("tiny_http", &["http"]),
     ("toml", &["config"]),
     ("tracing_appender", &["cli"]),
     ("tracing_subscriber", &["cli"]),
-    ("ureq", &["cli", "notifications"]),
+    ("ureq", &["cli", "kinds", "notifications"]),
 ];
 
 /// A file of `src`.

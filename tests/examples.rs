@@ -94,7 +94,11 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
         ),
         (
             "[jobs.a.command]\nx = 1",
-            text[text.find("# The kind `command`").unwrap()..].to_owned(),
+            between("# The kind `command`", "# The kind `http`"),
+        ),
+        (
+            "[jobs.a.http]\nx = 1",
+            text[text.find("# The kind `http`").unwrap()..].to_owned(),
         ),
         (
             "[jobs.a.overdue_backups]\nx = 1",
@@ -123,7 +127,7 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
                 !before.is_some_and(is_part) && !after.is_some_and(is_part)
             };
             // Kinds have parts of their own.
-            let is_kind = ["cleanup", "sql", "overdue_backups", "alert", "command"].contains(&key);
+            let is_kind = ["cleanup", "sql", "overdue_backups", "alert", "command", "http"].contains(&key);
             assert!(
                 is_kind || part.match_indices(key).any(is_word),
                 "{wrong}: jobs.toml does not show `{key}`"

@@ -38,6 +38,7 @@ mod problems;
 mod promises;
 mod recordings;
 mod reloading;
+mod requests;
 mod secrets;
 mod simulation;
 mod supervision;

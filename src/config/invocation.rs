@@ -10,7 +10,7 @@ use crate::kinds::INTEGRATION;
 use crate::process::Kept;
 use crate::run::{DryRun, Failure, RunContext};
 use crate::sql::{Mode, Pool};
-use crate::state::{RunId, Store, Trigger};
+use crate::state::{Origin, RunId, Store, Trigger};
 use crate::values::{CancellationToken, Clock, Issue, Progress, Threads};
 
 /// Why a run begins, and when.
@@ -21,6 +21,7 @@ pub(crate) struct Invocation {
     /// None of a run that changes nothing.
     pub run: Option<RunId>,
     pub trigger: Trigger,
+    pub origin: Option<Origin>,
 }
 
 /// What all runs share.
@@ -79,6 +80,7 @@ impl Plan {
             scheduled_at: invocation.scheduled_at,
             run: invocation.run,
             trigger: invocation.trigger,
+            origin: invocation.origin,
             attempt: Arc::new(AtomicU32::new(1)),
             threads: of_database.map_or(&services.threads, |visit| &visit.threads).clone(),
             visit,
@@ -121,6 +123,7 @@ impl Plan {
             scheduled_at: now,
             run: None,
             trigger: Trigger::Manual,
+            origin: None,
         };
         self.context(job, invocation, services)
     }

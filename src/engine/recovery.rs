@@ -136,6 +136,7 @@ impl Engine {
             job,
             trigger,
             scheduled_at,
+            repeats,
         } in queued
         {
             let Ok(job) = self.declared(&job) else {
@@ -149,6 +150,7 @@ impl Engine {
             }
             let run = PendingRun {
                 run: Some(run),
+                repeats,
                 ..self.scheduler.pending(&job, trigger, scheduled_at)
             };
             runs.push(run);
@@ -168,15 +170,16 @@ impl Engine {
         let mut steps: Vec<Step> = Vec::new();
         for job in self.scheduler.active() {
             let may_rerun = job.policy.on_interrupt == OnInterrupt::Rerun && activations.contains_key(job.id.as_str());
-            let was_interrupted = self
-                .scheduler
-                .get(&job.id)
-                .is_some_and(|state| state.last.was_interrupted);
-            let reruns = may_rerun && was_interrupted;
-            let trigger = if reruns { Trigger::CatchUp } else { Trigger::Schedule };
-            if reruns || job.schedule.has_start() {
+            let interrupted = self.scheduler.get(&job.id).and_then(|state| state.last.interrupted);
+            let repeats = interrupted.filter(|_| may_rerun);
+            let trigger = if repeats.is_some() {
+                Trigger::CatchUp
+            } else {
+                Trigger::Schedule
+            };
+            if repeats.is_some() || job.schedule.has_start() {
                 let run = self.scheduler.pending(&job, trigger, now);
-                self.scheduler.admit(run, &mut steps);
+                self.scheduler.admit(PendingRun { repeats, ..run }, &mut steps);
             }
         }
         steps.extend(self.scheduler.ready());

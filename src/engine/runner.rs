@@ -78,17 +78,19 @@ async fn attempts(ctx: &Arc<RunContext>, job: &Arc<Job>) -> (RunResult, bool) {
         let attempt = attempt(ctx, job).await;
         // One that never began has ended, too.
         let deadline = ctx.start.begun_at().unwrap_or_else(Instant::now) + job.timeout.to_std();
+        let asked = attempt.done.as_ref().err().and_then(|failure| failure.retry_after);
+        let pause = spread(wait, number_of(job, attempts)).max(asked.unwrap_or_default());
         let is_transient = attempt.done.as_ref().is_err_and(|failure| failure.is_transient);
         // Whoever asked for a run wants to hear of it now.
-        let is_last = attempts >= retry.max_attempts || ctx.is_manual() || Instant::now() + wait >= deadline;
+        let is_last = attempts >= retry.max_attempts || ctx.is_manual() || Instant::now() + pause >= deadline;
         if !is_transient || is_last || ctx.cancel.is_cancelled() {
             return result_of(attempt, ctx, job, attempts);
         }
         if let Err(failure) = &attempt.done {
-            tracing::warn!(job = %job.id, attempt = attempts, "retrying in {wait:?}: {}", failure.message);
+            tracing::warn!(job = %job.id, attempt = attempts, "retrying in {pause:?}: {}", failure.message);
         }
         tokio::select! {
-            () = tokio::time::sleep(spread(wait, number_of(job, attempts))) => {}
+            () = tokio::time::sleep(pause) => {}
             () = ctx.cancel.cancelled() => {
                 let asked = ctx.cancel.reason();
                 return result_of(Attempt { asked, ..attempt }, ctx, job, attempts);

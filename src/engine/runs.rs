@@ -303,6 +303,7 @@ fn new_run(run: &PendingRun, beginning: Beginning) -> NewRun {
         job: run.job.id.clone(),
         trigger: run.trigger,
         scheduled_at: run.scheduled_at,
+        repeats: run.repeats.map(|origin| origin.run),
         beginning,
     }
 }

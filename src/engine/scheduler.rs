@@ -11,7 +11,7 @@ use super::job_state::{Active, JobState};
 use super::missed::{self, Disposition, Due};
 use super::places::{AllPlaces, Places};
 use crate::config::{CatchUp, Concurrency, Job, Plan};
-use crate::state::{RunId, Trigger};
+use crate::state::{Origin, RunId, Trigger};
 use crate::values::{GroupId, JobId};
 
 /// How many times of one job are told one by one; of those before them, only how many there were.
@@ -47,6 +47,8 @@ pub(crate) struct PendingRun {
     pub scheduled_at: Timestamp,
     /// Its number, where it is recorded already.
     pub run: Option<RunId>,
+    /// The run that was cut off, where it repeats one.
+    pub repeats: Option<Origin>,
 }
 
 /// What is to be done.
@@ -259,6 +261,7 @@ impl Scheduler {
             trigger,
             scheduled_at,
             run: None,
+            repeats: None,
         }
     }
 

@@ -205,6 +205,7 @@ async fn a_run_that_waits_for_a_thread_is_ended_at_once() {
         scheduled_at: now,
         run: None,
         trigger: crate::state::Trigger::Schedule,
+        origin: None,
     };
     let job = plan.jobs.values().next().unwrap();
     let context = || plan.context(job, invocation, &services);

@@ -13,7 +13,7 @@ use super::runner::{self, Over, RunResult};
 use super::scheduler::PendingRun;
 use crate::config::{Invocation, Plan, Services};
 use crate::run::{RunContext, Start};
-use crate::state::{RunId, Status};
+use crate::state::{Origin, RunId, Status};
 use crate::values::{CancelReason, CancellationToken, JobId, Progress, Threads, plural};
 
 /// How many runs that ended are recorded at once.
@@ -209,6 +209,10 @@ impl Runs {
             scheduled_at: run.scheduled_at,
             run: Some(id),
             trigger: run.trigger,
+            origin: Some(run.repeats.unwrap_or(Origin {
+                run: id,
+                scheduled_at: run.scheduled_at,
+            })),
         };
         let (alive, over) = oneshot::channel();
         let ctx = RunContext {

@@ -8,6 +8,7 @@ mod dry_run;
 #[cfg(test)]
 pub(crate) mod echo;
 mod guards;
+mod http;
 mod inherited;
 mod record;
 mod sql;
@@ -28,6 +29,7 @@ use crate::values::{CancelReason, Issue, TargetId};
 use alert::Alert;
 use cleanup::Cleanup;
 use command::Command;
+use http::Http;
 use sql::Sql;
 
 /// The application that messages can be about.
@@ -102,6 +104,7 @@ job_kinds! {
     OverdueBackups => "overdue_backups",
     Alert => "alert",
     Command => "command",
+    Http => "http",
     #[cfg(test)] Echo => "echo",
 }
 #[cfg(test)]

@@ -56,6 +56,13 @@ impl Kept {
         lines.find(|line| !line.is_empty()).map(str::to_owned)
     }
 
+    /// Keeps up to `most` bytes of a text that came as a whole.
+    pub(crate) fn keep(&self, text: &str, most: usize) {
+        for line in text.lines() {
+            self.add(&safe(line), most);
+        }
+    }
+
     fn add(&self, line: &str, most: usize) {
         let mut ends = lock(&self.0);
         let length = line.len() + 1;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
 use crate::process::{Kept, Surroundings};
 use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Sandbox, Visit};
-use crate::state::{RunId, Store, Trigger};
+use crate::state::{Origin, RunId, Store, Trigger};
 use crate::values::{CancellationToken, Clock, Issue, JobId, Moment, Progress, TargetId, Threads, TimeZone};
 
 pub(crate) use outcome::{DryRun, Failure, Report};
@@ -66,6 +66,8 @@ pub(crate) struct RunContext {
     /// None of a run that changes nothing.
     pub run: Option<RunId>,
     pub trigger: Trigger,
+    /// The run that it repeats, as that was cut off, or itself.
+    pub origin: Option<Origin>,
     /// How often it has been tried, this time included.
     pub attempt: Arc<AtomicU32>,
     pub now: Timestamp,
@@ -138,6 +140,15 @@ impl RunContext {
     /// The number of the run, for people and programs; 0 of one that changes nothing.
     pub(crate) fn run_number(&self) -> String {
         self.run.map_or_else(|| "0".to_owned(), |run| run.to_string())
+    }
+
+    /// What tells a server that a request is the same as before: in all attempts of a run, and in the run that repeats one
+    /// which was cut off.
+    pub(crate) fn idempotency_key(&self) -> String {
+        let origin = self.origin.map_or_else(String::new, |origin| {
+            format!("-{}-{}", origin.run, origin.scheduled_at.as_millisecond())
+        });
+        format!("{}{origin}", self.job)
     }
 
     /// Ends SQLite's work when the run is to end.

@@ -1,5 +1,7 @@
 //! What comes of a run: a report or a failure; and of a dry run, what it would do.
 
+use std::time::Duration;
+
 use crate::sql::SqlError;
 use crate::state::StateError;
 use crate::values::plural;
@@ -21,6 +23,8 @@ pub(crate) struct Failure {
     pub is_transient: bool,
     /// What was done before, and stays so.
     pub done: Option<String>,
+    /// How long the other side asks to wait before another attempt.
+    pub retry_after: Option<Duration>,
     /// Figures, for kinds that give some.
     pub statistics: Option<Box<serde_json::Value>>,
 }
@@ -32,6 +36,7 @@ impl Failure {
             message: message.into(),
             is_transient: false,
             done: None,
+            retry_after: None,
             statistics: None,
         }
     }

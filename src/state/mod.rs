@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::values::{JobId, Moment, Threads, lock};
 pub(crate) use findings::{Change, Finding};
 pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome};
-pub(crate) use run::{Activation, Beginning, EndedRun, Failing, LastRun, NewRun, QueuedRun, Telling};
+pub(crate) use run::{Activation, Beginning, EndedRun, Failing, LastRun, NewRun, Origin, QueuedRun, Telling};
 pub use run::{Filter, History, Run, RunId, Status, Trigger};
 use sqlite::Sqlite;
 pub(crate) use sqlite::{Lock, MOST_CLEARED};

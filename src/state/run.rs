@@ -94,6 +94,8 @@ pub(crate) struct NewRun {
     pub trigger: Trigger,
     /// The time it was due.
     pub scheduled_at: Timestamp,
+    /// The run that was cut off, where it repeats one.
+    pub repeats: Option<RunId>,
     pub beginning: Beginning,
 }
 
@@ -115,6 +117,16 @@ pub(crate) struct QueuedRun {
     /// Whose run; kept as text, for the job may be gone from the declaration.
     pub job: String,
     pub trigger: Trigger,
+    pub scheduled_at: Timestamp,
+    pub repeats: Option<Origin>,
+}
+
+/// A run that was cut off and is repeated, by itself or by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Its number.
+    pub run: RunId,
+    /// The time it was due.
     pub scheduled_at: Timestamp,
 }
 
@@ -213,8 +225,8 @@ pub struct LastRun {
     pub succeeded_at: Option<Timestamp>,
     /// The newest finished run's error, unless it ended well.
     pub error: Option<String>,
-    /// Whether the newest run was cut off.
-    pub was_interrupted: bool,
+    /// The newest run, if it was cut off, or the one that it repeated.
+    pub(crate) interrupted: Option<Origin>,
     /// What the newest successful run could not do though it did the rest; known only since the service started.
     pub warnings: Vec<String>,
 }

@@ -11,7 +11,11 @@ use subtle::ConstantTimeEq;
 /// A secret text: its `Debug` form hides it, and it compares in constant time. It may stand in the values of any kind,
 /// as itself, or as `{ env = "NAME" }` or `{ file = "path" }`, which is where it is read from.
 #[derive(Clone)]
-pub(crate) struct Secret(String);
+pub(crate) struct Secret {
+    text: String,
+    /// Whether it stands in the declaration itself.
+    is_inline: bool,
+}
 
 /// Where a secret is kept that does not stand in the declaration itself.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,14 +52,17 @@ impl<'de> Deserialize<'de> for Secret {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-                Ok(Secret(text.to_owned()))
+                Ok(Secret {
+                    text: text.to_owned(),
+                    is_inline: true,
+                })
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, table: A) -> Result<Secret, A::Error> {
                 let source = SecretSource::deserialize(de::value::MapAccessDeserializer::new(table))?;
                 let reader = READER.with_borrow(Clone::clone);
                 let reader = reader.ok_or_else(|| de::Error::custom("no secret can be read here"))?;
-                reader(&source).map(Secret).map_err(de::Error::custom)
+                reader(&source).map(Secret::new).map_err(de::Error::custom)
             }
         }
         from.deserialize_any(TextOrSource)
@@ -65,23 +72,28 @@ impl<'de> Deserialize<'de> for Secret {
 impl Secret {
     /// Keeps `text` secret from here on.
     pub(crate) fn new(text: String) -> Self {
-        Self(text)
+        Self { text, is_inline: false }
     }
 
     /// The text itself, for the one place that must send or compare it.
     pub(crate) fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether it stands in the declaration itself, where everybody who reads that sees it.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.is_inline
     }
 
     /// Whether `given` is the secret; takes equally long for every wrong text of one length.
     pub(crate) fn matches(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+        self.text.as_bytes().ct_eq(given.as_bytes()).into()
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.matches(&other.0)
+        self.matches(&other.text)
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Beginning, EndedRun, LastRun, NewRun, QueuedRun, RunId, StateError, Status};
+use super::super::{Beginning, EndedRun, LastRun, NewRun, Origin, QueuedRun, RunId, StateError, Status};
 use super::{Durability, Sqlite, activations, failing, instant, outbox, outputs};
 use crate::values::{JobId, plural};
 
@@ -94,13 +94,18 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<(Strin
 /// The runs that wait for their turn, oldest first.
 pub(super) fn queued(connection: &Connection) -> rusqlite::Result<Vec<QueuedRun>> {
     connection
-        .prepare("SELECT id, job, \"trigger\", scheduled_at FROM runs WHERE status = 'queued' ORDER BY id")?
+        .prepare(
+            "SELECT id, job, \"trigger\", scheduled_at, repeats,
+                 (SELECT first.scheduled_at FROM runs AS first WHERE first.id = runs.repeats)
+             FROM runs WHERE status = 'queued' ORDER BY id",
+        )?
         .query_map([], |row| {
             Ok(QueuedRun {
                 run: RunId(row.get(0)?),
                 job: row.get(1)?,
                 trigger: row.get(2)?,
                 scheduled_at: instant(row.get(3)?),
+                repeats: read_origin(row.get(4)?, row.get(5)?),
             })
         })?
         .collect()
@@ -122,8 +127,8 @@ fn insert(connection: &Connection, run: &NewRun, now: Timestamp) -> rusqlite::Re
     };
     connection
         .prepare_cached(
-            "INSERT INTO runs (job, \"trigger\", status, scheduled_at, started_at, finished_at, error)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING RETURNING id",
+            "INSERT INTO runs (job, \"trigger\", status, scheduled_at, started_at, finished_at, error, repeats)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING RETURNING id",
         )?
         .query_row(
             params![
@@ -133,7 +138,8 @@ fn insert(connection: &Connection, run: &NewRun, now: Timestamp) -> rusqlite::Re
                 run.scheduled_at.as_millisecond(),
                 now.as_millisecond(),
                 skipped.map(|_| now.as_millisecond()),
-                skipped
+                skipped,
+                run.repeats.map(|run| run.0)
             ],
             |row| row.get(0).map(RunId),
         )
@@ -180,7 +186,6 @@ fn last_run(connection: &Connection, job: &JobId) -> rusqlite::Result<LastRun> {
         Some(Value::Integer(millis)) => Timestamp::from_millisecond(millis).ok(),
         _ => None,
     };
-    let interrupted = Value::Text(Status::Interrupted.as_str().to_owned());
     Ok(LastRun {
         started_at: instant_of(newest("started_at", "status NOT IN ('skipped', 'queued')")?),
         succeeded_at: instant_of(newest("finished_at", "status = 'success'")?),
@@ -188,8 +193,30 @@ fn last_run(connection: &Connection, job: &JobId) -> rusqlite::Result<LastRun> {
             Some(Value::Text(error)) => Some(error),
             _ => None,
         },
-        was_interrupted: newest("status", "status NOT IN ('skipped', 'queued')")? == Some(interrupted),
+        interrupted: interrupted(connection, job)?,
         warnings: Vec::new(),
+    })
+}
+
+/// The newest run of `job`, if it was cut off, or the one that it repeated.
+fn interrupted(connection: &Connection, job: &JobId) -> rusqlite::Result<Option<Origin>> {
+    let newest = connection
+        .prepare_cached(
+            "SELECT status = 'interrupted', coalesce(repeats, id),
+                 coalesce((SELECT first.scheduled_at FROM runs AS first WHERE first.id = runs.repeats), scheduled_at)
+             FROM runs WHERE job = ?1 AND status NOT IN ('skipped', 'queued') ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([job.as_str()], |row| {
+            Ok((row.get(0)?, read_origin(row.get(1)?, row.get(2)?)))
+        })
+        .optional()?;
+    Ok(newest.and_then(|(was_interrupted, origin)| if was_interrupted { origin } else { None }))
+}
+
+fn read_origin(run: Option<i64>, scheduled_at: Option<i64>) -> Option<Origin> {
+    Some(Origin {
+        run: RunId(run?),
+        scheduled_at: instant(scheduled_at?),
     })
 }
 
@@ -204,6 +231,7 @@ mod tests {
             job: job.parse().unwrap(),
             trigger,
             scheduled_at: "2026-11-20T12:30:00Z".parse().unwrap(),
+            repeats: None,
             beginning: Beginning::Now,
         }
     }

@@ -304,6 +304,7 @@ mod tests {
                 job: "a".parse().unwrap(),
                 trigger: Trigger::Schedule,
                 scheduled_at: hour(number),
+                repeats: None,
                 beginning: Beginning::Now,
             };
             state.record(&[], &[run], hour(number))
