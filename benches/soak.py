@@ -11,7 +11,7 @@ descriptors at the end are what they were after a minute.
 
 usage, as root (it mounts a disk of its own): cargo build --release --locked && benches/soak.py [minutes] [seed]
 """
-import collections, glob, http.server, json, os, random, shutil, socket, sqlite3, subprocess, sys, tempfile, threading, time
+import collections, glob, http.server, json, os, random, shutil, signal, socket, sqlite3, subprocess, sys, tempfile, threading, time
 import urllib.error, urllib.request
 from datetime import datetime, timezone
 
@@ -147,6 +147,8 @@ notify = ["hook"]
 
     def power_cut(self):
         self.kills += 1
+        # Nothing may happen between what the device holds and the end.
+        self.process.send_signal(signal.SIGSTOP)
         shutil.copyfile(self.image, f"{self.folder}/cut.image")
         self.process.kill()
         self.process.wait()
