@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
+use crate::process::kill_all;
 
 /// The exit code of a process that was told to end at once: 128 and the number of SIGINT.
 const ENDED_AT_ONCE: i32 = 130;
@@ -35,6 +36,7 @@ pub(crate) fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
                 }
                 if ending.is_some() {
                     tracing::warn!("ended at once; runs under way are recorded as interrupted at the next start");
+                    kill_all();
                     std::process::exit(ENDED_AT_ONCE);
                 }
                 ending = Some(Instant::now());

@@ -1,9 +1,11 @@
 //! Jobs of the kind `command`: what a program is given, what is kept of what it prints, and that it ends as a whole.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::receivers::Ntfy;
 use crate::support::workplace::BINARY;
 use crate::support::{Service, Workplace, eventually};
 
@@ -108,12 +110,13 @@ fn a_program_is_given_what_is_declared_and_nothing_secret() {
         "CRON_JOB",
         "CRON_RUN_ID",
         "CRON_SCHEDULED_AT",
+        "CRON_STATE",
         "CRON_TRIGGER",
         "PWD",
     ];
     let mut few = names("few");
     few.sort();
-    assert_eq!(few, [&own[..5], &["LANG"], &own[5..]].concat());
+    assert_eq!(few, [&own[..6], &["LANG"], &own[6..]].concat());
     let mut none = names("none");
     none.sort();
     assert_eq!(none, own);
@@ -219,21 +222,59 @@ fn what_a_program_leaves_behind_is_ended_or_left_as_declared() {
 
 #[test]
 fn programs_end_with_the_service() {
-    let (place, service) = started(&job(
-        "long",
-        "",
-        "shell = \"trap '' TERM; sleep 86421\"\nkill_after = \"1h\"",
-    ));
+    let grace = "[server]\nshutdown_grace = \"200ms\"\n";
+    let deaf = "shell = \"trap '' TERM; sleep 86421\"\nkill_after = \"1h\"";
+    let error = "SELECT status || ': ' || error FROM runs";
+    for (timeout, expected) in [
+        (
+            "1h",
+            "interrupted: the service stopped during this run; the program was killed",
+        ),
+        // It has been asked to end already, and has an hour left.
+        ("1s", "timed_out: timed out after 1s; the program was killed"),
+    ] {
+        let (place, service) = started(&(job("long", &format!("timeout = \"{timeout}\""), deaf) + grace));
+        service.post("/trigger/long?wait=false");
+        eventually("it to run", || runs("sleep 86421").then_some(()));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(service.terminate().code(), Some(0));
+        gone("sleep 86421");
+        let said: Option<String> = place.in_state(error, |row| row.get(0));
+        assert_eq!(said.as_deref(), Some(expected));
+    }
+    let (_place, mut service) = started(&job("long", "", deaf));
     service.post("/trigger/long?wait=false");
     eventually("it to run", || runs("sleep 86421").then_some(()));
-    let ended = service.terminate();
-    assert_eq!(ended.code(), Some(0));
+    service.signal("TERM");
+    std::thread::sleep(Duration::from_secs(1));
+    service.signal("TERM");
+    assert_eq!(service.wait().code(), Some(130), "at once");
     gone("sleep 86421");
-    let status: Option<String> = place.in_state("SELECT status || ': ' || error FROM runs", |row| row.get(0));
-    assert_eq!(
-        status.as_deref(),
-        Some("interrupted: the service stopped during this run; the program was killed")
-    );
+}
+
+#[test]
+fn programs_that_a_kill_leaves_behind_end_before_others_begin() {
+    let (place, service) = started(&job(
+        "long",
+        "on_interrupt = \"rerun\"",
+        "shell = \"trap '' TERM; sleep 86431\"",
+    ));
+    service.post("/trigger/long?wait=false");
+    let count = || {
+        let found = Command::new("pgrep").args(["-cf", "^sleep 86431"]).output().unwrap();
+        String::from_utf8_lossy(&found.stdout).trim().to_owned()
+    };
+    eventually("it to run", || (count() == "1").then_some(()));
+    service.kill();
+    assert_eq!(count(), "1", "it goes on");
+    let service = place.start();
+    service.logged("ended 1 program that an earlier process had left running");
+    eventually("the run that repeats it", || {
+        (service.get("/api/schedules/executions?status=running").1["total"] == 1).then_some(())
+    });
+    eventually("one program", || (count() == "1").then_some(()));
+    assert_eq!(service.terminate().code(), Some(0));
+    gone("sleep 86431");
 }
 
 #[test]
@@ -417,4 +458,53 @@ fn old_output_is_cut_and_goes_with_its_run() {
         place.in_state("SELECT count(*) FROM outputs", |row| row.get(0)),
         Some(14)
     );
+}
+
+#[test]
+fn what_holds_for_every_kind_holds_for_programs() {
+    let ntfy = Ntfy::start(200);
+    let place = Workplace::new();
+    let target = format!(
+        "[notifications.phone.ntfy]\nurl = \"http://127.0.0.1:{}\"\ntopic = \"t\"\n",
+        ntfy.port
+    );
+    let turn = |id: &str| job(id, "group = \"one\"", "shell = \"sleep 0.3\"").replace("@yearly", "* * * * * *");
+    place.write(
+        "jobs.toml",
+        &(target
+            + &job(
+                "fails",
+                "notify = { on_failure = [\"phone\"] }",
+                "shell = \"echo going down; exit 3\"",
+            )
+            + &turn("first")
+            + &turn("second")
+            + "[jobs.hourly]\nschedule = \"0 * * * *\"\ncommand = { argv = [\"true\"] }\n"),
+    );
+    let service = place.service().at("2026-11-20 12:30:00").start();
+    run(&service, "fails");
+    let told = eventually("the message", || ntfy.in_order().first().cloned());
+    assert!(told.to_string().contains("exit code 3: going down"), "{told}");
+    let count = |filter: &str| service.get(&format!("/api/schedules/executions?{filter}")).1["total"].as_i64();
+    eventually("one to wait for the other", || {
+        (count("status=queued")? > 0).then_some(())
+    });
+    for turn in ["first", "second"] {
+        eventually("both to run", || {
+            (count(&format!("status=success&job={turn}"))? > 0).then_some(())
+        });
+    }
+    assert!(count("status=running") <= Some(1), "they take turns");
+    service.kill();
+    let service = place.service().at("2026-11-20 13:30:00").start();
+    let caught_up = eventually("the missed time", || {
+        let (_, found) = service.get("/api/schedules/executions?job=hourly&trigger=catch_up&status=success");
+        found["executions"].as_array()?.first().cloned()
+    });
+    assert_eq!(caught_up["scheduled_at"], "2026-11-20T13:00:00.000Z");
+    let why = service.get("/api/schedules/hourly/why").1.to_string();
+    assert!(why.contains("exit code 0"), "{why}");
+    let simulated = place.run(&["simulate", "--from", "2026-11-20T12:00:00Z", "--for", "3h"]);
+    let text = String::from_utf8_lossy(&simulated.stdout).into_owned();
+    assert!(text.contains("hourly"), "{text}");
 }

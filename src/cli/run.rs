@@ -13,6 +13,7 @@ use crate::engine::{Engine, Setup, keep_last_good};
 use crate::http::{Context, Databases, FrontDoor, Listeners};
 use crate::kinds::INTEGRATION;
 use crate::notifications::DeliveryWorker;
+use crate::process::kill_all;
 use crate::signals;
 use crate::state::{Lock, Store};
 use crate::values::{CancelReason, CancellationToken, Clock, Severity, blocking, give_back, share_memory};
@@ -63,6 +64,7 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
     });
     // A run that does not end when asked must not keep the process.
     runtime.shutdown_background();
+    kill_all();
     drop(log);
     match ended {
         Ok(Some(program)) => Err(Exit::new(FAILED, rebuilt::become_it(&program))),

@@ -11,8 +11,9 @@ use super::runs::row_of;
 use super::scheduler::{PendingRun, Step};
 use crate::config::OnInterrupt;
 use crate::notifications::alert::Turn;
+use crate::process::end_strays;
 use crate::state::{Activation, EndedRun, LeftBehind, QueuedRun, RunId, StateError, Status, Trigger};
-use crate::values::{JobId, Moment};
+use crate::values::{JobId, Moment, blocking, plural};
 
 impl Engine {
     /// Takes up what an earlier process left behind, once.
@@ -34,6 +35,7 @@ impl Engine {
         if let Some(last) = noted {
             self.clock.resume(last);
         }
+        self.end_strays(&unfinished).await;
         self.journal.postpone_clearing(now);
         let stopped: BTreeSet<JobId> = stopped.iter().filter_map(|job| job.parse().ok()).collect();
         if !stopped.is_empty() {
@@ -66,6 +68,17 @@ impl Engine {
         self.resume_queued(queued, now).await;
         self.run_at_start(&activations, now).await;
         Ok(())
+    }
+
+    /// Ends programs that an earlier process left running as it was killed.
+    async fn end_strays(&self, unfinished: &[(String, RunId)]) {
+        let runs = unfinished.iter().map(|(_, run)| run.to_string()).collect();
+        let place = self.journal.store.place();
+        let ended = blocking(move || end_strays(&place, &runs)).await;
+        if ended > 0 {
+            let programs = plural(ended as u64, "program");
+            tracing::warn!("ended {programs} that an earlier process had left running");
+        }
     }
 
     /// Reads what is known of the newest runs of jobs.

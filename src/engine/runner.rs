@@ -82,7 +82,9 @@ async fn attempts(ctx: &Arc<RunContext>, job: &Arc<Job>) -> (RunResult, bool) {
         let pause = spread(wait, number_of(job, attempts)).max(asked.unwrap_or_default());
         let is_transient = attempt.done.as_ref().is_err_and(|failure| failure.is_transient);
         // Whoever asked for a run wants to hear of it now.
-        let is_last = attempts >= retry.max_attempts || ctx.is_manual() || Instant::now() + pause >= deadline;
+        let is_last = attempts >= retry.max_attempts
+            || ctx.is_manual()
+            || Instant::now().checked_add(pause).is_none_or(|at| at >= deadline);
         if !is_transient || is_last || ctx.cancel.is_cancelled() {
             return result_of(attempt, ctx, job, attempts);
         }
@@ -171,10 +173,11 @@ fn result_of(attempt: Attempt, ctx: &RunContext, job: &Job, attempts: u32) -> (R
 }
 
 fn failed(failure: Failure, asked: Option<CancelReason>, job: &Job) -> RunResult {
-    let left = failure
-        .done
-        .as_deref()
-        .unwrap_or("uncommitted changes were rolled back");
+    let left = match (&failure.done, &job.database) {
+        (Some(done), _) => done.as_str(),
+        (None, Some(_)) => "uncommitted changes were rolled back",
+        (None, None) => failure.message.as_str(),
+    };
     let (status, message) = match asked {
         None => (Status::Failed, failure.message.clone()),
         Some(CancelReason::TimedOut) => (Status::TimedOut, format!("timed out after {}; {left}", job.timeout)),

@@ -126,7 +126,7 @@ fn what_is_wrong_with_its_keys_or_its_secret_is_told_at_their_place() {
 #[tokio::test(start_paused = true)]
 async fn a_run_is_ended_at_its_timeout_and_one_that_does_not_listen_is_left_behind() {
     for (is_deaf, message) in [
-        (false, "timed out after 1m; uncommitted changes were rolled back"),
+        (false, "timed out after 1m; told to stop"),
         (
             true,
             "timed out after 1m; it did not stop when cancelled, and was abandoned",

@@ -13,9 +13,9 @@ use super::inherited::Inherited;
 use crate::process::{self, Ended, Exit, Identity, Output, Program, Rules, StopSignal, Umask, User};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
-use crate::values::{CancelReason, Duration, Issue, Secret, Size, iso};
+use crate::values::{Duration, Issue, Secret, Size, iso};
 
-/// The longest that the most output of a run may be which is kept.
+/// The most output that can be kept of a run, in bytes.
 const MOST_KEPT: usize = 1 << 20;
 /// How long ending a program takes that does not end when it is killed, and taking in what others still print.
 const AFTER_THE_KILL: std::time::Duration = std::time::Duration::from_secs(20);
@@ -228,19 +228,23 @@ async fn execute(command: &Command, ctx: &RunContext) -> Result<Ended, Failure> 
     }));
     tokio::select! {
         ended = &mut ended => return ended,
-        () = ctx.cancel.cancelled() => {}
+        () = ctx.cancel.cancelled() => ask.for_the_end(),
     }
-    ask.for_the_end(ctx.cancel.reason() == Some(CancelReason::Shutdown));
+    tokio::select! {
+        ended = &mut ended => return ended,
+        () = ctx.cancel.shut_down() => ask.for_a_quick_end(),
+    }
     ended.await
 }
 
 /// The variables that tell a program of its run.
 const OURS: &[&str] = &[
     "CRON_JOB",
-    "CRON_RUN_ID",
+    process::RUN,
     "CRON_SCHEDULED_AT",
     "CRON_ATTEMPT",
     "CRON_TRIGGER",
+    process::STATE,
 ];
 
 fn of_run(ctx: &RunContext) -> Vec<(&'static str, String)> {
@@ -250,6 +254,7 @@ fn of_run(ctx: &RunContext) -> Vec<(&'static str, String)> {
         iso(ctx.scheduled_at),
         ctx.attempt.load(Ordering::Relaxed).to_string(),
         ctx.trigger.as_str().to_owned(),
+        ctx.store.place(),
     ];
     OURS.iter().copied().zip(values).collect()
 }

@@ -8,12 +8,15 @@ mod output;
 mod program;
 mod search;
 mod signal;
+mod strays;
 mod supervise;
 mod surroundings;
 
+pub(crate) use group::kill_all;
 pub(crate) use identity::{BECOME, Identity, Umask, User, become_it};
 pub(crate) use output::{Kept, Output};
 pub(crate) use program::Program;
 pub(crate) use signal::StopSignal;
+pub(crate) use strays::{RUN, STATE, end_strays};
 pub(crate) use supervise::{Ended, Exit, Rules, asking, run};
 pub(crate) use surroundings::Surroundings;

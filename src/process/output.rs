@@ -1,7 +1,6 @@
 //! What a program prints: each line to the log with its run, and head and tail kept, as text that is safe to show and
 //! without secrets. However much it prints, it never waits for whoever reads this.
 
-use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,61 +22,80 @@ pub(crate) struct Kept(Arc<Mutex<Ends>>);
 #[derive(Debug, Default)]
 struct Ends {
     head: String,
-    tail: VecDeque<String>,
-    /// The bytes of `tail`.
-    tail_length: usize,
+    is_head_full: bool,
+    /// More than is kept of it: it is cut now and then.
+    tail: String,
+    /// How many bytes of it are kept.
+    most: usize,
     /// The bytes between them that are gone.
     left_out: usize,
-    is_head_full: bool,
+}
+
+impl Ends {
+    /// How much of the tail is not kept: whole lines, where that is enough.
+    fn surplus(&self) -> usize {
+        let least = self.tail.len().saturating_sub(self.most);
+        if least == 0 {
+            return 0;
+        }
+        let after = |at: usize| self.tail[at..].find('\n').map(|end| at + end + 1);
+        let least = self.tail.ceil_char_boundary(least);
+        // The line that is cut may be all there is.
+        after(least - 1).filter(|cut| *cut < self.tail.len()).unwrap_or(least)
+    }
+
+    fn cut(&mut self) {
+        let surplus = self.surplus();
+        self.tail.drain(..surplus);
+        self.left_out += surplus;
+    }
 }
 
 impl Kept {
     /// What is kept so far; none where nothing was printed.
     pub(crate) fn text(&self) -> Option<String> {
         let ends = lock(&self.0);
+        let surplus = ends.surplus();
         let mut text = ends.head.clone();
-        if ends.left_out > 0 {
-            let _ = writeln!(text, "[{} bytes left out]", ends.left_out);
+        if ends.left_out + surplus > 0 {
+            let _ = writeln!(text, "[{} bytes left out]", ends.left_out + surplus);
         }
-        text.extend(ends.tail.iter().map(String::as_str));
+        text.push_str(&ends.tail[surplus..]);
         (!text.is_empty()).then_some(text)
     }
 
     /// The last line that says something.
     pub(crate) fn last_line(&self) -> Option<String> {
         let ends = lock(&self.0);
-        let lines = ends
-            .tail
-            .iter()
-            .rev()
-            .map(String::as_str)
-            .chain(ends.head.lines().rev());
-        let mut lines = lines.map(str::trim);
+        let mut lines = ends.tail.lines().rev().chain(ends.head.lines().rev()).map(str::trim);
         lines.find(|line| !line.is_empty()).map(str::to_owned)
     }
 
-    /// Keeps up to `most` bytes of a text that came as a whole.
-    pub(crate) fn keep(&self, text: &str, most: usize) {
-        for line in text.lines() {
-            self.add(&safe(line), most);
+    /// Keeps the first `most` bytes of a text that came as a whole.
+    pub(crate) fn keep_start(&self, text: &str, most: usize) {
+        let (start, rest) = text.split_at(text.floor_char_boundary(most));
+        let mut ends = lock(&self.0);
+        for line in start.lines() {
+            ends.head.push_str(&safe(line));
+            ends.head.push('\n');
         }
+        ends.left_out += rest.len();
+        ends.is_head_full = true;
     }
 
     fn add(&self, line: &str, most: usize) {
         let mut ends = lock(&self.0);
-        let length = line.len() + 1;
-        if !ends.is_head_full && ends.head.len() + length <= most / 4 {
+        if !ends.is_head_full && ends.head.len() + line.len() < most / 4 {
             ends.head.push_str(line);
             ends.head.push('\n');
             return;
         }
         ends.is_head_full = true;
-        ends.tail.push_back(format!("{line}\n"));
-        ends.tail_length += length;
-        while ends.tail_length > most - most / 4 {
-            let Some(oldest) = ends.tail.pop_front() else { break };
-            ends.tail_length -= oldest.len();
-            ends.left_out += oldest.len();
+        ends.most = most - most / 4;
+        ends.tail.push_str(line);
+        ends.tail.push('\n');
+        if ends.tail.len() > 2 * ends.most {
+            ends.cut();
         }
     }
 }
@@ -175,16 +193,11 @@ impl Stream {
 
     /// Takes a line that is too long for two. The second half is kept: a secret may stand across the end of what has come.
     fn split(&mut self, output: &mut Output<'_>) {
-        // A character that has only come in part stays in the second half.
-        let whole = self
-            .rest
-            .utf8_chunks()
-            .map(|chunk| chunk.valid().len() + chunk.invalid().len())
-            .sum::<usize>();
-        let text = output.redactor.redact(&String::from_utf8_lossy(&self.rest[..whole]));
+        let (whole, part) = self.rest.split_at(whole_characters(&self.rest));
+        let text = output.redactor.redact(&String::from_utf8_lossy(whole));
         let middle = text.floor_char_boundary(text.len() / 2);
         output.line(self.name, &safe(&text[..middle]));
-        self.rest = text.as_bytes()[middle..].to_vec();
+        self.rest = [&text.as_bytes()[middle..], part].concat();
     }
 
     /// Takes what is left when nothing more comes.
@@ -193,6 +206,25 @@ impl Stream {
         if !line.is_empty() {
             output.line(self.name, &shown(&line, output.redactor));
         }
+    }
+}
+
+/// How many of `bytes` come before a character that has only come in part.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let is_start = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
+    let Some(start) = bytes.iter().rposition(is_start) else {
+        return bytes.len();
+    };
+    let length = match bytes[start] {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => 1,
+    };
+    if bytes.len() - start < length {
+        start
+    } else {
+        bytes.len()
     }
 }
 
@@ -262,11 +294,31 @@ mod tests {
     fn a_line_without_an_end_is_bounded_and_hides_what_stands_across_its_pieces() {
         let mut text = "x".repeat(LONGEST / 2 - 3) + "s3cret" + &"é".repeat(LONGEST);
         text.push_str(&("s3cret".repeat(9000) + "end"));
-        let pieces: Vec<&[u8]> = text.as_bytes().chunks(4093).collect();
-        let shown = printed(&pieces, 10 << 20, "s3cret").unwrap();
-        assert!(!shown.contains("s3cret") && shown.ends_with("end\n"));
-        assert_eq!(shown.matches('é').count(), LONGEST, "no character is cut");
-        assert!(shown.lines().count() > 2);
+        for size in [1, 2, 3, 4093, 4096, 8191, 16_384, 65_536] {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            let shown = printed(&pieces, 10 << 20, "s3cret").unwrap();
+            assert!(!shown.contains("s3cret") && shown.ends_with("end\n"));
+            assert_eq!(shown.matches('é').count(), LONGEST, "no character is cut");
+            assert!(shown.lines().count() > 2);
+        }
+    }
+
+    #[test]
+    fn one_long_line_is_kept_in_part() {
+        let line = "x".repeat(5000) + "end\n";
+        let shown = printed(&[line.as_bytes()], 1000, "s3cret").unwrap();
+        assert!(
+            shown.starts_with("[4254 bytes left out]\nxxx") && shown.ends_with("xend\n"),
+            "{shown}"
+        );
+        let kept = Kept::default();
+        kept.keep_start(&("é\n".to_owned() + &line), 100);
+        let shown = kept.text().unwrap();
+        assert!(
+            shown.starts_with("é\nxxx") && shown.ends_with("bytes left out]\n"),
+            "{shown}"
+        );
+        assert_eq!(shown.matches('x').count(), 97);
     }
 
     #[test]

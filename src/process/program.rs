@@ -52,7 +52,8 @@ impl Program {
 
 fn check(program: &Path) -> Result<(), String> {
     let shown = program.display();
-    let found = std::fs::metadata(program).map_err(|error| format!("the program {shown} {}", in_words(&error)))?;
+    let found = std::fs::metadata(program)
+        .map_err(|error| format!("the program {shown} cannot be used: {}", in_words(&error)))?;
     if !found.is_file() {
         return Err(format!("the program {shown} is not a file"));
     }

@@ -20,8 +20,11 @@ use crate::values::Secret;
 /// How long a program that was killed may take to end: one that waits for a disk does not.
 const DEATH: Duration = Duration::from_secs(5);
 /// How long a program has that is asked to end soon.
-const SOON: Duration = Duration::from_secs(3);
-/// How long those whose leader has ended may take to do so once they are asked to.
+const QUICK: Duration = Duration::from_secs(3);
+/// What is written to ask for the end, and for a quick one.
+const END: u8 = b'.';
+const SOON: u8 = b'!';
+/// How long those whose leader has ended may take once they are asked to.
 const LEFTOVERS: Duration = Duration::from_secs(2);
 /// How long output is waited for that somebody may still print after the end, and how long in all.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -92,12 +95,19 @@ pub(crate) fn asking() -> std::io::Result<(Ask, Asked)> {
 }
 
 impl Ask {
-    /// Asks it to end, soon where the service does not wait for long.
-    pub(crate) fn for_the_end(self, soon: bool) {
-        if soon {
-            // It has room for one byte, and where nobody reads it nothing is to be ended.
-            let _ = rustix::io::write(&self.0, b"!");
-        }
+    /// Asks it to end.
+    pub(crate) fn for_the_end(&self) {
+        self.tell(END);
+    }
+
+    /// Asks it to end soon, as the service does not wait for long.
+    pub(crate) fn for_a_quick_end(&self) {
+        self.tell(SOON);
+    }
+
+    fn tell(&self, what: u8) {
+        // There is room for a few bytes, and where nobody reads them nothing is to be ended.
+        let _ = rustix::io::write(&self.0, &[what]);
     }
 }
 
@@ -147,6 +157,8 @@ struct Supervised<'a, 'b> {
     output: &'a mut Output<'b>,
     /// Since when it is asked to end.
     asked_at: Option<Instant>,
+    /// Whether nobody can ask for anything any more.
+    is_nobody_there: bool,
     killed_at: Option<Instant>,
 }
 
@@ -165,6 +177,7 @@ impl<'a, 'b> Supervised<'a, 'b> {
             // One that would wait anyway is only read when there is something.
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
+        group::note(leader, true);
         Ok(Self {
             leader,
             end: pidfd_open(leader, PidfdFlags::empty()).ok(),
@@ -173,6 +186,7 @@ impl<'a, 'b> Supervised<'a, 'b> {
             streams: [Stream::new("stdout"), Stream::new("stderr")],
             output,
             asked_at: None,
+            is_nobody_there: false,
             killed_at: None,
             child,
         })
@@ -180,18 +194,18 @@ impl<'a, 'b> Supervised<'a, 'b> {
 
     fn run(mut self, asked: &Asked) -> Result<Ended, String> {
         while !self.has_ended() {
-            let is_asked = self.wait(Some(&asked.0), self.patience());
-            if is_asked && rustix::io::read(&asked.0, &mut [0; 1]).is_ok_and(|length| length > 0) {
-                self.rules.kill_after = self.rules.kill_after.min(SOON);
+            if self.wait(Some(&asked.0), self.patience()) {
+                self.listen(asked);
             }
-            self.step(is_asked);
+            self.step();
             if self.killed_at.is_some_and(|at| at.elapsed() >= DEATH) {
                 return Err(self.give_up());
             }
         }
         let mut warnings = Vec::new();
         self.end_leftovers(&mut warnings);
-        // Only now may its number mean another process.
+        // From now on its number may mean another process.
+        group::note(self.leader, false);
         let status = self
             .child
             .wait()
@@ -229,18 +243,26 @@ impl<'a, 'b> Supervised<'a, 'b> {
         }
     }
 
-    /// Asks the group to end, or kills it, when it is time.
-    fn step(&mut self, is_asked: bool) {
-        match self.asked_at {
-            None if is_asked => {
-                self.asked_at = Some(Instant::now());
-                group::signal(self.leader, self.rules.stop_signal.0);
-            }
-            Some(at) if self.killed_at.is_none() && at.elapsed() >= self.rules.kill_after => {
-                self.killed_at = Some(Instant::now());
-                group::signal(self.leader, Signal::KILL);
-            }
-            _ => {}
+    /// Hears what is asked for; whoever asked may be gone.
+    fn listen(&mut self, asked: &Asked) {
+        let mut said = [0; 8];
+        let length = rustix::io::read(&asked.0, &mut said).unwrap_or_default();
+        self.is_nobody_there |= length == 0;
+        if said[..length].contains(&SOON) {
+            self.rules.kill_after = self.rules.kill_after.min(QUICK);
+        }
+        if self.asked_at.is_none() {
+            self.asked_at = Some(Instant::now());
+            group::signal(self.leader, self.rules.stop_signal.0);
+        }
+    }
+
+    /// Kills the group when it is time.
+    fn step(&mut self) {
+        let is_time = self.asked_at.is_some_and(|at| at.elapsed() >= self.rules.kill_after);
+        if is_time && self.killed_at.is_none() {
+            self.killed_at = Some(Instant::now());
+            group::signal(self.leader, Signal::KILL);
         }
     }
 
@@ -252,8 +274,8 @@ impl<'a, 'b> Supervised<'a, 'b> {
 
     /// Takes in output until something else happens; gives whether the end is asked for.
     fn wait(&mut self, asked: Option<&OwnedFd>, patience: Option<Duration>) -> bool {
-        // Once it is asked, that would be told again and again.
-        let asked = asked.filter(|_| self.asked_at.is_none());
+        // That whoever asks is gone would be told again and again.
+        let asked = asked.filter(|_| !self.is_nobody_there);
         let [stdout, stderr] = [
             self.child.stdout.as_ref().map(AsFd::as_fd),
             self.child.stderr.as_ref().map(AsFd::as_fd),
@@ -319,15 +341,25 @@ impl<'a, 'b> Supervised<'a, 'b> {
     /// Ends those of the group that have outlived their leader.
     fn end_leftovers(&mut self, warnings: &mut Vec<String>) {
         let others = group::others(self.leader);
+        // The leader's end is known, and would be told again and again.
+        self.end = None;
         if others == 0 || (self.rules.leaves_others && self.asked_at.is_none()) {
             return;
         }
-        group::signal(self.leader, self.rules.stop_signal.0);
+        let patience = if let Some(at) = self.asked_at {
+            self.rules.kill_after.saturating_sub(at.elapsed())
+        } else {
+            group::signal(self.leader, self.rules.stop_signal.0);
+            LEFTOVERS
+        };
         let began = Instant::now();
-        while group::others(self.leader) > 0 && began.elapsed() < LEFTOVERS {
+        while group::others(self.leader) > 0 && began.elapsed() < patience {
             self.wait(None, Some(LOOK));
         }
-        group::signal(self.leader, Signal::KILL);
+        if group::others(self.leader) > 0 {
+            group::signal(self.leader, Signal::KILL);
+            self.killed_at = self.asked_at.map(|_| Instant::now());
+        }
         if self.asked_at.is_none() {
             let (processes, were) = if others == 1 {
                 ("process", "was")
@@ -348,8 +380,6 @@ impl<'a, 'b> Supervised<'a, 'b> {
                 return false;
             }
             let before = Instant::now();
-            // The end is known, and would be told again and again.
-            self.end = None;
             self.child.stdin = None;
             self.wait(None, Some(patience));
             if before.elapsed() < patience {
@@ -362,6 +392,7 @@ impl<'a, 'b> Supervised<'a, 'b> {
     /// Leaves a program to itself that cannot be killed.
     fn give_up(self) -> String {
         let number = self.child.id();
+        group::note(self.leader, false);
         let mut child = self.child;
         // Reaped whenever it ends.
         let reap = move || drop(child.wait());

@@ -90,6 +90,12 @@ impl Store {
         }))
     }
 
+    /// Where it is, in full: what tells this service from others on the machine.
+    pub(crate) fn place(&self) -> String {
+        let path = std::path::absolute(&self.0.path).unwrap_or_else(|_| self.0.path.clone());
+        path.display().to_string()
+    }
+
     /// Why the state could not be used the last time, or cannot be now.
     pub(crate) fn error(&self) -> Option<String> {
         lock(&self.0.error).clone()

@@ -22,6 +22,9 @@ pub(crate) struct CancellationToken(Arc<Inner>);
 struct Inner {
     reason: OnceLock<CancelReason>,
     cancelled: Notify,
+    /// Whether the service ends, whatever else was the first reason.
+    shutdown: OnceLock<()>,
+    shut_down: Notify,
 }
 
 impl CancellationToken {
@@ -29,6 +32,18 @@ impl CancellationToken {
     pub(crate) fn cancel(&self, reason: CancelReason) {
         if self.0.reason.set(reason).is_ok() {
             self.0.cancelled.notify_waiters();
+        }
+        if reason == CancelReason::Shutdown && self.0.shutdown.set(()).is_ok() {
+            self.0.shut_down.notify_waiters();
+        }
+    }
+
+    /// Waits until the service ends.
+    pub(crate) async fn shut_down(&self) {
+        let mut told = std::pin::pin!(self.0.shut_down.notified());
+        told.as_mut().enable();
+        if self.0.shutdown.get().is_none() {
+            told.await;
         }
     }
 

@@ -30,7 +30,15 @@ impl Address {
     /// Scheme, host and port.
     pub(super) fn origin(&self) -> String {
         let authority = self.0.authority().map_or("", |authority| authority.as_str());
-        format!("{}://{authority}", self.0.scheme_str().unwrap_or("http"))
+        let scheme = self.0.scheme_str().unwrap_or("http");
+        let usual = if scheme == "https" { ":443" } else { ":80" };
+        format!("{scheme}://{}", authority.strip_suffix(usual).unwrap_or(authority))
+    }
+
+    /// The values of its query.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        let pairs = self.0.query().into_iter().flat_map(|query| query.split('&'));
+        pairs.filter_map(|pair| pair.split_once('=').map(|(_, value)| value))
     }
 
     /// The address without the values of its query, which may be secrets.
@@ -55,7 +63,8 @@ impl Address {
 
     /// The address that `location` means here.
     pub(super) fn join(&self, location: &str) -> Result<Self, String> {
-        if location.contains("://") {
+        let scheme = location.split_once("://").map(|(scheme, _)| scheme);
+        if scheme.is_some_and(|scheme| scheme.chars().all(|c| c.is_ascii_alphanumeric())) {
             return Self::read(location);
         }
         let origin = self.origin();
@@ -64,6 +73,9 @@ impl Address {
         }
         if location.starts_with('/') {
             return Self::read(&format!("{origin}{location}"));
+        }
+        if location.starts_with('?') {
+            return Self::read(&format!("{origin}{}{location}", self.0.path()));
         }
         let folder = self.0.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         Self::read(&format!("{origin}{folder}/{location}"))
@@ -86,6 +98,11 @@ mod tests {
         for (location, expected) in [
             ("/c", "https://example.org:8443/c"),
             ("c?d=1", "https://example.org:8443/a/c?d=1"),
+            ("?d=1", "https://example.org:8443/a/b?d=1"),
+            (
+                "/login?next=https://x.org/",
+                "https://example.org:8443/login?next=https://x.org/",
+            ),
             ("//other.org/x", "https://other.org/x"),
             ("http://example.org/", "http://example.org/"),
         ] {

@@ -28,6 +28,17 @@ const TO_END: Wait = Wait::from_secs(20);
 /// The methods there are.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+/// Headers that are set by the service itself.
+const OUR_HEADERS: &[&str] = &[
+    "connection",
+    "content-length",
+    "idempotency-key",
+    "transfer-encoding",
+    "x-cron-attempt",
+    "x-cron-job",
+    "x-cron-scheduled-at",
+];
+
 /// The keys of `[jobs.<id>.http]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -96,18 +107,14 @@ impl Http {
         let mut issues = Vec::new();
         let mut refuse = |key, why: &str| issues.push(Issue::error(key, why));
         let address = Address::read(self.url.reveal());
-        match &address {
-            Err(why) => refuse("url", why),
-            Ok(_) if !METHODS.contains(&self.method()) => {
-                refuse(
-                    "method",
-                    &format!("one of {} is expected, in capitals", METHODS.join(", ")),
-                );
-            }
-            Ok(_) => {}
+        if let Err(why) = &address {
+            refuse("url", why);
         }
-        if self.bearer.is_some() && self.basic.is_some() {
-            refuse("basic", "declare `bearer` or `basic`, not both");
+        if !METHODS.contains(&self.method()) {
+            refuse(
+                "method",
+                &format!("one of {} is expected, in capitals", METHODS.join(", ")),
+            );
         }
         if self.body.is_some() && self.json.is_some() {
             refuse("json", "declare `body` or `json`, not both");
@@ -121,27 +128,14 @@ impl Http {
                 "only the redirects of a GET or HEAD request can be followed",
             );
         }
+        if self.method() == "HEAD" && self.expect.body_contains.is_some() {
+            refuse("expect.body_contains", "the answer to a HEAD request has no body");
+        }
         if self.expect.status.is_empty() {
             refuse("expect.status", "the list is empty; every answer would be a failure");
         }
         if self.expect.max_body.bytes() > MOST_READ {
             refuse("expect.max_body", "at most 64MiB of an answer are read");
-        }
-        for (name, value) in &self.headers {
-            let is_framing =
-                ["content-length", "transfer-encoding", "connection"].contains(&name.to_ascii_lowercase().as_str());
-            if HeaderName::try_from(name).is_err() || is_framing {
-                refuse("headers", &format!("`{name}` cannot be set as a header"));
-            } else if HeaderValue::from_str(value.reveal()).is_err() {
-                refuse("headers", &format!("the value of `{name}` cannot stand in a header"));
-            }
-        }
-        let credentials = self.bearer.iter().chain(self.basic.iter().map(|login| &login.password));
-        if credentials
-            .clone()
-            .any(|secret| HeaderValue::from_str(secret.reveal()).is_err())
-        {
-            refuse("bearer", "a secret for a header cannot hold control characters");
         }
         if self.insecure {
             issues.push(Issue::warning(
@@ -150,9 +144,40 @@ impl Http {
             ));
         }
         let is_open = address.is_ok_and(|address| address.is_in_the_clear());
-        if is_open && credentials.count() > 0 {
+        if is_open && (self.bearer.is_some() || self.basic.is_some()) {
             let why = "the credentials are sent unencrypted; use https://";
             issues.push(Issue::warning("url", why));
+        }
+        issues.extend(self.issues_of_headers());
+        issues
+    }
+
+    /// What is wrong with the headers, those that credentials become included.
+    fn issues_of_headers(&self) -> Vec<Issue> {
+        let mut issues = Vec::new();
+        let mut refuse = |key, why: &str| issues.push(Issue::error(key, why));
+        let has_credentials = self.bearer.is_some() || self.basic.is_some();
+        for (name, value) in &self.headers {
+            let lower = name.to_ascii_lowercase();
+            let is_ours = OUR_HEADERS.contains(&lower.as_str()) || (lower == "authorization" && has_credentials);
+            if HeaderName::try_from(name).is_err() || is_ours {
+                refuse("headers", &format!("`{name}` cannot be set as a header"));
+            } else if HeaderValue::from_str(value.reveal()).is_err() {
+                refuse("headers", &format!("the value of `{name}` cannot stand in a header"));
+            }
+        }
+        if self.bearer.is_some() && self.basic.is_some() {
+            refuse("basic", "declare `bearer` or `basic`, not both");
+        }
+        if self
+            .bearer
+            .as_ref()
+            .is_some_and(|token| HeaderValue::from_str(token.reveal()).is_err())
+        {
+            refuse("bearer", "it cannot stand in a header");
+        }
+        if self.basic.as_ref().is_some_and(|login| login.username.contains(':')) {
+            refuse("basic", "a user's name cannot contain a colon");
         }
         issues
     }
@@ -162,6 +187,8 @@ impl Http {
         let mut secrets = Vec::new();
         if !self.url.is_inline() {
             secrets.extend(secrets_of_address(self.url.reveal()));
+        } else if let Ok(address) = Address::read(self.url.reveal()) {
+            secrets.extend(address.values().map(str::to_owned));
         }
         secrets.extend(self.bearer.iter().map(|token| token.reveal().to_owned()));
         if let Some(login) = &self.basic {
@@ -219,13 +246,18 @@ impl Kind for Http {
         done.await
     }
 
-    async fn plan(&self, _ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
+    async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
         let size = self.sent_body().map_or(0, |body| body.len());
         let mut headers: Vec<&str> = self.headers.keys().map(String::as_str).collect();
         headers.extend((self.bearer.is_some() || self.basic.is_some()).then_some("Authorization"));
         let expected: Vec<String> = self.expect.status.iter().map(ToString::to_string).collect();
         let (method, url) = (self.method(), self.shown());
-        let mut lines = vec![format!("would send {method} {url}, {}", plural(size as u64, "byte"))];
+        let refusal = self.examine(ctx).await?.pop().map(|issue| issue.message);
+        let mut lines: Vec<String> = refusal
+            .iter()
+            .map(|why| format!("a run would fail now: {why}"))
+            .collect();
+        lines.push(format!("would send {method} {url}, {}", plural(size as u64, "byte")));
         if !headers.is_empty() {
             lines.push(format!("with the headers {}", headers.join(", ")));
         }
@@ -234,7 +266,7 @@ impl Kind for Http {
         Ok(Some(DryRun {
             json: json!({ "method": method, "url": url, "headers": headers, "bytes": size, "expected_status": expected }),
             lines,
-            refusal: None,
+            refusal,
         }))
     }
 

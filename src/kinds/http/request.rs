@@ -46,17 +46,27 @@ impl Http {
         let began = Instant::now();
         let agent = self.agent().map_err(Failure::lasting)?;
         let agent = cancel.get_or_init(|| agent);
+        if ctx.cancel.is_cancelled() {
+            return Err(Failure::before_it_began("no request was sent"));
+        }
         let answer = self.ask(agent, ctx).map_err(|error| match error {
             Unanswered::Error(error) => Failure {
                 done: Some("the request was cut off".to_owned()),
                 is_transient: may_pass(reached(&error), self.idempotent || is_repeatable(self.method())),
                 ..Failure::lasting(redact(&format!("{} did not answer: {error}", self.shown())))
             },
+            Unanswered::BrokenOff(error) => Failure {
+                done: Some("the answer was cut off".to_owned()),
+                is_transient: self.idempotent || is_repeatable(self.method()),
+                ..Failure::lasting(redact(&format!("the answer of {} broke off: {error}", self.shown())))
+            },
             Unanswered::Refused(why) => Failure::lasting(redact(&why)),
         })?;
-        let text = redact(&String::from_utf8_lossy(&answer.body));
+        // More than is kept, so that a secret at the end of that is found whole.
+        let start = &answer.body[..answer.body.len().min(2 * KEPT)];
+        let text = redact(&String::from_utf8_lossy(start));
         if is_text(&answer.headers) {
-            ctx.output.keep(&text, KEPT);
+            ctx.output.keep_start(&text, KEPT);
         }
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let statistics = json!({ "status": answer.status, "bytes": answer.body.len(), "milliseconds": milliseconds });
@@ -88,8 +98,7 @@ impl Http {
         if !self.expect.status.iter().any(|rule| rule.holds(*status)) {
             let location = answer.headers.get("Location").and_then(|target| target.to_str().ok());
             if let Some(target) = location.filter(|_| (300..400).contains(status)) {
-                let target = target.split(['?', '#']).next().unwrap_or_default();
-                let target = redact(target);
+                let target = redact(&without_secrets(target));
                 return Some(format!(
                     "the server redirects ({status}) to {target}, which is not followed"
                 ));
@@ -160,8 +169,9 @@ impl Http {
     /// Asks the server, and whom it redirects to, as far as that is wanted.
     fn ask(&self, agent: &Agent, ctx: &RunContext) -> Result<Answer, Unanswered> {
         let mut address = Address::read(self.url.reveal()).map_err(Unanswered::Refused)?;
+        let began = Instant::now();
         for _ in 0..self.redirects {
-            let response = self.ask_once(agent, &address, ctx)?;
+            let response = self.ask_once(agent, &address, ctx, began)?;
             let location = response
                 .headers()
                 .get("Location")
@@ -181,10 +191,16 @@ impl Http {
             }
             address = next;
         }
-        self.read(self.ask_once(agent, &address, ctx)?)
+        self.read(self.ask_once(agent, &address, ctx, began)?)
     }
 
-    fn ask_once(&self, agent: &Agent, address: &Address, ctx: &RunContext) -> Result<Response<Body>, Unanswered> {
+    fn ask_once(
+        &self,
+        agent: &Agent,
+        address: &Address,
+        ctx: &RunContext,
+        began: Instant,
+    ) -> Result<Response<Body>, Unanswered> {
         let mut request = ureq::http::Request::builder()
             .method(self.method())
             .uri(address.text())
@@ -208,9 +224,12 @@ impl Http {
         for (name, value) in &self.headers {
             request = request.header(name, value.reveal());
         }
+        let left = self.attempt_timeout.to_std().saturating_sub(began.elapsed());
         let built = match self.sent_body() {
-            Some(body) => request.body(body).map(|request| agent.run(request)),
-            None => request.body(()).map(|request| agent.run(request)),
+            Some(body) => request
+                .body(body)
+                .map(|request| agent.run(within(agent, request, left))),
+            None => request.body(()).map(|request| agent.run(within(agent, request, left))),
         };
         built
             .map_err(ureq::Error::Http)
@@ -223,9 +242,7 @@ impl Http {
         let most = self.expect.max_body.bytes();
         let mut bytes = Vec::new();
         let mut reader = body.into_reader().take(most as u64 + 1);
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(|error| Unanswered::Error(error.into()))?;
+        reader.read_to_end(&mut bytes).map_err(Unanswered::BrokenOff)?;
         let is_cut = bytes.len() > most;
         bytes.truncate(most);
         Ok(Answer {
@@ -238,9 +255,33 @@ impl Http {
     }
 }
 
+/// A request that ends in time, whoever was asked before.
+fn within<B: ureq::AsSendBody>(
+    agent: &Agent,
+    request: ureq::http::Request<B>,
+    left: Duration,
+) -> ureq::http::Request<B> {
+    agent.configure_request(request).timeout_global(Some(left)).build()
+}
+
+/// Where a server redirects to, without a login and what is asked for.
+fn without_secrets(target: &str) -> String {
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    match target.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => target.to_owned(),
+    }
+}
+
 /// Why there is no answer to judge.
 enum Unanswered {
     Error(ureq::Error),
+    /// It began to come.
+    BrokenOff(std::io::Error),
     Refused(String),
 }
 

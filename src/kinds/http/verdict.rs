@@ -117,6 +117,8 @@ pub(super) fn reached(error: &Error) -> Reached {
             | ErrorKind::AddrNotAvailable => Reached::Surely,
             // What rustls finds wrong with a certificate.
             ErrorKind::InvalidData => Reached::InVain,
+            // The system's words for a name that it cannot find, which have no kind of their own.
+            _ if error.to_string().contains("failed to lookup address") => Reached::Surely,
             _ => Reached::Perhaps,
         },
         Error::BadUri(_)
@@ -178,6 +180,11 @@ mod tests {
         let io = |kind: ErrorKind| Error::Io(kind.into());
         for (error, get, post) in [
             (Error::HostNotFound, true, true),
+            (
+                Error::Io(std::io::Error::other("failed to lookup address information: no")),
+                true,
+                true,
+            ),
             (io(ErrorKind::ConnectionRefused), true, true),
             (Error::Timeout(Timeout::Connect), true, true),
             (io(ErrorKind::ConnectionReset), true, false),
