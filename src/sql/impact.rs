@@ -67,10 +67,11 @@ pub(crate) fn impact(sandbox: &Sandbox, table: &str, condition: &str, key: &RowK
     let fires = |of: &String| *of == table || tables.contains(of.as_str());
     let triggers = triggers(sandbox)?;
     let triggers_look = whole.selects > subqueries || triggers.iter().any(|(of, sql)| fires(of) && may_hold_query(sql));
+    let refuses = triggers.iter().any(|(of, sql)| fires(of) && may_refuse(sql));
     let at_once = !key.tells_rows_apart()
         || !written.iter().all(is_harmless)
         || triggers_look
-        || is_entangled(&foreign_keys(sandbox)?, &table, &tables);
+        || is_entangled(&foreign_keys(sandbox)?, &table, &tables, refuses);
     let is_steady = !found
         .functions
         .iter()
@@ -103,9 +104,14 @@ fn has_generated_columns(sandbox: &Sandbox, table: &str) -> rusqlite::Result<boo
         .query_row([table], |row| row.get(0))
 }
 
+/// Whether a trigger may keep a row from going.
+fn may_refuse(sql: &str) -> bool {
+    tokens(sql).iter().any(|token| token.is("raise"))
+}
+
 /// Whether foreign keys may forbid that a row goes, or that rows which go together go one after the other: then all go
-/// or none.
-fn is_entangled(keys: &[ForeignKey], table: &str, written: &BTreeSet<&str>) -> bool {
+/// or none. So they do where a trigger keeps a row from following the one that it refers to.
+fn is_entangled(keys: &[ForeignKey], table: &str, written: &BTreeSet<&str>, refuses: bool) -> bool {
     let goes = |name: &String| name == table || written.contains(name.as_str());
-    keys.iter().any(|key| goes(&key.parent) && !key.follows)
+    keys.iter().any(|key| goes(&key.parent) && (!key.follows || refuses))
 }
