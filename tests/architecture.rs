@@ -16,7 +16,8 @@ const ORDER: &[&[&str]] = &[
     &["run"],
     &["notifications"],
     &["state"],
-    &["sql", "process"],
+    &["sql", "git"],
+    &["process"],
     &["values"],
 ];
 
@@ -29,7 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("figment", &["config"]),
     ("form_urlencoded", &["cli", "http", "notifications", "values"]),
     ("glob", &["config", "values"]),
-    ("hmac", &["notifications"]),
+    ("hmac", &["values"]),
     ("httparse", &["http"]),
     ("icu_calendar", &["duplistatus"]),
     ("icu_datetime", &["duplistatus"]),

@@ -30,6 +30,8 @@ mod fence;
 mod first_use;
 mod formats;
 mod gentle;
+mod git_kills;
+mod git_sync;
 mod guard;
 mod interruption;
 mod layering;

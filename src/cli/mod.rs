@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod demo;
 mod first_process;
+mod git_credential;
 mod init;
 mod log;
 mod next;
@@ -30,6 +31,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::config::{Environment, File, Job, Plan, Problems, Rows, Sources};
+use crate::git::HELPER;
 use crate::process::BECOME;
 use crate::values::JobId;
 
@@ -121,6 +123,9 @@ enum Command {
     /// Become another program, as another user (what jobs with `user`, `nice` or `umask` are started by)
     #[command(name = BECOME, hide = true)]
     Become(program::Options),
+    /// Answer git when it asks for a credential
+    #[command(name = HELPER, hide = true)]
+    GitCredential(git_credential::Options),
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -165,6 +170,7 @@ pub fn main() -> ExitCode {
         Some(Command::Reload) => client::post(&sources, "/reload-config"),
         Some(Command::Health) => client::health(&sources),
         Some(Command::Become(options)) => Err(program::become_it(options)),
+        Some(Command::GitCredential(options)) => git_credential::main(&options),
     };
     match code {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,20 +2,22 @@
 //! plan stands. `validate` also looks at the rows that a run would meet now.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::invocation::Services;
 use super::merged::{Merged, below, path};
 use super::plan::{Job, Plan};
 use super::problem::Problem;
 use crate::sql::{CheckedDatabase, open_read_in_time};
-use crate::values::{Severity, plural};
+use crate::state::Store;
+use crate::values::{Clock, JobId, Severity, plural};
 
 /// What is wrong with the actions of `jobs`.
 pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) -> Vec<Problem> {
     let mut databases: BTreeMap<&Path, Option<CheckedDatabase>> = BTreeMap::new();
-    let mut problems = Vec::new();
+    let (mut problems, mut folders) = (Vec::new(), Vec::new());
     for job in jobs {
         let file = job.database.as_ref().map(|database| database.path.as_path());
         let database = file.and_then(|file| {
@@ -32,12 +34,31 @@ pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) ->
             let place = keys.fold(at.clone(), |at, key| below(&at, key));
             problems.push(merged.problem(&place, issue.severity, issue.message));
         }
+        if let Some((other, why)) = shared_folder(job, &mut folders) {
+            let why = format!("it {why} the folder of the job `{other}`; each needs one of its own");
+            problems.push(merged.problem(&below(&at, "folder"), Severity::Error, why));
+        }
     }
     problems
 }
 
+/// The job whose folder is the same as that of `job`, or around it, or in it.
+fn shared_folder(job: &Job, folders: &mut Vec<(PathBuf, JobId)>) -> Option<(JobId, &'static str)> {
+    let folder = std::path::absolute(job.action.folder()?).ok()?;
+    let found = folders.iter().find_map(|(other, id)| match () {
+        () if *other == folder => Some((id.clone(), "is")),
+        () if folder.starts_with(other) => Some((id.clone(), "is inside")),
+        () if other.starts_with(&folder) => Some((id.clone(), "holds")),
+        () => None,
+    });
+    folders.push((folder, job.id.clone()));
+    found
+}
+
 /// A warning for everything that a run at `now` would meet, or that could not be checked.
 pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], now: Timestamp) -> Vec<Problem> {
+    // Nothing is asked of the state, so that none is made.
+    let services = Services::dry(Store::at(&plan.state.path), Clock::system());
     let mut found = Vec::new();
     let mut jobs_of: BTreeMap<Option<&Path>, Vec<&Job>> = BTreeMap::new();
     for job in plan.jobs_in_order() {
@@ -63,17 +84,17 @@ pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], 
                 .any(|problem| problem.severity.is_error() && problem.keys.starts_with(&at));
             // What is at fault is told already, and what does not run by itself may wait for what is yet to come.
             if job.enabled && !is_at_fault {
-                found.extend(examine_job(merged, plan, job, now).await);
+                found.extend(examine_job(merged, plan, job, now, &services).await);
             }
         }
     }
     found
 }
 
-async fn examine_job(merged: &Merged, plan: &Plan, job: &Job, now: Timestamp) -> Vec<Problem> {
+async fn examine_job(merged: &Merged, plan: &Plan, job: &Job, now: Timestamp, services: &Services) -> Vec<Problem> {
     let at = below(&path(&["jobs", job.id.as_str()]), job.action.name());
     let warning = |at: &[String], why: String| merged.problem(at, Severity::Warning, why);
-    match plan.examine(job, now).await {
+    match plan.examine(job, now, services).await {
         Ok(issues) => issues
             .into_iter()
             .map(|issue| warning(&below(&at, &issue.key), issue.message))

@@ -18,11 +18,12 @@ pub(super) const SECTIONS: &[&str] = &[
     "groups",
     "defaults",
     "notifications",
+    "git_hosts",
     "jobs",
 ];
 
 /// Those whose tables are keyed by ids.
-pub(super) const KEYED: &[&str] = &["jobs", "databases", "notifications", "groups"];
+pub(super) const KEYED: &[&str] = &["jobs", "databases", "notifications", "git_hosts", "groups"];
 
 /// `[server]`
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -90,6 +90,7 @@ impl Plan {
             cancel: CancellationToken::default(),
             surroundings: Arc::clone(&self.surroundings),
             output: Kept::default(),
+            git_hosts: Arc::clone(&self.git_hosts),
             progress: Progress::default(),
             store: services.store.clone(),
             clock: services.clock.clone(),
@@ -111,10 +112,8 @@ impl Plan {
     }
 
     /// What there is against a run of `job` at `now`.
-    pub(super) async fn examine(&self, job: &Job, now: Timestamp) -> Result<Vec<Issue>, Failure> {
-        // Nothing is asked of the state, so that none is made.
-        let services = Services::dry(Store::at(&self.state.path), Clock::system());
-        job.action.examine(&self.dry_context(job, now, &services)).await
+    pub(super) async fn examine(&self, job: &Job, now: Timestamp, services: &Services) -> Result<Vec<Issue>, Failure> {
+        job.action.examine(&self.dry_context(job, now, services)).await
     }
 
     fn dry_context(&self, job: &Job, now: Timestamp, services: &Services) -> RunContext {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::layer::Layer;
 use super::problem::Source;
-use super::redact::may_be_secret;
+use super::redact::{login_in, may_be_secret};
 use super::resolve::Resolved;
 use super::text::plain;
 use super::{Layers, Problems, Sources};
@@ -112,7 +112,8 @@ pub(super) fn leaves(table: &Dict, path: &mut Vec<String>, visit: &mut impl FnMu
 
 /// The value as JSON, hidden where it may be a secret.
 pub(super) fn to_json(value: &Value, path: &[String]) -> Json {
-    if value.as_dict().is_none() && may_be_secret(path) {
+    let has_login = value.as_str().is_some_and(|text| login_in(text).is_some());
+    if has_login || (value.as_dict().is_none() && may_be_secret(path)) {
         return "[secret]".into();
     }
     plain(value)

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::git::GitHosts;
 use crate::kinds::Action;
 use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub groups: BTreeMap<GroupId, u32>,
     /// The zone that messages tell dates in.
     pub time_zone: TimeZone,
+    /// What hosts of repositories ask for.
+    pub git_hosts: Arc<GitHosts>,
     /// What programs inherit.
     pub surroundings: Arc<Surroundings>,
     pub jobs: BTreeMap<JobId, Arc<Job>>,

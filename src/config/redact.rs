@@ -21,14 +21,15 @@ fn is_secret_of_job<S: AsRef<str>>(path: &[S]) -> bool {
     secrets.is_some_and(|secrets| keys.iter().any(|key| secrets.contains(key.as_ref())))
 }
 
-/// Whether the value at `path` must not be kept: it may be a secret of a target, or is one of a job.
+/// Whether the value at `path` must not be kept: it may be a secret of a target or a host, or is one of a job.
 pub(super) fn is_not_kept<S: AsRef<str>>(path: &[S]) -> bool {
     let is_of_target = path.first().is_some_and(|section| section.as_ref() == "notifications");
-    (is_of_target && may_be_secret(path)) || is_secret_of_job(path)
+    let is_of_host = path.first().is_some_and(|section| section.as_ref() == "git_hosts");
+    ((is_of_target || is_of_host) && may_be_secret(path)) || is_secret_of_job(path)
 }
 
 /// What keys of secrets are called, wherever someone puts one.
-const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential"];
+const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential", "ssh_key"];
 
 /// Whether the value at `path` may be a secret.
 pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
@@ -53,6 +54,17 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
         // A section that is mistyped may hold anything.
         _ => true,
     }
+}
+
+/// Where a login stands in the address that `text` holds, which has no place in one.
+pub(super) fn login_in(text: &str) -> Option<std::ops::Range<usize>> {
+    let start = text.find("://")? + 3;
+    let is_end = |c: char| "/\"'".contains(c) || c.is_whitespace();
+    let authority = text[start..].split(is_end).next().unwrap_or_default();
+    let login = &authority[..authority.rfind('@')?];
+    // The name alone of a user of ssh is none.
+    let is_login = login.contains(':') || text[..start].ends_with("http://") || text[..start].ends_with("https://");
+    is_login.then(|| start..start + login.len())
 }
 
 fn sounds_secret(keys: &[&str]) -> bool {
@@ -111,6 +123,16 @@ fn known_keys(line: &str) -> Vec<std::ops::Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_in_an_address_is_found() {
+        let found = |text: &str| login_in(text).map(|range| text[range].to_owned());
+        assert_eq!(found("url = \"https://me:pass@host/a@b\"").as_deref(), Some("me:pass"));
+        assert_eq!(found("https://t0ken@host").as_deref(), Some("t0ken"));
+        assert_eq!(found("ssh://git:p@host/a").as_deref(), Some("git:p"));
+        assert_eq!(found("ssh://git@host/a"), None);
+        assert_eq!(found("https://host/a@b"), None);
+    }
 
     #[test]
     fn names_of_keys_and_patterns_are_shown_and_nothing_else() {

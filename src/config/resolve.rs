@@ -115,6 +115,7 @@ impl Resolver<'_> {
         let (jobs, order) = self.jobs(&context, only);
         let limits: Option<declaration::Limits> = self.section("limits");
         let groups = self.groups();
+        let git_hosts = self.git_hosts();
         let plan = limits.zip(state).zip(server).map(|((limits, state), server)| Plan {
             max_running: self.at_least_one(&["limits", "max_running"], limits.max_running),
             groups,
@@ -129,6 +130,7 @@ impl Resolver<'_> {
             // One that is not a zone is a problem of its own, so that the plan is not used.
             time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
             surroundings: Arc::default(),
+            git_hosts: Arc::new(git_hosts),
             jobs: jobs.clone(),
             order,
         });

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::declaration::{Database, Defaults, Group, Job, Limits, Server, State};
+use crate::git::GitHost;
 use crate::kinds::{Action, DeclaredTarget};
 use crate::values::{DatabaseId, GroupId, Secret};
 
@@ -27,6 +28,8 @@ struct Declaration {
     limits: Option<Limits>,
     /// Groups of jobs that take turns.
     groups: Option<BTreeMap<GroupId, Group>>,
+    /// The hosts that repositories are fetched from, with what they ask for.
+    git_hosts: Option<BTreeMap<String, GitHost>>,
     /// What a job inherits unless it says otherwise.
     defaults: Option<Defaults>,
 }
@@ -72,6 +75,10 @@ pub(super) fn secret_keys<T: JsonSchema>() -> BTreeMap<String, BTreeSet<String>>
 fn gather_secrets(schema: &Value, part: &Value, found: &mut BTreeSet<String>) {
     let reference = format!("\"#/definitions/{}\"", Secret::schema_name());
     let part = resolve(schema, part);
+    // What may be left out is one of two.
+    for either in part["anyOf"].as_array().into_iter().flatten() {
+        gather_secrets(schema, either, found);
+    }
     for (key, value) in part["properties"].as_object().into_iter().flatten() {
         if value.to_string().contains(&reference) {
             found.insert(key.clone());

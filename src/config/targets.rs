@@ -8,6 +8,7 @@ use figment::value::{Dict, Value};
 use super::declaration::Notify;
 use super::merged::{below, path};
 use super::reading::{Resolver, unknown_key};
+use crate::git::{GitHost, GitHosts};
 use crate::kinds::DeclaredTarget;
 use crate::notifications::alert::Alerts;
 use crate::notifications::{Targets, Withheld};
@@ -46,6 +47,38 @@ impl Resolver<'_> {
             targets.insert(id, target);
         }
         targets
+    }
+
+    /// The hosts that repositories are fetched from.
+    pub(super) fn git_hosts(&mut self) -> GitHosts {
+        let mut hosts = GitHosts::new();
+        for (name, value) in self.merged.table("git_hosts") {
+            let at = path(&["git_hosts", name]);
+            if !self.is_table(&at, value) {
+                continue;
+            }
+            if holds_what_is_not_kept(value) {
+                let why = "its secrets are not kept with the last good configuration; nothing is fetched from it until the declaration is fixed";
+                self.problems.push(self.merged.problem_of_key(&at, why).into_warning());
+                continue;
+            }
+            let before = self.problems.len();
+            let Some(host) = self.read::<GitHost>(&at, value.clone()) else {
+                continue;
+            };
+            // What could not be read is told already, and is not missing.
+            let issues = if self.problems.len() == before {
+                host.check()
+            } else {
+                Vec::new()
+            };
+            for Issue { key, message, severity } in issues {
+                let place = if key.is_empty() { at.clone() } else { below(&at, &key) };
+                self.problems.push(self.merged.problem(&place, severity, message));
+            }
+            hosts.insert(name.to_ascii_lowercase(), host);
+        }
+        hosts
     }
 
     /// Whom a job's runs are told to: what it says itself, else what `defaults` says.

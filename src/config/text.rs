@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use figment::value::{Dict, Num, Value};
 use toml::de::{DeTable, DeValue, Error};
 
-use super::redact::{blot_out, is_not_kept, may_be_secret};
+use super::redact::{blot_out, is_not_kept, login_in, may_be_secret};
 
 /// What was read of a text.
 pub(super) struct Parsed {
@@ -116,7 +116,11 @@ impl Text {
             let is_hidden = touching.iter().any(|secret| secret.contains(&at));
             if is_hidden && !matches!(c, '"' | '\'') { '*' } else { c }
         };
-        let shown: String = self.content[line.clone()].char_indices().map(hide).collect();
+        let mut shown: String = self.content[line.clone()].char_indices().map(hide).collect();
+        if let Some(login) = login_in(&shown) {
+            let stars = "*".repeat(shown[login.clone()].chars().count());
+            shown.replace_range(login, &stars);
+        }
         Some(self.excerpt_of(&shown, line, span))
     }
 

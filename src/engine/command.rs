@@ -27,6 +27,13 @@ pub enum Command {
         /// Told at once whether the run began.
         reply: Reply<Result<Triggered, Refusal>>,
     },
+    /// Run a job soon, as something has told that there is work for it.
+    Announce {
+        /// The job's id, as it was asked for.
+        job: String,
+        /// Told at once which run will do it, which may be one that waits already.
+        reply: Reply<Result<RunId, Refusal>>,
+    },
     /// Make a job active, lifting an operator's stop.
     Start {
         /// The job's id, as it was asked for.
@@ -94,6 +101,8 @@ pub enum Refusal {
     Unknown,
     /// The job is running already and its runs must not overlap.
     Running,
+    /// The job does not run by itself.
+    Inactive,
     /// The state database cannot be written.
     State(String),
     /// The service is about to end.

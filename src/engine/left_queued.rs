@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::missed::{self, Disposition, Due};
 use super::scheduler::{MOST_TIMES, PendingRun, Scheduler, Step};
 use crate::config::Job;
-use crate::state::Trigger;
 use crate::values::JobId;
 
 impl Scheduler {
@@ -22,7 +21,7 @@ impl Scheduler {
         let mut steps = Vec::new();
         for runs in of_jobs.into_values() {
             let (asked_for, mut of_schedule): (Vec<_>, Vec<_>) =
-                runs.into_iter().partition(|run| run.trigger == Trigger::Manual);
+                runs.into_iter().partition(|run| run.trigger.is_asked_for());
             of_schedule.sort_by_key(|run| run.scheduled_at);
             let Some(job) = of_schedule
                 .first()

@@ -183,6 +183,7 @@ impl Engine {
         // The requester may have disconnected; the order is executed all the same.
         match command {
             Command::Trigger { job, reply } => drop(reply.send(self.trigger(&job).await)),
+            Command::Announce { job, reply } => drop(reply.send(self.announce(&job).await)),
             Command::Start { job, reply } => drop(reply.send(self.start(&job).await)),
             Command::Stop { job, reply } => drop(reply.send(self.stop(&job).await)),
             Command::Reload { cause, reply } => self.reloader.ask(cause, reply),

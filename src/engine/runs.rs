@@ -103,7 +103,7 @@ impl Engine {
                 continue;
             }
             self.scheduler.ended(run.ticket);
-            if run.trigger != Trigger::Manual {
+            if !run.trigger.is_asked_for() {
                 self.scheduler.put_back(&run.job.id, run.scheduled_at);
             }
         }
@@ -166,23 +166,45 @@ impl Engine {
         self.runs.replies.insert(ticket, reply);
         let mut steps = Vec::new();
         self.scheduler.admit(pending, &mut steps);
-        steps.extend(self.scheduler.ready());
-        self.carry_out(steps, now).await;
-        let run = self
-            .runs
-            .number_of(ticket)
-            .or_else(|| self.scheduler.number_of_queued(ticket));
-        if run.is_none() {
+        let run = self.begin_asked_for(ticket, steps, now).await;
+        if run.is_err() {
             self.runs.replies.remove(&ticket);
         }
+        Ok(Triggered { run: run?, ended })
+    }
+
+    /// Has a job run that was told of work: after the run under way, which may have looked too early. One that waits already
+    /// does for all that is told meanwhile.
+    pub(super) async fn announce(&mut self, job: &str) -> Result<RunId, Refusal> {
+        let job = self.declared(job)?;
+        if self.shutdown.is_some() {
+            return Err(Refusal::ShuttingDown);
+        }
+        if self.scheduler.get(&job.id).is_none_or(|state| state.active.is_none()) {
+            return Err(Refusal::Inactive);
+        }
+        let now = self.clock.now();
+        self.recover(now).await.map_err(Refusal::State)?;
+        if let Some(waiting) = self.scheduler.queued(&job.id) {
+            return Ok(waiting);
+        }
+        let pending = self.scheduler.pending(&job, Trigger::Webhook, now);
+        let ticket = pending.ticket;
+        self.scheduler.queue_up(pending);
+        self.begin_asked_for(ticket, Vec::new(), now).await
+    }
+
+    /// Has a run that is queued begin, if it may; gives its number.
+    async fn begin_asked_for(&mut self, ticket: u64, mut steps: Vec<Step>, now: Timestamp) -> Result<RunId, Refusal> {
+        steps.extend(self.scheduler.ready());
+        self.carry_out(steps, now).await;
+        let begun = self.runs.number_of(ticket);
+        let run = begun.or_else(|| self.scheduler.number_of_queued(ticket));
         let why = || {
-            self.journal
-                .store
-                .error()
-                .unwrap_or_else(|| "the run could not be recorded".to_owned())
+            let error = self.journal.store.error();
+            error.unwrap_or_else(|| "the run could not be recorded".to_owned())
         };
-        let run = run.ok_or_else(|| Refusal::State(why()))?;
-        Ok(Triggered { run, ended })
+        run.ok_or_else(|| Refusal::State(why()))
     }
 
     /// The declared job of that id.

@@ -319,6 +319,11 @@ impl Scheduler {
         }
     }
 
+    /// The number of a run of the job that is queued.
+    pub(super) fn queued(&self, job: &JobId) -> Option<RunId> {
+        self.queue.iter().find(|run| run.job.id == *job)?.run
+    }
+
     /// Those that are queued and not recorded yet; whoever asks records them.
     pub(super) fn take_unrecorded(&mut self) -> Vec<PendingRun> {
         if !std::mem::take(&mut self.has_unrecorded) {

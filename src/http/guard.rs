@@ -95,6 +95,7 @@ mod tests {
             path: "/".to_owned(),
             query: Vec::new(),
             headers,
+            body: Vec::new(),
         };
         refuse(&request, &server(token), false).map_or(200, |answer| answer.status)
     }
@@ -152,6 +153,7 @@ mod tests {
                 path: "/".to_owned(),
                 query: Vec::new(),
                 headers: vec![("Host".to_owned(), host.to_owned())],
+                body: Vec::new(),
             };
             assert_eq!(refuse(&request, &server, false).is_none(), expected, "{host}");
         }

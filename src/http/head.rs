@@ -5,6 +5,8 @@
 pub(super) const LONGEST_HEAD: usize = 8 * 1024;
 /// The longest body.
 pub(super) const LONGEST_BODY: usize = 64 * 1024;
+/// The longest one of those who tell of many commits at once.
+const LONGEST_OF_HOOKS: usize = 256 * 1024;
 const MOST_HEADERS: usize = 48;
 
 /// Headers that speak of one connection only, or that the next server must not see.
@@ -49,7 +51,12 @@ pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
     if !target.starts_with('/') || !target.is_ascii() {
         return Err((400, "the request target must be a path"));
     }
-    let body = check_headers(request.headers)?;
+    let longest = if target.starts_with("/hooks/") {
+        LONGEST_OF_HOOKS
+    } else {
+        LONGEST_BODY
+    };
+    let body = check_headers(request.headers, longest)?;
     // Only for those who ask, and ask for nothing else: many a small client reads until the end of the connection.
     let mut asked = request
         .headers
@@ -76,7 +83,7 @@ pub(super) fn parse(read: &[u8]) -> Result<Option<Head>, Refused> {
 }
 
 /// Refuses headers that are no good; gives the length of the body.
-fn check_headers(headers: &[httparse::Header<'_>]) -> Result<usize, Refused> {
+fn check_headers(headers: &[httparse::Header<'_>], longest: usize) -> Result<usize, Refused> {
     let mut body = None;
     let (mut hosts, mut origins) = (0, 0);
     for header in headers {
@@ -109,8 +116,8 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<usize, Refused> {
         return Err((400, "there is more than one Origin"));
     }
     match body.unwrap_or(0) {
-        length if length > LONGEST_BODY as u64 => Err((413, "the body is too large")),
-        length => Ok(usize::try_from(length).unwrap_or(LONGEST_BODY)),
+        length if length > longest as u64 => Err((413, "the body is too large")),
+        length => Ok(usize::try_from(length).unwrap_or(longest)),
     }
 }
 

@@ -111,8 +111,8 @@ fn keep_serving(current: &Mutex<Arc<Generation>>, ended: &AtomicBool, context: &
     }
 }
 
-fn answer(request: tiny_http::Request, context: &Context) {
-    let asked = read(&request);
+fn answer(mut request: tiny_http::Request, context: &Context) {
+    let asked = read(&mut request);
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| routes::answer(&asked, context)));
     let answer =
         answered.unwrap_or_else(|_| Answer::error(500, "the request could not be answered, a bug in this program"));
@@ -134,7 +134,10 @@ fn answer(request: tiny_http::Request, context: &Context) {
     let _ = request.respond(response);
 }
 
-fn read(request: &tiny_http::Request) -> Request {
+fn read(request: &mut tiny_http::Request) -> Request {
+    let mut body = Vec::new();
+    // The front door has it all; where it cannot be read, what is signed does not match.
+    let _ = request.as_reader().read_to_end(&mut body);
     let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
     Request {
         method: request.method().to_string(),
@@ -145,5 +148,6 @@ fn read(request: &tiny_http::Request) -> Request {
             .iter()
             .map(|header| (header.field.to_string(), header.value.to_string()))
             .collect(),
+        body,
     }
 }

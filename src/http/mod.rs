@@ -9,6 +9,7 @@ pub(crate) mod front_door;
 mod guard;
 mod head;
 mod health;
+mod hooks;
 mod inner;
 mod listeners;
 mod metrics;
@@ -90,6 +91,8 @@ struct Request {
     path: String,
     query: Vec<(String, String)>,
     headers: Vec<(String, String)>,
+    /// None of it is read before the whole has come, and it is never long.
+    body: Vec<u8>,
 }
 
 impl Request {

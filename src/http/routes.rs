@@ -1,34 +1,48 @@
 //! The table of endpoints: one row each. `:job` or `:run` in a path stands for one part, given to the handler.
 
-use super::{Answer, Context, Request, config, guard, health, metrics, page, schedules, tasks, why};
+use super::{Answer, Context, Request, config, guard, health, hooks, metrics, page, schedules, tasks, why};
 
 type Handler = fn(&Context, &Request, &str) -> Answer;
 
 struct Route {
     method: &'static str,
     path: &'static str,
-    /// Whether it needs no token.
-    open: bool,
+    access: Access,
     handler: Handler,
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Who has the token, where one is set.
+    Token,
+    /// Anybody.
+    Open,
+    /// Who has signed the request, which its handler sees to.
+    Signed,
 }
 
 const fn route(method: &'static str, path: &'static str, handler: Handler) -> Route {
     Route {
         method,
         path,
-        open: false,
+        access: Access::Token,
         handler,
     }
 }
 
 const ROUTES: &[Route] = &[
     Route {
-        open: true,
+        access: Access::Open,
         ..route("GET", "/health", health::get)
     },
     Route {
-        open: true,
+        access: Access::Open,
         ..route("GET", "/", page::get)
+    },
+    Route {
+        access: Access::Signed,
+        ..route("POST", "/hooks/:job", hooks::post)
     },
     route("GET", "/metrics", metrics::get),
     route("POST", "/trigger/:job", tasks::trigger),
@@ -57,9 +71,9 @@ pub(super) fn answer(request: &Request, context: &Context) -> Answer {
         &request.method
     };
     let found = at_path.iter().find(|(route, _)| route.method == method);
-    let open = found.is_some_and(|(route, _)| route.open);
-    let refused = guard::refuse(request, &context.plans.borrow().server, open);
-    if let Some(refused) = refused {
+    let access = found.map_or(Access::Token, |(route, _)| route.access);
+    let refused = guard::refuse(request, &context.plans.borrow().server, access == Access::Open);
+    if let Some(refused) = refused.filter(|_| access != Access::Signed) {
         return refused;
     }
     match (found, at_path.first()) {

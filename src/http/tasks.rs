@@ -124,7 +124,7 @@ pub(super) fn problem(problem: &Problem) -> Value {
 pub(super) fn refusal_status(refusal: &Refusal) -> u16 {
     match refusal {
         Refusal::Unknown => 404,
-        Refusal::Running => 409,
+        Refusal::Running | Refusal::Inactive => 409,
         Refusal::State(_) | Refusal::ShuttingDown => 503,
     }
 }
@@ -133,6 +133,7 @@ pub(super) fn in_words(refusal: &Refusal, job: &str) -> String {
     match refusal {
         Refusal::Unknown => format!("Task {job} not found"),
         Refusal::Running => format!("Task {job} is already running"),
+        Refusal::Inactive => format!("Task {job} is stopped"),
         Refusal::State(why) => why.clone(),
         Refusal::ShuttingDown => "the service is shutting down".to_owned(),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use schemars::JsonSchema;
@@ -10,15 +10,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::inherited::Inherited;
-use crate::process::{self, Ended, Exit, Identity, Output, Program, Rules, StopSignal, Umask, User};
+use super::programs::{AFTER_THE_KILL, with_programs};
+use crate::process::{
+    self, Asked, Ended, Exit, Identity, Log, Output, Program, Rules, StopSignal, Streams, Umask, User,
+};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
-use crate::values::{Duration, Issue, Secret, Size, iso};
+use crate::values::{Duration, Issue, Redactor, Secret, Size, iso};
 
-/// The most output that can be kept of a run, in bytes.
-const MOST_KEPT: usize = 1 << 20;
-/// How long ending a program takes that does not end when it is killed, and taking in what others still print.
-const AFTER_THE_KILL: std::time::Duration = std::time::Duration::from_secs(20);
+/// The most output that can be kept of a run.
+const MOST_KEPT: Size = Size::from_bytes(1 << 20);
 
 /// The keys of `[jobs.<id>.command]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -58,6 +59,30 @@ enum Leftovers {
     Leave,
 }
 
+/// Where a program runs, and what it is told beside what is declared.
+pub(super) struct Setting<'a> {
+    /// What `dir` starts from.
+    pub folder: &'a Path,
+    /// The variables that it may inherit.
+    pub inherited: &'a BTreeMap<String, String>,
+    /// Those that win over declared ones.
+    pub variables: Vec<(&'static str, String)>,
+    /// Leaves out what it must not show.
+    pub redactor: &'a Redactor,
+}
+
+impl<'a> Setting<'a> {
+    /// That of a program which is all that a run does.
+    fn of(ctx: &'a RunContext) -> Self {
+        Self {
+            folder: ".".as_ref(),
+            inherited: &ctx.surroundings.variables,
+            variables: Vec::new(),
+            redactor: &ctx.surroundings.redactor,
+        }
+    }
+}
+
 /// The keys of `output`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -92,7 +117,7 @@ fn ten_seconds() -> Duration {
 
 impl Command {
     /// What is wrong with the declaration itself.
-    fn issues(&self) -> Vec<Issue> {
+    pub(super) fn issues(&self) -> Vec<Issue> {
         let mut issues = Vec::new();
         let mut refuse = |key, why: String| issues.push(Issue::error(key, why));
         match (&self.argv, &self.shell) {
@@ -116,7 +141,7 @@ impl Command {
                 refuse("env", format!("`{name}` cannot be the name of a variable"));
             } else if value.reveal().contains('\0') {
                 refuse("env", format!("the value of {name} holds a NUL character"));
-            } else if OURS.contains(&name.as_str()) {
+            } else if OURS.contains(&name.as_str()) || name.starts_with("CRON_GIT_") {
                 refuse("env", format!("{name} is set by the service itself"));
             }
         }
@@ -126,16 +151,13 @@ impl Command {
         if self.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
             refuse("nice", "a number from -20 to 19 is expected".to_owned());
         }
-        if self.output.keep.bytes() > MOST_KEPT {
-            refuse(
-                "output.keep",
-                format!("at most {} is kept of a run", Size::from_bytes(1 << 20)),
-            );
+        if self.output.keep > MOST_KEPT {
+            refuse("output.keep", format!("at most {MOST_KEPT} is kept of a run"));
         }
         issues
     }
 
-    fn argv(&self) -> Vec<String> {
+    pub(super) fn argv(&self) -> Vec<String> {
         match (&self.argv, &self.shell) {
             (Some(argv), _) => argv.clone(),
             (None, shell) => ["/bin/sh", "-eu", "-c", shell.as_deref().unwrap_or_default()]
@@ -144,27 +166,23 @@ impl Command {
         }
     }
 
-    /// What is to be started, with `more` variables, or why nothing can be.
-    fn program(&self, ctx: &RunContext, more: &[(&str, String)]) -> Result<Program, String> {
+    /// What is to be started, or why nothing can be.
+    pub(super) fn program(&self, ctx: &RunContext, setting: &Setting<'_>) -> Result<Program, String> {
         let identity = Identity {
             user: self.user.clone(),
             nice: self.nice,
             umask: self.umask,
         };
-        let dir = self.dir.as_deref().unwrap_or(".".as_ref());
-        let dir = std::path::absolute(dir).map_err(|error| error.to_string())?;
-        let mut variables = self.inherit_env.of(&ctx.surroundings.variables);
-        let own = identity.variables()?;
-        variables.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let dir = self.dir.as_ref().map(|dir| setting.folder.join(dir));
+        let dir = std::path::absolute(dir.as_deref().unwrap_or(setting.folder)).map_err(|error| error.to_string())?;
+        let mut variables = self.inherit_env.of(setting.inherited);
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        variables.extend(identity.variables()?.into_iter().map(owned));
         variables.insert("PWD".to_owned(), dir.display().to_string());
         let declared = self.env.iter();
         variables.extend(declared.map(|(name, value)| (name.clone(), value.reveal().to_owned())));
-        variables.extend(
-            of_run(ctx)
-                .into_iter()
-                .chain(more.iter().cloned())
-                .map(|(name, value)| (name.to_owned(), value)),
-        );
+        variables.extend(setting.variables.iter().cloned().map(owned));
+        variables.extend(of_run(ctx).map(owned));
         Ok(Program {
             argv: self.argv(),
             dir,
@@ -172,6 +190,22 @@ impl Command {
             stdin: self.stdin.clone(),
             identity,
         })
+    }
+
+    /// Runs it to its end.
+    pub(super) fn execute(&self, ctx: &RunContext, asked: &Asked, setting: &Setting<'_>) -> Result<Ended, Failure> {
+        let program = self.program(ctx, setting).map_err(Failure::lasting)?;
+        let path = program.find().map_err(Failure::lasting)?;
+        let mut output = Output {
+            job: &ctx.job,
+            run: ctx.run_number(),
+            redactor: setting.redactor,
+            kept: &ctx.output,
+            keep: self.output.keep,
+            log: self.output.log.then(Log::default),
+            streams: Streams::default(),
+        };
+        process::run(&program, &path, self.rules(), asked, &mut output).map_err(Failure::lasting)
     }
 
     fn rules(&self) -> Rules {
@@ -183,7 +217,7 @@ impl Command {
     }
 
     /// What the end of the program means.
-    fn judge(&self, ended: Ended, ctx: &RunContext) -> Result<Report, Failure> {
+    pub(super) fn judge(&self, ended: Ended, ctx: &RunContext) -> Result<Report, Failure> {
         let statistics = match ended.exit {
             Exit::Code(code) => json!({ "exit_code": code }),
             Exit::Signal(number) => json!({ "signal": number }),
@@ -216,27 +250,6 @@ impl Command {
     }
 }
 
-/// Runs a program; it ends when the run is to end.
-async fn execute(command: &Command, ctx: &RunContext) -> Result<Ended, Failure> {
-    let (ask, asked) = process::asking().map_err(|error| Failure::lasting(error.to_string()))?;
-    let mut ended = std::pin::pin!(ctx.blocking(command, move |command, ctx| {
-        let program = command.program(ctx, &[]).map_err(Failure::lasting)?;
-        let path = program.find().map_err(Failure::lasting)?;
-        let mut output = Output::new(&ctx.job, ctx.run_number(), &ctx.surroundings.redactor, &ctx.output);
-        (output.keep, output.is_logged) = (command.output.keep, command.output.log);
-        process::run(&program, &path, command.rules(), &asked, &mut output).map_err(Failure::lasting)
-    }));
-    tokio::select! {
-        ended = &mut ended => return ended,
-        () = ctx.cancel.cancelled() => ask.for_the_end(),
-    }
-    tokio::select! {
-        ended = &mut ended => return ended,
-        () = ctx.cancel.shut_down() => ask.for_a_quick_end(),
-    }
-    ended.await
-}
-
 /// The variables that tell a program of its run.
 const OURS: &[&str] = &[
     "CRON_JOB",
@@ -247,7 +260,7 @@ const OURS: &[&str] = &[
     process::STATE,
 ];
 
-fn of_run(ctx: &RunContext) -> Vec<(&'static str, String)> {
+fn of_run(ctx: &RunContext) -> impl Iterator<Item = (&'static str, String)> {
     let values = [
         ctx.job.to_string(),
         ctx.run_number(),
@@ -256,7 +269,7 @@ fn of_run(ctx: &RunContext) -> Vec<(&'static str, String)> {
         ctx.trigger.as_str().to_owned(),
         ctx.store.place(),
     ];
-    OURS.iter().copied().zip(values).collect()
+    OURS.iter().copied().zip(values)
 }
 
 /// What a shell means by a code.
@@ -280,21 +293,26 @@ impl Kind for Command {
     }
 
     fn takes_to_end(&self) -> std::time::Duration {
-        self.kill_after.to_std().saturating_add(AFTER_THE_KILL)
+        self.takes_to_be_killed().saturating_add(AFTER_THE_KILL)
     }
 
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
-        let ended = execute(self, ctx).await?;
-        self.judge(ended, ctx)
+        let ended = with_programs(ctx, self, |command, ctx, asked| {
+            command.execute(ctx, asked, &Setting::of(ctx))
+        });
+        self.judge(ended.await?, ctx)
     }
 
     async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
-        ctx.blocking(self, |command, ctx| Ok(Some(command.dry_run(ctx)))).await
+        ctx.blocking(self, |command, ctx| Ok(Some(command.dry_run(ctx, &Setting::of(ctx)))))
+            .await
     }
 
     async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
         let found = ctx.blocking(self, |command, ctx| {
-            let found = command.program(ctx, &[]).and_then(|program| program.find());
+            let found = command
+                .program(ctx, &Setting::of(ctx))
+                .and_then(|program| program.find());
             Ok(found.err().map(|why| Issue::warning(command.key(), why)))
         });
         Ok(found.await?.into_iter().collect())
@@ -302,13 +320,43 @@ impl Kind for Command {
 }
 
 impl Command {
+    /// The folder it is to run in.
+    pub(super) fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// Whether it is given a variable of this name.
+    pub(super) fn sets(&self, variable: &str) -> bool {
+        self.env.contains_key(variable)
+    }
+
+    /// The same, in the folder that others start from.
+    pub(super) fn at_root(&self) -> Self {
+        Self {
+            dir: None,
+            ..self.clone()
+        }
+    }
+
+    /// What of it makes a difference to what it does. A secret that is kept elsewhere may change without one.
+    pub(super) fn identity(&self) -> String {
+        let value = |secret: &Secret| secret.is_inline().then(|| secret.reveal().to_owned());
+        let env: Vec<_> = self.env.iter().map(|(name, secret)| (name, value(secret))).collect();
+        let (stdin, user) = (self.stdin.as_ref().map(value), &self.user);
+        format!("{:?}", (self.argv(), &self.dir, env, stdin, user, self.umask))
+    }
+
+    pub(super) fn takes_to_be_killed(&self) -> std::time::Duration {
+        self.kill_after.to_std()
+    }
+
     /// The key that says what is run.
-    fn key(&self) -> &'static str {
+    pub(super) fn key(&self) -> &'static str {
         if self.argv.is_some() { "argv" } else { "shell" }
     }
 
-    fn dry_run(&self, ctx: &RunContext) -> DryRun {
-        let program = self.program(ctx, &[]);
+    fn dry_run(&self, ctx: &RunContext, setting: &Setting<'_>) -> DryRun {
+        let program = self.program(ctx, setting);
         let found = program.as_ref().map_err(Clone::clone).and_then(Program::find);
         let (variables, dir) = program.map_or_else(
             |_| (Vec::new(), String::new()),

@@ -7,13 +7,16 @@ mod command;
 mod dry_run;
 #[cfg(test)]
 pub(crate) mod echo;
+mod git_sync;
 mod guards;
 mod http;
 mod inherited;
+mod programs;
 mod record;
 mod sql;
 mod statement;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +28,11 @@ use crate::duplistatus::{Application, Duplistatus, OverdueBackups};
 use crate::notifications::{Email, Healthchecks, Integration, Log, Ntfy, Target, Webhook};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
-use crate::values::{CancelReason, Issue, TargetId};
+use crate::values::{CancelReason, Issue, Secret, TargetId};
 use alert::Alert;
 use cleanup::Cleanup;
 use command::Command;
+use git_sync::GitSync;
 use http::Http;
 use sql::Sql;
 
@@ -83,6 +87,16 @@ macro_rules! job_kinds {
                 .await
             }
 
+            /// The folder that belongs to it alone.
+            pub(crate) fn folder(&self) -> Option<&Path> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.folder(),)* }
+            }
+
+            /// What signs the requests that have it run, where others may.
+            pub(crate) fn webhook(&self) -> Option<&Secret> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.webhook(),)* }
+            }
+
             pub(crate) fn takes_to_end(&self) -> Duration {
                 match self { $($(#[$attribute])* Self::$kind(kind) => kind.takes_to_end(),)* }
             }
@@ -105,6 +119,7 @@ job_kinds! {
     Alert => "alert",
     Command => "command",
     Http => "http",
+    GitSync => "git_sync",
     #[cfg(test)] Echo => "echo",
 }
 #[cfg(test)]

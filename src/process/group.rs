@@ -38,14 +38,16 @@ pub(super) fn signal(leader: Pid, signal: Signal) {
 
 /// How many members there are beside the leader that have not ended.
 pub(super) fn others(leader: Pid) -> usize {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return 0;
-    };
-    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let leader = leader.as_raw_nonzero().get();
-    numbers
+    processes()
         .filter(|number| *number != leader && is_member(*number, leader))
         .count()
+}
+
+/// The numbers of the processes there are.
+pub(super) fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 fn is_member(number: i32, leader: i32) -> bool {

@@ -34,6 +34,11 @@ pub(crate) struct User(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Umask(u32);
 
+impl Umask {
+    /// Others may read what is written, and nobody else may change it.
+    pub(crate) const FOR_OTHERS: Self = Self(0o022);
+}
+
 impl FromStr for Umask {
     type Err = String;
 

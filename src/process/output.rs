@@ -100,58 +100,122 @@ impl Kept {
     }
 }
 
-/// Takes in what a program prints.
+/// Where what a program prints goes: its output, which is number 0, and its errors, which are number 1.
+pub(crate) trait Sink {
+    /// Takes what has come.
+    fn take(&mut self, stream: usize, bytes: &[u8]);
+    /// Learns that nothing more comes.
+    fn end(&mut self) {}
+    /// Whether more has come than may, so that the program is to end.
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+/// Takes in what a program prints, line by line, for people.
 #[derive(Debug)]
 pub(crate) struct Output<'a> {
     pub job: &'a JobId,
     /// The number of the run.
     pub run: String,
-    /// Whether lines go to the log.
-    pub is_logged: bool,
     pub redactor: &'a Redactor,
     pub kept: &'a Kept,
     /// How much is kept.
     pub keep: Size,
-    logged: u32,
-    not_logged: u64,
-    window: Instant,
+    /// Where lines go to the log.
+    pub log: Option<Log>,
+    pub streams: Streams,
 }
 
-impl<'a> Output<'a> {
-    pub(crate) fn new(job: &'a JobId, run: String, redactor: &'a Redactor, kept: &'a Kept) -> Self {
-        Self {
-            job,
-            run,
-            is_logged: true,
-            redactor,
-            kept,
-            keep: Size::from_bytes(64 * 1024),
-            logged: 0,
-            not_logged: 0,
-            window: Instant::now(),
-        }
+/// What has come of the lines of a program's two streams.
+#[derive(Debug, Default)]
+pub(crate) struct Streams([Stream; 2]);
+
+impl Sink for Output<'_> {
+    fn take(&mut self, stream: usize, bytes: &[u8]) {
+        let mut lines = std::mem::take(&mut self.streams.0[stream]);
+        lines.take(NAMES[stream], bytes, self);
+        self.streams.0[stream] = lines;
     }
 
+    fn end(&mut self) {
+        for (lines, name) in std::mem::take(&mut self.streams).0.into_iter().zip(NAMES) {
+            lines.end(name, self);
+        }
+        self.tell_left_out();
+    }
+}
+
+/// What the streams are called.
+const NAMES: [&str; 2] = ["stdout", "stderr"];
+
+/// Takes in what a program prints, as it is, for this program.
+#[derive(Debug, Default)]
+pub(crate) struct Captured {
+    pub output: Vec<u8>,
+    /// The end of its errors.
+    pub errors: Vec<u8>,
+    /// How much output there may be, in bytes.
+    pub most: usize,
+}
+
+/// How much is kept of the errors of a program whose output is captured, in bytes.
+const LAST_ERRORS: usize = 4096;
+
+impl Sink for Captured {
+    fn take(&mut self, stream: usize, bytes: &[u8]) {
+        if stream == 0 {
+            let room = (self.most + 1).saturating_sub(self.output.len());
+            self.output.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            return;
+        }
+        self.errors.extend_from_slice(bytes);
+        let surplus = self.errors.len().saturating_sub(LAST_ERRORS);
+        self.errors.drain(..surplus);
+    }
+
+    fn is_full(&self) -> bool {
+        self.output.len() > self.most
+    }
+}
+
+/// How many lines of a run were logged lately, and were not.
+#[derive(Debug)]
+pub(crate) struct Log {
+    window: Instant,
+    logged: u32,
+    left_out: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            window: Instant::now(),
+            logged: 0,
+            left_out: 0,
+        }
+    }
+}
+
+impl Output<'_> {
     fn line(&mut self, stream: &'static str, line: &str) {
         self.kept.add(line, self.keep.bytes());
-        if !self.is_logged {
-            return;
-        }
-        if self.window.elapsed() >= WINDOW {
+        if self.log.as_ref().is_some_and(|log| log.window.elapsed() >= WINDOW) {
             self.tell_left_out();
-            (self.window, self.logged) = (Instant::now(), 0);
+            self.log = Some(Log::default());
         }
-        if self.logged >= MOST_LOGGED {
-            self.not_logged += 1;
+        let Some(log) = &mut self.log else { return };
+        if log.logged >= MOST_LOGGED {
+            log.left_out += 1;
             return;
         }
-        self.logged += 1;
+        log.logged += 1;
         tracing::info!(job = %self.job, run = self.run, stream, "{line}");
     }
 
     /// Tells how many lines were not logged since that was last told.
-    pub(super) fn tell_left_out(&mut self) {
-        let lines = std::mem::take(&mut self.not_logged);
+    fn tell_left_out(&self) {
+        let lines = self.log.as_ref().map_or(0, |log| log.left_out);
         if lines > 0 {
             tracing::warn!(job = %self.job, run = self.run, lines, "more output came than is logged");
         }
@@ -159,20 +223,15 @@ impl<'a> Output<'a> {
 }
 
 /// One of a program's two streams: bytes come in, lines go out.
-#[derive(Debug)]
-pub(super) struct Stream {
-    name: &'static str,
+#[derive(Debug, Default)]
+struct Stream {
     /// What has come of a line that has not ended.
     rest: Vec<u8>,
 }
 
 impl Stream {
-    pub(super) fn new(name: &'static str) -> Self {
-        Self { name, rest: Vec::new() }
-    }
-
     /// Takes what has come.
-    pub(super) fn take(&mut self, bytes: &[u8], output: &mut Output<'_>) {
+    fn take(&mut self, name: &'static str, bytes: &[u8], output: &mut Output<'_>) {
         let mut bytes = bytes;
         while let Some(end) = memchr2(b'\n', b'\r', bytes) {
             let is_empty = self.rest.is_empty() && end == 0;
@@ -180,31 +239,30 @@ impl Stream {
             if !is_empty || bytes[end] == b'\n' {
                 self.rest.extend_from_slice(&bytes[..end]);
                 let line = std::mem::take(&mut self.rest);
-                output.line(self.name, &shown(&line, output.redactor));
+                output.line(name, &shown(&line, output.redactor));
             }
             let is_pair = bytes[end] == b'\r' && bytes.get(end + 1) == Some(&b'\n');
             bytes = &bytes[end + 1 + usize::from(is_pair)..];
         }
         self.rest.extend_from_slice(bytes);
         while self.rest.len() > LONGEST {
-            self.split(output);
+            self.split(name, output);
         }
     }
 
     /// Takes a line that is too long for two. The second half is kept: a secret may stand across the end of what has come.
-    fn split(&mut self, output: &mut Output<'_>) {
+    fn split(&mut self, name: &'static str, output: &mut Output<'_>) {
         let (whole, part) = self.rest.split_at(whole_characters(&self.rest));
         let text = output.redactor.redact(&String::from_utf8_lossy(whole));
         let middle = text.floor_char_boundary(text.len() / 2);
-        output.line(self.name, &safe(&text[..middle]));
+        output.line(name, &safe(&text[..middle]));
         self.rest = [&text.as_bytes()[middle..], part].concat();
     }
 
     /// Takes what is left when nothing more comes.
-    pub(super) fn end(&mut self, output: &mut Output<'_>) {
-        let line = std::mem::take(&mut self.rest);
-        if !line.is_empty() {
-            output.line(self.name, &shown(&line, output.redactor));
+    fn end(self, name: &'static str, output: &mut Output<'_>) {
+        if !self.rest.is_empty() {
+            output.line(name, &shown(&self.rest, output.redactor));
         }
     }
 }
@@ -258,14 +316,18 @@ mod tests {
     fn printed(pieces: &[&[u8]], keep: u64, secret: &str) -> Option<String> {
         let (job, kept, redactor) = ("j".parse().unwrap(), Kept::default(), Redactor::new([secret]));
         let mut output = Output {
+            job: &job,
+            run: "1".to_owned(),
+            redactor: &redactor,
+            kept: &kept,
             keep: Size::from_bytes(keep),
-            ..Output::new(&job, "1".to_owned(), &redactor, &kept)
+            log: Some(Log::default()),
+            streams: Streams::default(),
         };
-        let mut stream = Stream::new("stdout");
         for piece in pieces {
-            stream.take(piece, &mut output);
+            output.take(0, piece);
         }
-        stream.end(&mut output);
+        output.end();
         kept.text()
     }
 

@@ -37,9 +37,7 @@ pub(crate) fn end_strays(state: &str, runs: &BTreeSet<String>) -> usize {
 }
 
 fn groups_of(state: &str, runs: &BTreeSet<String>) -> Vec<Pid> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten();
-    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let strays = numbers.filter(|number| {
+    let strays = group::processes().filter(|number| {
         let variables = std::fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
         is_of(&variables, state, runs)
     });

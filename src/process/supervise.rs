@@ -1,6 +1,7 @@
 //! Starts a program, takes in what it prints, and sees to it that it ends: the whole process group, asked first, then killed.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -12,9 +13,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-use super::output::Stream;
+use super::output::Sink;
 use super::signal::in_words;
-use super::{Output, Program, StopSignal, group};
+use super::{Program, StopSignal, group};
 use crate::values::Secret;
 
 /// How long a program that was killed may take to end: one that waits for a disk does not.
@@ -121,7 +122,7 @@ pub(crate) fn run(
     path: &Path,
     rules: Rules,
     asked: &Asked,
-    output: &mut Output<'_>,
+    sink: &mut dyn Sink,
 ) -> Result<Ended, String> {
     let mut command = program.identity.command(path, &program.argv);
     let stdin = if program.stdin.is_some() {
@@ -141,11 +142,11 @@ pub(crate) fn run(
         ErrorKind::ArgumentListTooLong => "its arguments and variables are too long".to_owned(),
         _ => format!("{} cannot be started: {error}", path.display()),
     })?;
-    Supervised::new(child, program.stdin.clone(), rules, output)?.run(asked)
+    Supervised::new(child, program.stdin.clone(), rules, sink)?.run(asked)
 }
 
 /// A program that runs.
-struct Supervised<'a, 'b> {
+struct Supervised<'a> {
     child: Child,
     leader: Pid,
     /// Readable once it has ended.
@@ -153,8 +154,9 @@ struct Supervised<'a, 'b> {
     /// What it has not read yet.
     stdin: Vec<u8>,
     rules: Rules,
-    streams: [Stream; 2],
-    output: &'a mut Output<'b>,
+    /// Its output and errors, as long as they are open.
+    pipes: [Option<File>; 2],
+    sink: &'a mut dyn Sink,
     /// Since when it is asked to end.
     asked_at: Option<Instant>,
     /// Whether nobody can ask for anything any more.
@@ -162,18 +164,21 @@ struct Supervised<'a, 'b> {
     killed_at: Option<Instant>,
 }
 
-impl<'a, 'b> Supervised<'a, 'b> {
-    fn new(child: Child, stdin: Option<Secret>, rules: Rules, output: &'a mut Output<'b>) -> Result<Self, String> {
+impl<'a> Supervised<'a> {
+    fn new(mut child: Child, stdin: Option<Secret>, rules: Rules, sink: &'a mut dyn Sink) -> Result<Self, String> {
         let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let leader = number.ok_or("the program has no process number")?;
-        for pipe in [
-            child.stdin.as_ref().map(AsFd::as_fd),
-            child.stdout.as_ref().map(AsFd::as_fd),
-            child.stderr.as_ref().map(AsFd::as_fd),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        let [stdout, stderr] = [
+            child.stdout.take().map(OwnedFd::from),
+            child.stderr.take().map(OwnedFd::from),
+        ];
+        let stdin_pipe = child.stdin.as_ref().map(AsFd::as_fd);
+        let pipes = [
+            stdin_pipe,
+            stdout.as_ref().map(AsFd::as_fd),
+            stderr.as_ref().map(AsFd::as_fd),
+        ];
+        for pipe in pipes.into_iter().flatten() {
             // One that would wait anyway is only read when there is something.
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
@@ -183,8 +188,8 @@ impl<'a, 'b> Supervised<'a, 'b> {
             end: pidfd_open(leader, PidfdFlags::empty()).ok(),
             stdin: stdin.map(|text| text.reveal().as_bytes().to_vec()).unwrap_or_default(),
             rules,
-            streams: [Stream::new("stdout"), Stream::new("stderr")],
-            output,
+            pipes: [stdout, stderr].map(|pipe| pipe.map(File::from)),
+            sink,
             asked_at: None,
             is_nobody_there: false,
             killed_at: None,
@@ -196,6 +201,9 @@ impl<'a, 'b> Supervised<'a, 'b> {
         while !self.has_ended() {
             if self.wait(Some(&asked.0), self.patience()) {
                 self.listen(asked);
+            }
+            if self.sink.is_full() {
+                self.ask();
             }
             self.step();
             if self.killed_at.is_some_and(|at| at.elapsed() >= DEATH) {
@@ -213,10 +221,7 @@ impl<'a, 'b> Supervised<'a, 'b> {
         if !self.drain() {
             warnings.push("its output was still open after its end; what came later is lost".to_owned());
         }
-        for stream in &mut self.streams {
-            stream.end(self.output);
-        }
-        self.output.tell_left_out();
+        self.sink.end();
         let by = match (self.asked_at, self.killed_at) {
             (None, _) => None,
             (Some(_), None) => Some(format!("the program ended on {}", self.rules.stop_signal)),
@@ -251,6 +256,11 @@ impl<'a, 'b> Supervised<'a, 'b> {
         if said[..length].contains(&SOON) {
             self.rules.kill_after = self.rules.kill_after.min(QUICK);
         }
+        self.ask();
+    }
+
+    /// Asks the group to end, once.
+    fn ask(&mut self) {
         if self.asked_at.is_none() {
             self.asked_at = Some(Instant::now());
             group::signal(self.leader, self.rules.stop_signal.0);
@@ -276,10 +286,7 @@ impl<'a, 'b> Supervised<'a, 'b> {
     fn wait(&mut self, asked: Option<&OwnedFd>, patience: Option<Duration>) -> bool {
         // That whoever asks is gone would be told again and again.
         let asked = asked.filter(|_| !self.is_nobody_there);
-        let [stdout, stderr] = [
-            self.child.stdout.as_ref().map(AsFd::as_fd),
-            self.child.stderr.as_ref().map(AsFd::as_fd),
-        ];
+        let [stdout, stderr] = self.pipes.each_ref().map(|pipe| pipe.as_ref().map(AsFd::as_fd));
         let stdin = self.child.stdin.as_ref().map(AsFd::as_fd);
         let watched: [(Watched, Option<BorrowedFd<'_>>, PollFlags); 5] = [
             (Watched::Stream(0), stdout, PollFlags::IN),
@@ -313,15 +320,11 @@ impl<'a, 'b> Supervised<'a, 'b> {
 
     fn read(&mut self, number: usize) {
         let mut bytes = [0; 16 * 1024];
-        let read = match number {
-            0 => self.child.stdout.as_mut().map(|pipe| pipe.read(&mut bytes)),
-            _ => self.child.stderr.as_mut().map(|pipe| pipe.read(&mut bytes)),
-        };
-        match read {
-            Some(Ok(length @ 1..)) => self.streams[number].take(&bytes[..length], self.output),
-            Some(Err(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            _ if number == 0 => self.child.stdout = None,
-            _ => self.child.stderr = None,
+        let Some(pipe) = &mut self.pipes[number] else { return };
+        match pipe.read(&mut bytes) {
+            Ok(length @ 1..) => self.sink.take(number, &bytes[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            _ => self.pipes[number] = None,
         }
     }
 
@@ -374,7 +377,7 @@ impl<'a, 'b> Supervised<'a, 'b> {
     fn drain(&mut self) -> bool {
         let began = Instant::now();
         let mut last = Instant::now();
-        while self.child.stdout.is_some() || self.child.stderr.is_some() {
+        while self.pipes.iter().any(Option::is_some) {
             let patience = SILENCE.saturating_sub(last.elapsed());
             if patience.is_zero() || began.elapsed() >= DRAIN {
                 return false;

@@ -13,11 +13,12 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::git::GitHosts;
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
 use crate::process::{Kept, Surroundings};
 use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Sandbox, Visit};
 use crate::state::{Origin, RunId, Store, Trigger};
-use crate::values::{CancellationToken, Clock, Issue, JobId, Moment, Progress, TargetId, Threads, TimeZone};
+use crate::values::{CancellationToken, Clock, Issue, JobId, Moment, Progress, Secret, TargetId, Threads, TimeZone};
 
 pub(crate) use outcome::{DryRun, Failure, Report};
 pub(crate) use start::Start;
@@ -48,6 +49,14 @@ pub(crate) trait Kind {
         async { Ok(None) }
     }
 
+    /// The folder that belongs to it alone, for kinds that have one.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
+    /// What signs the requests that have it run, where others may.
+    fn webhook(&self) -> Option<&Secret> {
+        None
+    }
     /// How long it may take to end once it is asked to; then its run is over without it.
     fn takes_to_end(&self) -> Duration {
         END_GRACE
@@ -89,6 +98,8 @@ pub(crate) struct RunContext {
     pub surroundings: Arc<Surroundings>,
     /// What they have printed.
     pub output: Kept,
+    /// What hosts of repositories ask for.
+    pub git_hosts: Arc<GitHosts>,
     /// Told how far the run is.
     pub progress: Progress,
     /// The service's own state, which has the outbox.

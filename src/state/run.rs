@@ -82,6 +82,15 @@ words! {
         CatchUp => "catch_up",
         /// A person or program, over HTTP.
         Manual => "manual",
+        /// A forge, over HTTP, which told of a change.
+        Webhook => "webhook",
+    }
+}
+
+impl Trigger {
+    /// Whether it came as somebody asked, not by the schedule.
+    pub(crate) fn is_asked_for(self) -> bool {
+        matches!(self, Self::Manual | Self::Webhook)
     }
 }
 

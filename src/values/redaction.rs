@@ -22,10 +22,18 @@ impl Redactor {
         let lines = secrets
             .into_iter()
             .flat_map(|secret| iter::once(secret).chain(secret.lines()));
-        let mut forms: Vec<String> = lines.flat_map(forms_of).collect();
+        Self::of(lines.flat_map(forms_of).collect())
+    }
+
+    fn of(mut forms: Vec<String>) -> Self {
         forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
         Self { forms }
+    }
+
+    /// The same, of further secrets, too.
+    pub(crate) fn with<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::of([self.forms.clone(), Self::new(secrets).forms].concat())
     }
 
     /// `text` without the secrets.

@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq;
+
+use super::read_text_in_time;
 
 /// A secret text: its `Debug` form hides it, and it compares in constant time. It may stand in the values of any kind,
 /// as itself, or as `{ env = "NAME" }` or `{ file = "path" }`, which is where it is read from.
@@ -15,6 +18,8 @@ pub(crate) struct Secret {
     text: String,
     /// Whether it stands in the declaration itself.
     is_inline: bool,
+    /// The file it was read from.
+    file: Option<PathBuf>,
 }
 
 /// Where a secret is kept that does not stand in the declaration itself.
@@ -55,6 +60,7 @@ impl<'de> Deserialize<'de> for Secret {
                 Ok(Secret {
                     text: text.to_owned(),
                     is_inline: true,
+                    file: None,
                 })
             }
 
@@ -62,7 +68,15 @@ impl<'de> Deserialize<'de> for Secret {
                 let source = SecretSource::deserialize(de::value::MapAccessDeserializer::new(table))?;
                 let reader = READER.with_borrow(Clone::clone);
                 let reader = reader.ok_or_else(|| de::Error::custom("no secret can be read here"))?;
-                reader(&source).map(Secret::new).map_err(de::Error::custom)
+                let text = reader(&source).map_err(de::Error::custom)?;
+                let file = match source {
+                    SecretSource::File(name) => Some(name.into()),
+                    SecretSource::Env(_) => None,
+                };
+                Ok(Secret {
+                    file,
+                    ..Secret::new(text)
+                })
             }
         }
         from.deserialize_any(TextOrSource)
@@ -72,7 +86,25 @@ impl<'de> Deserialize<'de> for Secret {
 impl Secret {
     /// Keeps `text` secret from here on.
     pub(crate) fn new(text: String) -> Self {
-        Self { text, is_inline: false }
+        Self {
+            text,
+            is_inline: false,
+            file: None,
+        }
+    }
+
+    /// The secret as it is kept now: a file is read again. It may wait for the disk.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn fresh(&self) -> Result<Self, String> {
+        let Some(file) = &self.file else {
+            return Ok(self.clone());
+        };
+        Ok(Self {
+            text: read_secret(file)?,
+            ..self.clone()
+        })
     }
 
     /// The text itself, for the one place that must send or compare it.
@@ -88,6 +120,19 @@ impl Secret {
     /// Whether `given` is the secret; takes equally long for every wrong text of one length.
     pub(crate) fn matches(&self, given: &str) -> bool {
         self.text.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+/// The secret in the file at `path`. It may wait for the disk.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(crate) fn read_secret(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let text = read_text_in_time(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(format!("{name} is empty; a secret is expected")),
+        secret => Ok(secret.to_owned()),
     }
 }
 

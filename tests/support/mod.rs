@@ -1,5 +1,6 @@
 //! A folder with a database in it, the service running there, and calls of it.
 
+pub(crate) mod git;
 pub(crate) mod receivers;
 pub(crate) mod service;
 pub(crate) mod workplace;

@@ -11,7 +11,7 @@ use crate::config::layer::Layer;
 use crate::config::merged::{Merged, path};
 use crate::config::problem::{Problem, Source};
 use crate::process::Surroundings;
-use crate::values::{Secret, SecretSource, Severity, TimeZone, read_text_in_time};
+use crate::values::{Secret, SecretSource, Severity, TimeZone, read_secret};
 
 /// The variables of the process, as they were when it began.
 #[derive(Clone, Default)]
@@ -55,21 +55,13 @@ impl Environment {
 
     /// Reads a secret that the declaration keeps elsewhere, or says why it cannot.
     pub(in crate::config) fn secret(&self, source: &SecretSource) -> Result<String, String> {
-        let (name, text) = match source {
-            SecretSource::Env(name) => {
-                let text = self
-                    .get(name)
-                    .ok_or_else(|| format!("the variable {name} is not set"))?;
-                (name, text.to_owned())
-            }
-            SecretSource::File(name) => {
-                let read = read_text_in_time(Path::new(name));
-                (name, read.map_err(|error| format!("{name} cannot be read: {error}"))?)
-            }
-        };
-        match text.trim_end_matches(['\r', '\n']) {
-            "" => Err(format!("{name} is empty; a secret is expected")),
-            secret => Ok(secret.to_owned()),
+        match source {
+            SecretSource::Env(name) => match self.get(name).map(|text| text.trim_end_matches(['\r', '\n'])) {
+                None => Err(format!("the variable {name} is not set")),
+                Some("") => Err(format!("{name} is empty; a secret is expected")),
+                Some(secret) => Ok(secret.to_owned()),
+            },
+            SecretSource::File(name) => read_secret(Path::new(name)),
         }
     }
 

@@ -19,10 +19,10 @@ use crate::sql::{CheckedDatabase, Mode};
 use crate::values::{Duration, Issue, Redactor, Secret, Size, plural, secrets_of_address, secrets_of_login};
 use address::Address;
 use request::Cancel;
-use verdict::StatusRule;
+use verdict::{StatusRule, is_repeatable};
 
 /// The most of an answer that may be read.
-const MOST_READ: usize = 64 << 20;
+const MOST_READ: Size = Size::from_bytes(64 << 20);
 /// How long a request takes to end that is looking a name up, or connecting.
 const TO_END: Wait = Wait::from_secs(20);
 /// The methods there are.
@@ -93,6 +93,12 @@ impl Default for Expected {
     }
 }
 
+impl Expected {
+    fn has(&self, status: u16) -> bool {
+        self.status.iter().any(|rule| rule.holds(status))
+    }
+}
+
 fn half_a_minute() -> Duration {
     Duration::from_seconds(30)
 }
@@ -101,6 +107,11 @@ impl Http {
     fn method(&self) -> &str {
         let has_body = self.body.is_some() || self.json.is_some();
         self.method.as_deref().unwrap_or(if has_body { "POST" } else { "GET" })
+    }
+
+    /// Whether the server may receive the request twice.
+    fn may_repeat(&self) -> bool {
+        self.idempotent || is_repeatable(self.method())
     }
 
     fn issues(&self) -> Vec<Issue> {
@@ -134,8 +145,8 @@ impl Http {
         if self.expect.status.is_empty() {
             refuse("expect.status", "the list is empty; every answer would be a failure");
         }
-        if self.expect.max_body.bytes() > MOST_READ {
-            refuse("expect.max_body", "at most 64MiB of an answer are read");
+        if self.expect.max_body > MOST_READ {
+            refuse("expect.max_body", &format!("at most {MOST_READ} of an answer are read"));
         }
         if self.insecure {
             issues.push(Issue::warning(

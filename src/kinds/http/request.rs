@@ -16,7 +16,7 @@ use ureq::{Agent, Body};
 
 use super::Http;
 use super::address::Address;
-use super::verdict::{is_repeatable, may_pass, may_pass_later, reached};
+use super::verdict::{may_pass, may_pass_later, reached};
 use crate::run::{Failure, Report, RunContext};
 use crate::values::{iso, read_file};
 
@@ -52,12 +52,12 @@ impl Http {
         let answer = self.ask(agent, ctx).map_err(|error| match error {
             Unanswered::Error(error) => Failure {
                 done: Some("the request was cut off".to_owned()),
-                is_transient: may_pass(reached(&error), self.idempotent || is_repeatable(self.method())),
+                is_transient: may_pass(reached(&error), self.may_repeat()),
                 ..Failure::lasting(redact(&format!("{} did not answer: {error}", self.shown())))
             },
             Unanswered::BrokenOff(error) => Failure {
                 done: Some("the answer was cut off".to_owned()),
-                is_transient: self.idempotent || is_repeatable(self.method()),
+                is_transient: self.may_repeat(),
                 ..Failure::lasting(redact(&format!("the answer of {} broke off: {error}", self.shown())))
             },
             Unanswered::Refused(why) => Failure::lasting(redact(&why)),
@@ -77,13 +77,12 @@ impl Http {
                 warnings: Vec::new(),
             }),
             Some(why) => {
-                let is_status = !self.expect.status.iter().any(|rule| rule.holds(answer.status));
-                let is_repeatable = self.idempotent || is_repeatable(self.method());
+                let is_status = !self.expect.has(answer.status);
                 let retry_after = retry_after(&answer.headers, ctx.clock.now());
                 let asks = retry_after.map(|wait| format!("; it asks to wait {} s", wait.as_secs()));
                 let why = why + &asks.unwrap_or_default();
                 Err(Failure {
-                    is_transient: is_status && may_pass_later(answer.status, is_repeatable),
+                    is_transient: is_status && may_pass_later(answer.status, self.may_repeat()),
                     retry_after,
                     statistics: Some(Box::new(statistics)),
                     ..Failure::lasting(why)
@@ -95,7 +94,7 @@ impl Http {
     /// Why an answer is none of those expected.
     fn why_not(&self, answer: &Answer, redact: &impl Fn(&str) -> String, text: &str) -> Option<String> {
         let Answer { status, reason, .. } = answer;
-        if !self.expect.status.iter().any(|rule| rule.holds(*status)) {
+        if !self.expect.has(*status) {
             let location = answer.headers.get("Location").and_then(|target| target.to_str().ok());
             if let Some(target) = location.filter(|_| (300..400).contains(status)) {
                 let target = redact(&without_secrets(target));
@@ -151,8 +150,12 @@ impl Http {
             .into())
     }
 
-    /// The certificates that are trusted: the system's, or those built in where it has none, and the declared ones.
+    /// The certificates that are trusted: the system's, or those built in where it has none, and the declared ones. None
+    /// are looked for where none are needed.
     fn roots(&self) -> Result<RootCerts, String> {
+        if self.ca_file.is_none() && self.url.reveal().starts_with("http://") {
+            return Ok(RootCerts::WebPki);
+        }
         let found = rustls_native_certs::load_native_certs().certs;
         let mut roots: Vec<Certificate<'static>> = found
             .iter()

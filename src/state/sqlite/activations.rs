@@ -48,7 +48,7 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> rusqlite::Result<
     connection
         .prepare(
             "SELECT job, since, times,
-                 (SELECT max(scheduled_at) FROM runs WHERE runs.job = activations.job AND \"trigger\" <> 'manual' AND scheduled_at <= ?1), fresh_at
+                 (SELECT max(scheduled_at) FROM runs WHERE runs.job = activations.job AND \"trigger\" NOT IN ('manual', 'webhook') AND scheduled_at <= ?1), fresh_at
              FROM activations",
         )?
         .query_map([now.as_millisecond()], |row| {

@@ -64,8 +64,8 @@ impl Sqlite {
             // The newest of each job stays: it tells a start what was run.
             connection.execute(
                 "DELETE FROM runs WHERE id IN (SELECT id FROM runs AS old WHERE finished_at < ?1
-                     AND (\"trigger\" = 'manual' OR EXISTS (SELECT 1 FROM runs AS newer WHERE newer.job = old.job
-                         AND newer.id > old.id AND newer.\"trigger\" <> 'manual')) LIMIT ?2)",
+                     AND (\"trigger\" IN ('manual', 'webhook') OR EXISTS (SELECT 1 FROM runs AS newer WHERE newer.job = old.job
+                         AND newer.id > old.id AND newer.\"trigger\" NOT IN ('manual', 'webhook'))) LIMIT ?2)",
                 (before, i64::try_from(MOST_CLEARED).unwrap_or(i64::MAX)),
             )
         })

@@ -23,6 +23,9 @@ const STEPS: &[&str] = &[
     "ALTER TABLE marks RENAME TO activations; ALTER TABLE outbox RENAME COLUMN envelope TO notification;",
     include_str!("service_time.sql"),
     include_str!("outputs.sql"),
+    // Whoever asks may do so more than once in a moment.
+    "DROP INDEX runs_ledger;
+     CREATE UNIQUE INDEX runs_ledger ON runs (job, scheduled_at) WHERE \"trigger\" NOT IN ('manual', 'webhook');",
 ];
 /// Its owner may read and write it, and nobody else.
 const PRIVATE: u32 = 0o600;

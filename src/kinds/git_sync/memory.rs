@@ -1,0 +1,125 @@
+//! What is remembered of a job between its runs: which commit its files show, and which one was deployed. It stands in a file
+//! beside the copy of the repository, so that `plan` can read it while the service runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::git::ObjectName;
+use crate::values::{beside, read_file};
+
+/// Written before each step that it speaks of, and on the disk before the step begins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Memory {
+    /// Where the files are, and how: what is remembered holds for them only.
+    pub place: String,
+    /// The newest commit that was fetched.
+    pub seen: Option<ObjectName>,
+    /// The commit whose files are being written, where that was not the end of it.
+    pub publishing: Option<ObjectName>,
+    /// The commit that the files show.
+    pub published: Option<ObjectName>,
+    /// The releases that are kept, the newest last.
+    pub releases: Vec<ObjectName>,
+    /// The last deployment that went well.
+    pub deployed: Option<Deployed>,
+    /// A commit that was rolled back, and is not tried again.
+    pub rejected: Option<Rejected>,
+    /// A commit that has failed.
+    pub failing: Option<Failing>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Deployed {
+    pub commit: ObjectName,
+    /// What each declared path was.
+    pub paths: BTreeMap<String, String>,
+    /// What `deploy` was, as a digest.
+    pub declaration: String,
+    /// The newest commit that is known to differ in nothing that matters.
+    pub same_as: ObjectName,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rejected {
+    pub commit: ObjectName,
+    pub declaration: String,
+    /// Why.
+    pub message: String,
+    /// Whether the commit before it runs again.
+    pub is_rolled_back: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Failing {
+    pub commit: ObjectName,
+    pub declaration: String,
+    pub times: u32,
+    /// Why, the last time.
+    pub message: String,
+    /// When it is tried again; at the next run, where nothing is said.
+    pub not_before: Option<Timestamp>,
+}
+
+/// The files that the service keeps of a job.
+pub(super) struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What is remembered of the job; nothing where that cannot be read, or is of other files.
+    pub(super) fn recall(&self, place: &str) -> Memory {
+        let path = self.path("memory.json");
+        let read = read_file(&path).ok().filter(|_| path.exists());
+        let known = read.map(|text| serde_json::from_slice::<Memory>(&text));
+        match known {
+            Some(Ok(memory)) if memory.place == place => memory,
+            Some(Err(error)) => {
+                tracing::warn!("{} cannot be read, and counts as empty: {error}", path.display());
+                Memory::of(place)
+            }
+            _ => Memory::of(place),
+        }
+    }
+
+    /// Remembers, for good.
+    pub(super) fn remember(&self, memory: &Memory) -> Result<(), String> {
+        let path = self.path("memory.json");
+        let text = serde_json::to_vec_pretty(memory).map_err(|error| error.to_string())?;
+        replace(&path, &text).map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    }
+}
+
+impl Memory {
+    fn of(place: &str) -> Self {
+        Self {
+            place: place.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Puts a file with `content` in the place of the one at `path`: at any moment, there is the one or the other.
+fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let new = beside(path, ".new");
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
+}

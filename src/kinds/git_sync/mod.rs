@@ -1,0 +1,199 @@
+//! The kind `git_sync`: keeps a folder as a branch, a tag or a commit of a repository has it, and deploys what has changed.
+
+mod check;
+mod deployment;
+mod dry_run;
+mod layout;
+mod memory;
+mod sync;
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::command::Command;
+use super::programs::{AFTER_THE_KILL, with_programs};
+use crate::git::{Git, GitError, ObjectName, RefName, Remote};
+use crate::process::{self, Asked};
+use crate::run::{DryRun, Failure, Kind, Report, RunContext};
+use crate::sql::{CheckedDatabase, Mode};
+use crate::values::{Issue, Secret, beside};
+use memory::Files;
+
+/// The keys of `[jobs.<id>.git_sync]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GitSync {
+    url: Remote,
+    branch: Option<RefName>,
+    tag: Option<RefName>,
+    commit: Option<ObjectName>,
+    /// Files and folders of the repository: only a change of one of them is deployed.
+    #[serde(default)]
+    paths: Vec<String>,
+    folder: PathBuf,
+    #[serde(default)]
+    layout: Layout,
+    /// Run on the new files before they are published.
+    check: Option<Box<Command>>,
+    /// Run on the files once they are published.
+    deploy: Option<Box<Command>>,
+    #[serde(default)]
+    on_failure: OnFailure,
+    /// How many releases are kept beside the current one.
+    #[serde(default = "three")]
+    keep: usize,
+    verify: Option<Verify>,
+    webhook: Option<Webhook>,
+}
+
+/// How the files of a commit come into the folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Layout {
+    /// Into a folder of their own, which the link `current` leads to.
+    #[default]
+    Releases,
+    /// In the place of those of the commit before.
+    InPlace,
+}
+
+/// What becomes of a commit whose deployment fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum OnFailure {
+    /// It stays, and is deployed again.
+    #[default]
+    Keep,
+    /// The commit before takes its place, and it is not tried again.
+    Rollback,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    /// The lines of an `allowed_signers` file.
+    signers: Secret,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Webhook {
+    secret: Secret,
+}
+
+fn three() -> usize {
+    3
+}
+
+impl GitSync {
+    /// The full name of what is asked for.
+    fn full_name(&self) -> String {
+        match (&self.branch, &self.tag, &self.commit) {
+            (Some(branch), ..) => format!("refs/heads/{}", branch.as_str()),
+            (None, Some(tag), _) => format!("refs/tags/{}", tag.as_str()),
+            (None, None, commit) => commit.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// The folder, in full.
+    fn whole_folder(&self) -> Result<PathBuf, String> {
+        std::path::absolute(&self.folder).map_err(|error| error.to_string())
+    }
+
+    /// Tells these files from those of an earlier declaration.
+    fn place(&self) -> Result<String, String> {
+        Ok(format!("{:?} in {}", self.layout, self.whole_folder()?.display()))
+    }
+
+    /// What a deployment depends on besides the files.
+    fn declaration(&self) -> String {
+        let deploy = self.deploy.as_ref().map(|deploy| deploy.identity()).unwrap_or_default();
+        digest(&deploy)
+    }
+
+    /// The program git, with what the host of the repository asks for.
+    fn git<'a>(&self, ctx: &'a RunContext, asked: &'a Asked) -> Result<Git<'a>, GitError> {
+        let host = self.url.host.as_ref().and_then(|host| ctx.git_hosts.get(host));
+        // By these a service that was killed knows its programs again.
+        let of_run = [(process::STATE, ctx.store.place()), (process::RUN, ctx.run_number())];
+        let git = Git::new(&ctx.surroundings, of_run, (&self.url, host), (asked, &ctx.cancel))?;
+        git.version()?;
+        Ok(git)
+    }
+
+    /// The folder of the copy of the repository, which jobs share that fetch the same with the same credentials.
+    fn copy(&self, ctx: &RunContext) -> PathBuf {
+        let host = self.url.host.as_ref().and_then(|host| ctx.git_hosts.get(host));
+        let login = host.map(|host| (host.username.as_deref(), host.token.is_some(), host.ssh_key.is_some()));
+        let name = digest(&format!("{} {login:?}", self.url));
+        own_folder(ctx).join("repositories").join(&name[..16])
+    }
+}
+
+/// The files that the service keeps of the job.
+fn files(ctx: &RunContext) -> Files {
+    Files::new(own_folder(ctx).join("jobs").join(ctx.job.as_str()))
+}
+
+/// Where the service keeps what it needs of repositories: beside its state.
+fn own_folder(ctx: &RunContext) -> PathBuf {
+    beside(Path::new(&ctx.store.place()), "-git")
+}
+
+/// A text as short as a name, which is another one for every other text.
+fn digest(text: &str) -> String {
+    Sha256::digest(text)
+        .iter()
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        Self {
+            is_transient: error.is_transient,
+            ..Self::lasting(error.message)
+        }
+    }
+}
+
+impl Kind for GitSync {
+    fn database(&self) -> Option<Mode> {
+        None
+    }
+
+    fn check(&self, _database: Option<&CheckedDatabase>) -> Vec<Issue> {
+        self.issues()
+    }
+
+    fn takes_to_end(&self) -> std::time::Duration {
+        let commands = self.check.iter().chain(&self.deploy);
+        let longest = commands
+            .map(|command| command.takes_to_be_killed())
+            .max()
+            .unwrap_or_default();
+        longest.saturating_add(AFTER_THE_KILL)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.folder)
+    }
+
+    fn webhook(&self) -> Option<&Secret> {
+        self.webhook.as_ref().map(|webhook| &webhook.secret)
+    }
+
+    async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
+        with_programs(ctx, self, sync::sync).await
+    }
+
+    async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
+        with_programs(ctx, self, |job, ctx, asked| Ok(Some(dry_run::plan(job, ctx, asked)))).await
+    }
+
+    async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
+        with_programs(ctx, self, |job, ctx, asked| Ok(job.examined(ctx, asked))).await
+    }
+}
