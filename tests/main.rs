@@ -31,6 +31,7 @@ mod first_use;
 mod formats;
 mod gentle;
 mod git_kills;
+mod git_recovery;
 mod git_sync;
 mod guard;
 mod interruption;

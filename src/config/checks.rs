@@ -45,6 +45,8 @@ pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) ->
 /// The job whose folder is the same as that of `job`, or around it, or in it.
 fn shared_folder(job: &Job, folders: &mut Vec<(PathBuf, JobId)>) -> Option<(JobId, &'static str)> {
     let folder = std::path::absolute(job.action.folder()?).ok()?;
+    // Where a link leads to a folder that is there already, it is that one.
+    let folder = std::fs::canonicalize(&folder).unwrap_or(folder);
     let found = folders.iter().find_map(|(other, id)| match () {
         () if *other == folder => Some((id.clone(), "is")),
         () if folder.starts_with(other) => Some((id.clone(), "is inside")),

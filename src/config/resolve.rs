@@ -116,6 +116,9 @@ impl Resolver<'_> {
         let limits: Option<declaration::Limits> = self.section("limits");
         let groups = self.groups();
         let git_hosts = self.git_hosts();
+        if only.is_none() {
+            self.warn_of_unused_hosts(&git_hosts, jobs.values().map(|job| &**job));
+        }
         let plan = limits.zip(state).zip(server).map(|((limits, state), server)| Plan {
             max_running: self.at_least_one(&["limits", "max_running"], limits.max_running),
             groups,

@@ -7,8 +7,9 @@ use figment::value::{Dict, Value};
 
 use super::declaration::Notify;
 use super::merged::{below, path};
+use super::plan::Job;
 use super::reading::{Resolver, unknown_key};
-use crate::git::{GitHost, GitHosts};
+use crate::git::{GitHost, GitHosts, is_host};
 use crate::kinds::DeclaredTarget;
 use crate::notifications::alert::Alerts;
 use crate::notifications::{Targets, Withheld};
@@ -76,9 +77,33 @@ impl Resolver<'_> {
                 let place = if key.is_empty() { at.clone() } else { below(&at, &key) };
                 self.problems.push(self.merged.problem(&place, severity, message));
             }
+            if !is_host(name) {
+                let why =
+                    format!("`{name}` is not a host; its name is expected, and the port where addresses have one");
+                self.problems.push(self.merged.problem_of_key(&at, why));
+            }
             hosts.insert(name.to_ascii_lowercase(), host);
         }
         hosts
+    }
+
+    /// Warns of hosts that no job fetches from: their names may be mistyped.
+    pub(super) fn warn_of_unused_hosts<'a>(&mut self, hosts: &GitHosts, jobs: impl Iterator<Item = &'a Job>) {
+        let used: Vec<String> = jobs
+            .filter_map(|job| job.action.git_host().map(str::to_owned))
+            .collect();
+        for name in hosts.keys().filter(|name| !used.contains(name)) {
+            let other = used
+                .iter()
+                .find(|used| used.split(':').next() == name.split(':').next());
+            let sentence = match other {
+                Some(other) => format!("no job fetches from it; the port belongs to the name: `{other}`"),
+                None => "no job fetches from it".to_owned(),
+            };
+            let message = with_suggestion(sentence, name, used.iter().map(String::as_str));
+            let problem = self.merged.problem_of_key(&path(&["git_hosts", name]), message);
+            self.problems.push(problem.into_warning());
+        }
     }
 
     /// Whom a job's runs are told to: what it says itself, else what `defaults` says.

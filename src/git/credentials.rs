@@ -47,7 +47,7 @@ impl Login {
         };
         if remote.is_cleartext() {
             return Err(format!(
-                "{remote}: a token is not sent over http, where everybody on the way can read it"
+                "{remote}: a token is not sent over http, where anyone along the way can read it"
             ));
         }
         if token.reveal().contains(char::is_control) {
@@ -60,7 +60,8 @@ impl Login {
             host.username.as_deref().unwrap_or(USERNAME),
             token.reveal()
         );
-        self.secrets.push(token.clone());
+        let pair = format!("{}:{}", host.username.as_deref().unwrap_or(USERNAME), token.reveal());
+        self.secrets.extend([token.clone(), Secret::new(pair)]);
         let file = self.file("credential", &answer)?;
         // Named by number: the program's own path may hold anything, and a shell reads this.
         let helper = format!("/proc/{}/exe {HELPER} {file}", std::process::id());

@@ -24,6 +24,22 @@ pub(crate) struct GitHost {
     pub known_hosts: Option<Secret>,
 }
 
+/// What the names of kinds of keys begin with.
+const KEYS: &[&str] = &["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"];
+
+/// Whether a line of `text` says whose a key is, and then the key.
+pub(crate) fn names_keys(text: &str) -> bool {
+    let is_key = |word: &str| KEYS.iter().any(|start| word.starts_with(start));
+    let names_one = |line: &str| !line.starts_with('#') && line.split_whitespace().skip(1).any(is_key);
+    text.lines().any(|line| names_one(line.trim()))
+}
+
+/// Whether `name` is one of a host, perhaps with a port.
+pub(crate) fn is_host(name: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    !name.is_empty() && name.chars().all(is_name)
+}
+
 impl GitHost {
     /// What is wrong with the declaration itself.
     pub(crate) fn check(&self) -> Vec<Issue> {
@@ -33,7 +49,18 @@ impl GitHost {
             refuse("", "declare a `token`, or an `ssh_key` with `known_hosts`");
         }
         if self.ssh_key.is_some() && self.known_hosts.is_none() {
-            refuse("ssh_key", "`known_hosts` must say which keys the host may show");
+            refuse("ssh_key", "`known_hosts` must list the keys of the host");
+        }
+        let known = self.known_hosts.as_ref().map(Secret::reveal);
+        if known.is_some_and(|known| !names_keys(known)) {
+            refuse(
+                "known_hosts",
+                "no line of it names a host and its key, as `ssh-keyscan` prints them",
+            );
+        }
+        let key = self.ssh_key.as_ref().map(Secret::reveal);
+        if key.is_some_and(|key| !key.contains("PRIVATE KEY")) {
+            refuse("ssh_key", "it is not a private key");
         }
         let breaks_a_line = |text: &str| text.contains(char::is_control);
         if self.token.as_ref().is_some_and(|token| breaks_a_line(token.reveal())) {

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod host;
+mod inquiry;
 mod listing;
 mod program;
 mod reference;
@@ -11,10 +12,11 @@ mod repository;
 mod tree;
 
 pub(crate) use credentials::{HELPER, answer_git};
-pub(crate) use host::{GitHost, GitHosts};
+pub(crate) use host::{GitHost, GitHosts, is_host, names_keys};
+pub(crate) use inquiry::{ask, missing};
 pub(crate) use listing::Entry;
 pub(crate) use program::{Git, GitError};
 pub(crate) use reference::{ObjectName, RefName};
 pub(crate) use remote::Remote;
-pub(crate) use repository::{Repository, ask, lock};
+pub(crate) use repository::{Repository, forget, is_about_the_copy, lock};
 pub(crate) use tree::Tree;

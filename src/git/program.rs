@@ -8,13 +8,18 @@ use std::time::Duration;
 use super::credentials::Login;
 use super::host::GitHost;
 use super::remote::Remote;
-use crate::process::{self, Asked, Captured, Exit, Identity, Program, Rules, StopSignal, Surroundings};
+use crate::process::{self, Asked, Captured, Exit, Identity, Limits, Program, Rules, StopSignal, Surroundings};
 use crate::values::{CancellationToken, Redactor, Secret};
 
 /// The oldest git that can be given settings by variables.
 const OLDEST: (u32, u32) = (2, 31);
 /// How long a call may take to end once it is asked to.
 const KILL_AFTER: Duration = Duration::from_secs(5);
+/// How much memory of its own a call may take, and how large a file it may write: a server that sends without end is given up.
+const LIMITS: Limits = Limits {
+    memory: 2 << 30,
+    file: 4 << 30,
+};
 /// How much a call may answer, in bytes, unless more is expected.
 const SHORT: usize = 1 << 20;
 
@@ -73,6 +78,16 @@ const SETTINGS: &[(&str, &str)] = &[
     ("gpg.x509.program", "false"),
 ];
 
+/// The settings for one repository.
+fn settings_of(remote: &Remote, login: &Login) -> Vec<(&'static str, String)> {
+    let mut settings = login.settings.clone();
+    if remote.is_loopback() {
+        // What is on this machine is no other's business.
+        settings.push(("http.proxy", String::new()));
+    }
+    settings
+}
+
 /// Why a call came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GitError {
@@ -103,6 +118,8 @@ pub(crate) struct Git<'a> {
     settings: Vec<(&'static str, String)>,
     /// Leaves out the credentials, too.
     pub redactor: Redactor,
+    /// The host of the repository, for people.
+    host: String,
     asked: &'a Asked,
     cancel: &'a CancellationToken,
     #[expect(dead_code, reason = "what git needs to log in is gone with it")]
@@ -164,7 +181,8 @@ impl<'a> Git<'a> {
         let git = Self {
             path: PathBuf::new(),
             variables,
-            settings: login.settings.clone(),
+            settings: settings_of(remote, &login),
+            host: remote.host.clone().unwrap_or_default(),
             redactor: surroundings.redactor.with(login.secrets.iter().map(Secret::reveal)),
             asked,
             cancel,
@@ -225,6 +243,7 @@ impl<'a> Git<'a> {
             dir: "/".into(),
             variables,
             stdin: call.input.clone().map(Secret::new),
+            limits: Some(LIMITS),
             identity: Identity {
                 umask: call.writes_for_others.then_some(process::Umask::FOR_OTHERS),
                 ..Identity::default()
@@ -235,7 +254,7 @@ impl<'a> Git<'a> {
     /// Calls it, and gives what it said, whatever it ended with.
     pub(super) fn call(&self, call: &Call<'_>) -> Result<Said, GitError> {
         if self.cancel.is_cancelled() {
-            return Err(GitError::lasting("it was cut off"));
+            return Err(cut_off(call.name()));
         }
         let rules = Rules {
             stop_signal: StopSignal::default(),
@@ -248,8 +267,7 @@ impl<'a> Git<'a> {
         };
         let program = self.program(call);
         let ended = process::run(&program, &self.path, rules, self.asked, &mut captured)?;
-        let name = call.arguments.iter().find(|argument| !argument.starts_with('-'));
-        let name = name.copied().unwrap_or_default();
+        let name = call.name();
         tracing::debug!("git {name}: {}", ended.exit);
         match ended.exit {
             _ if captured.output.len() > captured.most => {
@@ -261,20 +279,18 @@ impl<'a> Git<'a> {
                 output: captured.output,
                 errors: self.redactor.redact(&String::from_utf8_lossy(&captured.errors)),
             }),
-            _ if ended.by.is_some() => Err(GitError::lasting("it was cut off")),
+            _ if ended.by.is_some() => Err(cut_off(name)),
             exit => Err(GitError::lasting(format!("git {name}: {exit}"))),
         }
     }
 
     /// Calls it, and gives what it said where that went well.
     pub(super) fn done(&self, call: &Call<'_>) -> Result<Said, GitError> {
-        let name = call.arguments.iter().find(|argument| !argument.starts_with('-'));
-        let name = name.copied().unwrap_or_default().to_owned();
         let said = self.call(call)?;
         if said.code == 0 {
             return Ok(said);
         }
-        Err(error_of(&name, &said))
+        Err(self.error_of(call.name(), &said))
     }
 }
 
@@ -309,20 +325,34 @@ const IS_LASTING: &[&str] = &[
     "does not appear to be a git repository",
 ];
 
-/// What went wrong, in the words of git that say most.
-pub(super) fn error_of(name: &str, said: &Said) -> GitError {
-    let lower = said.errors.to_lowercase();
-    let has_one_of = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
+impl Git<'_> {
+    /// What went wrong, in the words of git that say most.
+    pub(super) fn error_of(&self, name: &str, said: &Said) -> GitError {
+        let lower = said.errors.to_lowercase();
+        let has_one_of = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
+        let host = &self.host;
+        let message = if lower.contains("told us to quit") {
+            format!("another host asked for the credential of {host}, and got none; there is a redirect")
+        } else if has_one_of(&["could not read username", "unable to get password"]) {
+            format!("{host} asks for a credential; [git_hosts.\"{host}\"] with a `token` would declare it")
+        } else {
+            in_words(said)
+        };
+        GitError {
+            message: format!("git {name}: {message}"),
+            is_transient: has_one_of(MAY_PASS) && !has_one_of(IS_LASTING),
+        }
+    }
+}
+
+/// The lines of git's errors that say most.
+fn in_words(said: &Said) -> String {
     let lines = said.errors.lines().map(str::trim).filter(|line| !line.is_empty());
-    let telling = |line: &&str| {
-        ["fatal:", "error:", "remote:", "ERROR:"]
-            .iter()
-            .any(|start| line.starts_with(start))
-            || has_one_of_line(line)
-    };
+    let starts = ["fatal:", "error:", "remote:", "ERROR:"];
+    let telling = |line: &&str| starts.iter().any(|start| line.starts_with(start)) || has_one_of_line(line);
     let mut lines: Vec<&str> = lines.filter(telling).collect();
     lines.dedup();
-    let line = match lines.as_slice() {
+    match lines.as_slice() {
         [] => said
             .errors
             .trim()
@@ -331,15 +361,18 @@ pub(super) fn error_of(name: &str, said: &Said) -> GitError {
             .unwrap_or("it gave no reason")
             .to_owned(),
         lines => lines[..lines.len().min(3)].join("; "),
-    };
-    let hint = if lower.contains("quit") && lower.contains("credential") {
-        "; another host asked for the credential, and got none"
-    } else {
-        ""
-    };
-    GitError {
-        message: format!("git {name}: {line}{hint}"),
-        is_transient: has_one_of(MAY_PASS) && !has_one_of(IS_LASTING),
+    }
+}
+
+fn cut_off(name: &str) -> GitError {
+    GitError::lasting(format!("git {name} was cut off"))
+}
+
+impl Call<'_> {
+    /// What git is asked for.
+    fn name(&self) -> &str {
+        let name = self.arguments.iter().find(|argument| !argument.starts_with('-'));
+        name.copied().unwrap_or_default()
     }
 }
 

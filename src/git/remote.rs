@@ -11,8 +11,6 @@ pub(crate) struct Remote {
     pub scheme: Scheme,
     /// As it stands in `[git_hosts]`: with its port, where the address has one.
     pub host: Option<String>,
-    /// Who asks, by ssh.
-    pub user: Option<String>,
 }
 
 /// How it is fetched.
@@ -53,7 +51,7 @@ impl Remote {
         self.scheme == Scheme::Ssh
     }
 
-    fn is_loopback(&self) -> bool {
+    pub(super) fn is_loopback(&self) -> bool {
         let host = self.host.as_deref().unwrap_or_default();
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -112,7 +110,6 @@ impl FromStr for Remote {
             url: text.to_owned(),
             scheme,
             host: Some(host.to_ascii_lowercase()),
-            user: user.map(str::to_owned),
         })
     }
 }
@@ -123,7 +120,6 @@ impl Remote {
             url: format!("file://{path}"),
             scheme: Scheme::File,
             host: None,
-            user: None,
         }
     }
 }
@@ -135,10 +131,10 @@ fn is_short_ssh(text: &str) -> bool {
 
 fn check_user(user: &str, scheme: Scheme) -> Result<(), String> {
     if user.contains(':') {
-        return Err("an address must not hold a password; [git_hosts] has a `token`".to_owned());
+        return Err("an address must not contain a password; put it in [git_hosts] as `token`".to_owned());
     }
     if scheme != Scheme::Ssh {
-        return Err("an address must not hold a user; [git_hosts] has a `username`".to_owned());
+        return Err("an address must not contain a user; put it in [git_hosts] as `username`".to_owned());
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if user.is_empty() || user.starts_with('-') || !user.chars().all(is_name) {
@@ -148,8 +144,8 @@ fn check_user(user: &str, scheme: Scheme) -> Result<(), String> {
 }
 
 fn not_an_address() -> String {
-    "an address of a repository is expected, such as https://git.example.org/ops/stacks.git or \
-     git@git.example.org:ops/stacks.git"
+    "an address of a repository is expected, such as https://git.example.org/ops/stacks.git, \
+     git@git.example.org:ops/stacks.git or the absolute path of a local one"
         .to_owned()
 }
 

@@ -10,15 +10,19 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::credentials::MemoryFile;
 use super::listing::{self, Entry};
-use super::program::{Call, Git, GitError, error_of};
+use super::program::{Call, Git, GitError};
 use super::reference::ObjectName;
 use super::remote::Remote;
 use crate::values::{CancellationToken, beside};
 
 /// How often to look whether another user is done.
 const LOOK: Duration = Duration::from_millis(50);
+/// No conversion of any file.
+const AS_THEY_ARE: &str = "* -text -eol -ident -filter -working-tree-encoding\n";
 /// How much may be listed of a tree, in bytes.
 pub(super) const LONGEST_LISTING: usize = 64 << 20;
+/// Small files that are read by one call.
+const FILES_AT_ONCE: usize = 5000;
 /// So many packs are put together.
 const MOST_PACKS: usize = 20;
 /// Files that hold the place of others are smaller.
@@ -30,8 +34,6 @@ const POINTER: &str = "version https://git-lfs.github.com/spec/";
 pub(crate) struct Repository<'a> {
     pub(super) git: &'a Git<'a>,
     folder: PathBuf,
-    /// There while somebody uses it.
-    mark: PathBuf,
     _lock: File,
 }
 
@@ -64,37 +66,6 @@ pub(crate) fn lock(path: &Path, cancel: &CancellationToken) -> Result<File, GitE
     Ok(file)
 }
 
-/// The object that a ref of `remote` names, and the commit that is meant where that is a tag's; none where there is no such
-/// ref.
-///
-/// # Errors
-/// Why it cannot be asked.
-pub(crate) fn ask(git: &Git<'_>, remote: &Remote, full_name: &str) -> Result<Option<ObjectName>, GitError> {
-    let peeled = format!("{full_name}^{{}}");
-    let said = git.call(&Call {
-        arguments: &[
-            "ls-remote",
-            "--exit-code",
-            "--quiet",
-            remote.as_str(),
-            full_name,
-            &peeled,
-        ],
-        ..Call::default()
-    })?;
-    match said.code {
-        0 => {}
-        2 => return Ok(None),
-        _ => return Err(error_of("ls-remote", &said)),
-    }
-    let text = said.text();
-    let object = |name: &str| {
-        let mut lines = text.lines().filter_map(|line| line.split_once('\t'));
-        lines.find(|(_, found)| *found == name)?.0.parse().ok()
-    };
-    Ok(object(&peeled).or_else(|| object(full_name)))
-}
-
 impl<'a> Repository<'a> {
     /// The one in `folder`, for objects named like `like`; made where it is missing.
     ///
@@ -117,23 +88,21 @@ impl<'a> Repository<'a> {
         let repository = Self {
             git,
             folder: folder.to_owned(),
-            mark: beside(folder, ".in-use"),
             _lock: lock,
         };
-        if repository.mark.exists() {
-            repository.sweep();
-        }
-        File::create(&repository.mark).map_err(failed)?;
+        repository.sweep();
         let format = if like.as_str().len() == 64 { "sha256" } else { "sha1" };
         let is_whole = folder.join("HEAD").is_file();
         let known = || {
             let said = repository.call(&["rev-parse", "--show-object-format"]).ok()?;
             (said.code == 0).then(|| said.text())
         };
-        if is_whole && known().as_deref() == Some(format) {
-            return Ok(repository);
+        if !is_whole || known().as_deref() != Some(format) {
+            repository.start_over(format)?;
         }
-        repository.start_over(format)?;
+        // Files are written as they are committed: what a repository says of them has no effect.
+        fs::create_dir_all(folder.join("info")).map_err(failed)?;
+        fs::write(folder.join("info/attributes"), AS_THEY_ARE).map_err(failed)?;
         Ok(repository)
     }
 
@@ -161,7 +130,10 @@ impl<'a> Repository<'a> {
                 let (path, name) = (entry.path(), entry.file_name());
                 let name = name.to_string_lossy();
                 let is_folder = entry.file_type().is_ok_and(|found| found.is_dir());
-                let is_left = name.ends_with(".lock") || name.starts_with("tmp_") || name.starts_with("incoming-");
+                let is_left = name.ends_with(".lock")
+                    || name.starts_with("tmp_")
+                    || name.starts_with("incoming-")
+                    || name == "gc.pid";
                 match (is_folder, is_left) {
                     (true, true) => drop(fs::remove_dir_all(path)),
                     (true, false) => folders.push(path),
@@ -198,21 +170,6 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// Why it cannot be had.
     pub(crate) fn fetch(&self, remote: &Remote, source: &str, kept: &str) -> Result<ObjectName, GitError> {
-        match self.fetch_once(remote, source, kept) {
-            Err(error) if is_about_the_copy(&error) => {
-                let format = if source.len() == 64 { "sha256" } else { "sha1" };
-                let format = match self.call(&["rev-parse", "--show-object-format"]) {
-                    Ok(said) if said.code == 0 => said.text(),
-                    _ => format.to_owned(),
-                };
-                self.start_over(&format)?;
-                self.fetch_once(remote, source, kept)
-            }
-            fetched => fetched,
-        }
-    }
-
-    fn fetch_once(&self, remote: &Remote, source: &str, kept: &str) -> Result<ObjectName, GitError> {
         let wanted = format!("+{source}:{kept}");
         let arguments = [
             "fetch",
@@ -237,13 +194,13 @@ impl<'a> Repository<'a> {
         Ok(if said.code == 0 { said.text().parse().ok() } else { None })
     }
 
-    /// Whether the files of a commit are there.
+    /// Whether the names of all files of a commit are there.
     pub(crate) fn has(&self, commit: &ObjectName) -> bool {
         let listed = self.done(&["ls-tree", "-r", commit.as_str()], &Call::most(LONGEST_LISTING));
         listed.is_ok()
     }
 
-    /// Keeps a commit under a name, or forgets what was kept so.
+    /// Keeps a commit under a name.
     pub(crate) fn keep(&self, name: &str, commit: &ObjectName) -> Result<(), GitError> {
         self.done(&["update-ref", name, commit.as_str()], &Call::default())
             .map(drop)
@@ -306,12 +263,16 @@ impl<'a> Repository<'a> {
 
     /// What stands in files, as text.
     fn contents(&self, entries: &[&Entry]) -> Result<Vec<String>, GitError> {
-        if entries.is_empty() {
-            return Ok(Vec::new());
+        let mut contents = Vec::new();
+        for some in entries.chunks(FILES_AT_ONCE) {
+            contents.extend(self.some_contents(some)?);
         }
-        let input = lines(entries.iter().map(|entry| entry.object.as_str()));
+        Ok(contents)
+    }
+
+    fn some_contents(&self, entries: &[&Entry]) -> Result<Vec<String>, GitError> {
         let call = Call {
-            input: Some(input),
+            input: Some(lines(entries.iter().map(|entry| entry.object.as_str()))),
             ..Call::most(LONGEST_LISTING)
         };
         let said = self.done(&["cat-file", "--batch"], &call)?;
@@ -321,16 +282,25 @@ impl<'a> Repository<'a> {
             let odd = || GitError::lasting("git gives the content of a file in a form that cannot be read");
             let end = rest.iter().position(|byte| *byte == b'\n').ok_or_else(odd)?;
             let head = String::from_utf8_lossy(&rest[..end]).into_owned();
-            let size: usize = head
-                .rsplit(' ')
-                .next()
-                .and_then(|size| size.parse().ok())
+            let size = head.rsplit(' ').next().and_then(|size| size.parse::<usize>().ok());
+            let content = rest
+                .get(end + 1..)
+                .zip(size)
+                .and_then(|(rest, size)| rest.get(..size))
                 .ok_or_else(odd)?;
-            let content = rest.get(end + 1..end + 1 + size).ok_or_else(odd)?;
             contents.push(String::from_utf8_lossy(content).into_owned());
-            rest = rest.get(end + 2 + size..).unwrap_or_default();
+            rest = rest.get(end + 2 + content.len()..).unwrap_or_default();
         }
         Ok(contents)
+    }
+
+    /// Whether `text` is the beginning of a file: of one that is only written in part.
+    pub(crate) fn begins_with(&self, entry: &Entry, text: &[u8]) -> Result<bool, GitError> {
+        let said = self.done(
+            &["cat-file", "blob", entry.object.as_str()],
+            &Call::most(LONGEST_LISTING),
+        )?;
+        Ok(said.output.starts_with(text))
     }
 
     /// What each of `paths` is in a commit, which is the same as long as nothing in it changes; of no path, the whole.
@@ -343,20 +313,19 @@ impl<'a> Repository<'a> {
             let said = self.done(&["rev-parse", "--verify", "--end-of-options", &name], &Call::default())?;
             return Ok(vec![(String::new(), said.text())]);
         }
-        let arguments = ["ls-tree", "-z", "--full-tree", commit.as_str(), "--"];
-        let paths: Vec<&str> = paths.iter().map(|path| path.trim_end_matches('/')).collect();
-        let said = self.done(&[&arguments[..], &paths].concat(), &Call::default())?;
-        let text = String::from_utf8_lossy(&said.output).into_owned();
-        let listed: Vec<(&str, &str)> = text.split('\0').filter_map(|line| line.split_once('\t')).collect();
-        let find = |path: &&str| {
-            let (object, _) = listed.iter().find(|(_, name)| name == path)?;
-            Some(((*path).to_owned(), (*object).to_owned()))
+        let object = |path: &String| {
+            // Of several paths at once, one would be looked into for another.
+            let arguments = ["ls-tree", "-z", "--full-tree", commit.as_str(), "--", path];
+            let said = self.done(&arguments, &Call::default())?;
+            let text = String::from_utf8_lossy(&said.output).into_owned();
+            let found = text.split('\0').find_map(|line| line.split_once('\t'));
+            let object = found
+                .filter(|(_, name)| name == path)
+                .map(|(object, _)| object.to_owned());
+            let missing = || GitError::lasting(format!("`{path}` is not in commit {}", commit.short()));
+            Ok((path.clone(), object.ok_or_else(missing)?))
         };
-        let missing = |path: &str| GitError::lasting(format!("`{path}` is not in commit {}", commit.short()));
-        paths
-            .iter()
-            .map(|path| find(path).ok_or_else(|| missing(path)))
-            .collect()
+        paths.iter().map(object).collect()
     }
 
     /// The files that differ between two commits; every file of the second where the first is not there.
@@ -395,11 +364,25 @@ impl<'a> Repository<'a> {
         if said.code == 0 {
             return Ok(());
         }
-        let why = said.errors.lines().map(str::trim).find(|line| !line.is_empty());
-        let why = why.unwrap_or("it has no signature").to_owned();
+        let lines = || said.errors.lines().map(str::trim);
+        let signer: Option<String> = lines()
+            .filter(|line| line.starts_with("Good "))
+            .find_map(|line| Some(line.split_once(" key ")?.1.to_owned()));
+        let text = self
+            .done(&["cat-file", "commit", commit.as_str()], &Call::default())?
+            .text();
+        let why = match signer {
+            Some(key) => format!("it is signed with the key {key}, which is not among them"),
+            None if text.contains("BEGIN PGP SIGNATURE") => "only signatures by ssh keys are known".to_owned(),
+            None if !text.contains("SIGNATURE") => "it has no signature".to_owned(),
+            None => lines()
+                .find(|line| !line.is_empty())
+                .unwrap_or("the signature is not good")
+                .to_owned(),
+        };
+        let short = commit.short();
         Err(GitError::lasting(format!(
-            "commit {} is not signed by any of the signers: {why}",
-            commit.short()
+            "commit {short} is not signed by any of the signers: {why}"
         )))
     }
 
@@ -411,15 +394,9 @@ impl<'a> Repository<'a> {
             .flatten();
         let is_pack = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|end| end == "pack");
         if packs.filter(is_pack).count() > MOST_PACKS {
-            self.done(&["gc", "--quiet", "--prune=now"], &Call::default())?;
+            self.done(&["gc", "--quiet", "--force", "--prune=now"], &Call::default())?;
         }
         Ok(())
-    }
-}
-
-impl Drop for Repository<'_> {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.mark);
     }
 }
 
@@ -441,9 +418,9 @@ pub(super) fn names(output: &[u8]) -> Vec<String> {
     names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
-/// Whether git complains of our own copy, not of the other side.
-fn is_about_the_copy(error: &GitError) -> bool {
-    let lower = error.message.to_lowercase();
+/// Whether a failure is one of our own copy, so that another one may do better.
+pub(crate) fn is_about_the_copy(message: &str) -> bool {
+    let lower = message.to_lowercase();
     let words = [
         "corrupt",
         "bad object",
@@ -452,6 +429,29 @@ fn is_about_the_copy(error: &GitError) -> bool {
         "unable to read",
         "missing blob",
         "bad ref",
+        "does not match index",
+        "inflate",
+        "reference broken",
+        "cannot lock ref",
+        "file exists",
     ];
-    !error.is_transient && words.iter().any(|word| lower.contains(word))
+    // What the other side says is nothing to go by.
+    lower.contains("git ")
+        && !lower.contains("remote error")
+        && !lower.contains("remote:")
+        && words.iter().any(|word| lower.contains(word))
+}
+
+/// Throws the copy in `folder` away.
+///
+/// # Errors
+/// That it cannot be.
+pub(crate) fn forget(folder: &Path, cancel: &CancellationToken) -> Result<(), GitError> {
+    let _lock = lock(&beside(folder, ".lock"), cancel)?;
+    tracing::warn!(
+        "{}: the copy of the repository is damaged, and is fetched again",
+        folder.display()
+    );
+    fs::remove_dir_all(folder)
+        .map_err(|error| GitError::lasting(format!("{} cannot be removed: {error}", folder.display())))
 }

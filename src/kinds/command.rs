@@ -189,6 +189,7 @@ impl Command {
             variables,
             stdin: self.stdin.clone(),
             identity,
+            limits: None,
         })
     }
 
@@ -325,6 +326,11 @@ impl Command {
         self.dir.as_deref()
     }
 
+    /// The names of the variables that it is given.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.env.keys().map(String::as_str)
+    }
+
     /// Whether it is given a variable of this name.
     pub(super) fn sets(&self, variable: &str) -> bool {
         self.env.contains_key(variable)
@@ -343,7 +349,10 @@ impl Command {
         let value = |secret: &Secret| secret.is_inline().then(|| secret.reveal().to_owned());
         let env: Vec<_> = self.env.iter().map(|(name, secret)| (name, value(secret))).collect();
         let (stdin, user) = (self.stdin.as_ref().map(value), &self.user);
-        format!("{:?}", (self.argv(), &self.dir, env, stdin, user, self.umask))
+        format!(
+            "{:?}",
+            (self.argv(), &self.dir, env, &self.inherit_env, stdin, user, self.umask)
+        )
     }
 
     pub(super) fn takes_to_be_killed(&self) -> std::time::Duration {

@@ -87,6 +87,11 @@ macro_rules! job_kinds {
                 .await
             }
 
+            /// The host that it fetches a repository from.
+            pub(crate) fn git_host(&self) -> Option<&str> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.git_host(),)* }
+            }
+
             /// The folder that belongs to it alone.
             pub(crate) fn folder(&self) -> Option<&Path> {
                 match self { $($(#[$attribute])* Self::$kind(kind) => kind.folder(),)* }

@@ -15,7 +15,7 @@ mod surroundings;
 pub(crate) use group::kill_all;
 pub(crate) use identity::{BECOME, Identity, Umask, User, become_it};
 pub(crate) use output::{Captured, Kept, Log, Output, Streams};
-pub(crate) use program::Program;
+pub(crate) use program::{Limits, Program};
 pub(crate) use signal::StopSignal;
 pub(crate) use strays::{RUN, STATE, end_strays};
 pub(crate) use supervise::{Asked, Ended, Exit, Rules, asking, run};

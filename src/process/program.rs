@@ -23,6 +23,17 @@ pub(crate) struct Program {
     /// What it can read.
     pub stdin: Option<Secret>,
     pub identity: Identity,
+    /// How much it may take, where that is limited.
+    pub limits: Option<Limits>,
+}
+
+/// How much a program, and each that it starts, may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Memory of its own, in bytes.
+    pub memory: u64,
+    /// One file that it writes, in bytes.
+    pub file: u64,
 }
 
 impl Program {
@@ -94,6 +105,7 @@ mod tests {
                 variables: BTreeMap::default(),
                 stdin: None,
                 identity: Identity::default(),
+                limits: None,
             };
             program.find()
         };

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_open, prlimit, waitid};
 
 use super::output::Sink;
 use super::signal::in_words;
-use super::{Program, StopSignal, group};
+use super::{Limits, Program, StopSignal, group};
 use crate::values::Secret;
 
 /// How long a program that was killed may take to end: one that waits for a disk does not.
@@ -142,7 +142,23 @@ pub(crate) fn run(
         ErrorKind::ArgumentListTooLong => "its arguments and variables are too long".to_owned(),
         _ => format!("{} cannot be started: {error}", path.display()),
     })?;
+    if let Some(limits) = program.limits {
+        limit(&child, limits);
+    }
     Supervised::new(child, program.stdin.clone(), rules, sink)?.run(asked)
+}
+
+/// Limits what a program may take that has just begun.
+fn limit(child: &Child, limits: Limits) {
+    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    for (resource, most) in [(Resource::Data, limits.memory), (Resource::Fsize, limits.file)] {
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        // One that has ended already needs none.
+        let _ = prlimit(number, resource, limit);
+    }
 }
 
 /// A program that runs.

@@ -49,6 +49,10 @@ pub(crate) trait Kind {
         async { Ok(None) }
     }
 
+    /// The host that it fetches a repository from, for kinds that do.
+    fn git_host(&self) -> Option<&str> {
+        None
+    }
     /// The folder that belongs to it alone, for kinds that have one.
     fn folder(&self) -> Option<&Path> {
         None

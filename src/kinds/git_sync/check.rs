@@ -7,11 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::command::{Command, Setting};
 use super::GitSync;
-use crate::git::Git;
+use super::deployment::is_ours;
+use crate::git::{Git, names_keys};
 use crate::process::{Asked, Identity, Program};
 use crate::run::RunContext;
 use crate::values::Issue;
 
+/// The shortest secret of a webhook, in characters.
+const SHORTEST_SECRET: usize = 8;
 /// The releases of git in which a repository can no longer have programs of its own run, by the two middle numbers.
 const MENDED: &[(u32, u32)] = &[(43, 7), (44, 4), (45, 4), (46, 4), (47, 3), (48, 2), (49, 1), (50, 1)];
 
@@ -26,53 +29,37 @@ impl GitSync {
             _ => refuse("", "declare one of `branch`, `tag` and `commit`, not several"),
         }
         for path in &self.paths {
-            if !stays_below(Path::new(path))
-                || path.is_empty()
-                || path.starts_with('-')
-                || path.contains(char::is_control)
-            {
-                refuse("paths", &format!("{path:?} is not a file or folder of the repository"));
+            if let Some(why) = wrong_path(path) {
+                refuse("paths", &format!("{path:?} {why}"));
             }
         }
         let folder = self.folder.as_os_str();
         if folder.is_empty() || self.folder.parent().is_none() || self.folder == Path::new(".") {
-            refuse("folder", "a folder is expected that belongs to this job alone");
+            refuse(
+                "folder",
+                "name a folder that belongs to this job alone, such as \"stacks/blog\"",
+            );
         }
-        if self
-            .webhook
-            .as_ref()
-            .is_some_and(|webhook| webhook.secret.reveal().len() < 8)
-        {
+        let secret = self.webhook.as_ref().map(|webhook| webhook.secret.reveal());
+        if secret.is_some_and(|secret| secret.len() < SHORTEST_SECRET) {
             refuse("webhook.secret", "it is too short: at least 8 characters are expected");
         }
-        for (key, command) in self.commands() {
-            for issue in command.issues() {
-                let inner = if issue.key.is_empty() {
-                    String::new()
-                } else {
-                    format!(".{}", issue.key)
-                };
-                issues.push(Issue {
-                    key: format!("{key}{inner}"),
-                    ..issue
-                });
-            }
-            if command.dir().is_some_and(|dir| !stays_below(dir)) {
-                issues.push(Issue::error(
-                    format!("{key}.dir"),
-                    "a folder of the repository is expected".to_owned(),
-                ));
-            }
+        let signers = self.verify.as_ref().map(|verify| verify.signers.reveal());
+        if signers.is_some_and(|signers| !names_keys(signers)) {
+            let why =
+                "no line of it names a key, as in `me@example.org ssh-ed25519 AAAA…`; `{ file = … }` reads a file";
+            refuse("verify.signers", why);
         }
         if self.url.is_cleartext() && self.verify.is_none() {
-            let why = "what is fetched this way can be changed on the way; use https or ssh, or `verify`";
+            let why = "whatever is fetched this way can be altered in transit; use https or ssh, or declare `verify`";
             issues.push(Issue::warning("url", why.to_owned()));
         }
+        issues.extend(self.commands().flat_map(|(key, command)| issues_of(key, command)));
         issues.extend(self.warns_of_project_name());
         issues
     }
 
-    fn commands(&self) -> impl Iterator<Item = (&'static str, &Command)> {
+    pub(super) fn commands(&self) -> impl Iterator<Item = (&'static str, &Command)> {
         let check = self.check.iter().map(|command| ("check", &**command));
         check.chain(self.deploy.iter().map(|command| ("deploy", &**command)))
     }
@@ -92,6 +79,29 @@ impl GitSync {
                 "the name of the project depends on the folder; set COMPOSE_PROJECT_NAME in `env`, or `--project-name`";
             Issue::warning("deploy", why.to_owned())
         })
+    }
+
+    /// The programs that are not on this machine; those of the repository are not there yet.
+    pub(super) fn missing_programs(&self, ctx: &RunContext) -> Vec<(&'static str, &Command, String)> {
+        let setting = Setting {
+            folder: "/".as_ref(),
+            inherited: &ctx.surroundings.variables,
+            variables: Vec::new(),
+            redactor: &ctx.surroundings.redactor,
+        };
+        let is_own = |command: &Command| {
+            let name = command.argv().into_iter().next().unwrap_or_default();
+            name.contains('/') && !name.starts_with('/')
+        };
+        let missing = self.commands().filter(|(_, command)| !is_own(command));
+        let missing = missing.filter_map(|(key, command)| {
+            let found = command
+                .at_root()
+                .program(ctx, &setting)
+                .and_then(|program| program.find());
+            Some((key, command, found.err()?))
+        });
+        missing.collect()
     }
 
     /// What a run would meet, as far as this machine tells.
@@ -126,25 +136,8 @@ impl GitSync {
         {
             warn("verify.signers", why);
         }
-        for (key, command) in self.commands() {
-            // A program of the repository is not there yet.
-            let own = command
-                .argv()
-                .first()
-                .is_none_or(|name| name.contains('/') && !name.starts_with('/'));
-            let setting = Setting {
-                folder: "/".as_ref(),
-                inherited: &ctx.surroundings.variables,
-                variables: Vec::new(),
-                redactor: &ctx.surroundings.redactor,
-            };
-            let found = command
-                .at_root()
-                .program(ctx, &setting)
-                .and_then(|program| program.find());
-            if let Err(why) = found.map(drop).or_else(|why| if own { Ok(()) } else { Err(why) }) {
-                warn(&format!("{key}.{}", command.key()), why);
-            }
+        for (key, command, why) in self.missing_programs(ctx) {
+            warn(&format!("{key}.{}", command.key()), why);
         }
         issues
     }
@@ -162,6 +155,40 @@ fn warn_of_holes(git: &Git<'_>, warn: &mut impl FnMut(&str, String)) {
     }
 }
 
+/// What is wrong with a path of the repository.
+fn wrong_path(path: &str) -> Option<&'static str> {
+    if path.starts_with('/') {
+        return Some("starts with a slash; the paths of a repository do not");
+    }
+    if path.contains(['*', '?', '[']) {
+        return Some("is a pattern; name a file or a folder");
+    }
+    let is_whole = Path::new(path).components().all(|part| part == Component::CurDir);
+    let is_odd = path.starts_with('-') || path.contains(char::is_control);
+    (is_whole || is_odd || !stays_below(Path::new(path))).then_some("is not a file or folder of the repository")
+}
+
+/// What is wrong with one of a job's programs.
+fn issues_of(key: &str, command: &Command) -> Vec<Issue> {
+    let below = |inner: &str| match inner {
+        "" => key.to_owned(),
+        inner => format!("{key}.{inner}"),
+    };
+    let mut issues: Vec<Issue> = command.issues();
+    if command.dir().is_some_and(|dir| !stays_below(dir)) {
+        issues.push(Issue::error("dir", "a folder of the repository is expected".to_owned()));
+    }
+    if command.variables().any(is_ours) {
+        let why = "GIT_CONFIG_COUNT and GIT_CEILING_DIRECTORIES are set by the service itself";
+        issues.push(Issue::error("env", why.to_owned()));
+    }
+    let placed = issues.into_iter().map(|issue| Issue {
+        key: below(&issue.key),
+        ..issue
+    });
+    placed.collect()
+}
+
 /// Looks for a program that git needs.
 fn find(name: &str, ctx: &RunContext) -> Result<(), String> {
     let program = Program {
@@ -170,6 +197,7 @@ fn find(name: &str, ctx: &RunContext) -> Result<(), String> {
         variables: ctx.surroundings.variables.clone(),
         stdin: None,
         identity: Identity::default(),
+        limits: None,
     };
     program.find().map(drop)
 }

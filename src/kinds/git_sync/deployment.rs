@@ -5,38 +5,61 @@ use std::path::Path;
 
 use super::super::command::{Command, Setting};
 use super::OnFailure;
-use super::memory::Rejected;
+use super::memory::{Content, Rejected};
 use super::sync::Sync;
-use crate::git::{ObjectName, Repository};
+use crate::git::ObjectName;
 use crate::run::Failure;
 use crate::values::CancelReason;
 
-/// What git is told where a program of a deployment calls it: nothing of the repository is run, and none beside it is found.
+/// What git is told where a program of a deployment calls it: no folder of the repository can pass for one of git's own.
 const GUARDS: &[(&str, &str)] = &[
     ("GIT_CONFIG_COUNT", "1"),
     ("GIT_CONFIG_KEY_0", "safe.bareRepository"),
     ("GIT_CONFIG_VALUE_0", "explicit"),
 ];
+/// And that none around the files is theirs.
+const CEILING: &str = "GIT_CEILING_DIRECTORIES";
+
+/// Whether a variable is set for every program.
+pub(super) fn is_ours(name: &str) -> bool {
+    name == CEILING || GUARDS.iter().any(|(own, _)| *own == name)
+}
+
+/// Why a program did not do what it should.
+pub(super) struct Failed {
+    failure: Failure,
+    /// Whether it ran, and has said no for good: then the commit is at fault, not what is around it.
+    is_verdict: bool,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            is_verdict: false,
+        }
+    }
+}
 
 impl Sync<'_> {
     /// Runs `check` on files that are not published yet.
     pub(super) fn check(&self, commit: &ObjectName, folder: &Path) -> Result<(), Failure> {
         let Some(check) = &self.job.check else { return Ok(()) };
-        let checked = self.execute(check, (commit, folder), false);
-        checked.map_err(|failure| Failure {
-            message: format!("the check failed, and nothing was published: {}", failure.message),
-            ..failure
-        })
+        self.execute(check, (commit, folder), false)
+            .map_err(|Failed { failure, .. }| Failure {
+                message: format!("the check failed, and nothing was published: {}", failure.message),
+                ..failure
+            })
     }
 
     /// Runs `deploy` on the files that are published.
-    pub(super) fn deploy(&self, commit: &ObjectName, changes: &[String]) -> Result<(), Failure> {
+    pub(super) fn deploy(&self, commit: &ObjectName) -> Result<(), Failed> {
         let Some(deploy) = &self.job.deploy else { return Ok(()) };
-        self.note_changes(changes)?;
         self.execute(deploy, (commit, &self.place.published()), false)
     }
 
-    fn note_changes(&self, changes: &[String]) -> Result<(), Failure> {
+    /// Writes the paths that have changed to the file that the programs are told of.
+    pub(super) fn note_changes(&self, changes: &[String]) -> Result<(), Failure> {
         let path = self.files.path("changes");
         let lines = changes.iter().fold(String::new(), |lines, path| lines + path + "\n");
         let failed = |error: std::io::Error| Failure::lasting(format!("{} cannot be written: {error}", path.display()));
@@ -48,23 +71,30 @@ impl Sync<'_> {
         command: &Command,
         (commit, folder): (&ObjectName, &Path),
         rolls_back: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Failed> {
         if self.ctx.cancel.is_cancelled() {
-            return Err(Failure::lasting("it was cut off"));
+            return Err(Failure::lasting("it was cut off").into());
         }
-        let is_gits = |name: &str| name.starts_with("GIT_");
-        let inherited = self
-            .ctx
-            .surroundings
-            .variables
-            .iter()
-            .filter(|(name, _)| !is_gits(name));
+        let inherited = self.ctx.surroundings.variables.iter();
+        let inherited = inherited.filter(|(name, _)| !name.starts_with("GIT_"));
         let inherited: BTreeMap<String, String> =
             inherited.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let previous = self
-            .previous()
-            .filter(|_| !rolls_back)
-            .map_or_else(String::new, ToString::to_string);
+        let previous = match self.memory.pending() {
+            Some(rejected) if rolls_back => rejected.commit.to_string(),
+            _ => self.previous().map_or_else(String::new, ToString::to_string),
+        };
+        // By its own name, and by the one that links lead to.
+        let around = [
+            folder.parent().map(Path::to_owned),
+            std::fs::canonicalize(folder)
+                .ok()
+                .and_then(|real| real.parent().map(Path::to_owned)),
+        ];
+        let around: Vec<String> = around
+            .into_iter()
+            .flatten()
+            .map(|folder| folder.display().to_string())
+            .collect();
         let mut variables: Vec<(&'static str, String)> = vec![
             ("CRON_GIT_COMMIT", commit.to_string()),
             ("CRON_GIT_PREVIOUS", previous),
@@ -75,7 +105,7 @@ impl Sync<'_> {
                 "CRON_GIT_ROLLBACK",
                 if rolls_back { "1".to_owned() } else { String::new() },
             ),
-            ("GIT_CEILING_DIRECTORIES", self.place.folder.display().to_string()),
+            (CEILING, around.join(":")),
         ];
         variables.extend(GUARDS.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let setting = Setting {
@@ -85,35 +115,50 @@ impl Sync<'_> {
             redactor: &self.git.redactor,
         };
         let ended = command.execute(self.ctx, self.asked, &setting)?;
-        command.judge(ended, self.ctx).map(drop)
+        command.judge(ended, self.ctx).map(drop).map_err(|failure| Failed {
+            is_verdict: !failure.is_transient,
+            failure,
+        })
     }
 
     /// What becomes of a commit whose deployment failed.
-    pub(super) fn deployment_failed(&mut self, commit: &ObjectName, failure: Failure) -> Failure {
+    pub(super) fn deployment_failed(&mut self, commit: ObjectName, content: Content, failed: Failed) -> Failure {
+        let Failed { failure, is_verdict } = failed;
+        let what = format!("the deployment of commit {}", commit.short());
+        let failure = Failure {
+            message: format!("{what} failed: {}", failure.message),
+            done: failure.done.map(|done| format!("{what}: {done}")),
+            ..failure
+        };
         let reason = self.ctx.cancel.reason();
-        let is_its_own = !matches!(reason, Some(CancelReason::Shutdown | CancelReason::Replaced));
-        let has_another = self.previous().is_some_and(|previous| previous != commit);
+        let is_its_own = !matches!(reason, Some(CancelReason::Shutdown | CancelReason::Replaced)) && is_verdict;
+        let has_another = self.previous().is_some_and(|previous| *previous != commit);
         if !(is_its_own && has_another && self.job.on_failure == OnFailure::Rollback) {
-            return self.note_failure(commit, failure);
+            return self.note_failure(commit, content, failure);
         }
+        let in_time = if reason.is_some() {
+            ", as it did not finish in time"
+        } else {
+            ""
+        };
         let rejected = Rejected {
-            commit: commit.clone(),
-            declaration: self.job.declaration(),
-            message: format!(
-                "the deployment of commit {} failed: {}",
-                commit.short(),
-                failure.message
-            ),
+            commit,
+            content,
+            message: format!("{}{in_time}", failure.message),
             is_rolled_back: false,
         };
-        self.memory.rejected = Some(rejected.clone());
+        self.memory.reject(rejected.clone());
         if let Err(unwritten) = self.remember() {
             return unwritten;
         }
-        // The time of a run that has none left is up: the next one rolls back.
+        // A run whose time is up has none left: the next one rolls back.
         if reason.is_some() {
-            let message = format!("{}; the next run rolls it back", rejected.message);
-            return Failure { message, ..failure };
+            let next = "the next run rolls it back";
+            return Failure {
+                message: format!("{}; {next}", rejected.message),
+                done: failure.done.map(|done| format!("{done}; {next}")),
+                ..failure
+            };
         }
         self.roll_back(&rejected)
     }
@@ -123,45 +168,50 @@ impl Sync<'_> {
         let Some(good) = self.previous().cloned() else {
             return Failure::lasting(rejected.message.clone());
         };
-        let bad = rejected.commit.clone();
-        let done = self.publish_again(&good).and_then(|()| match &self.job.deploy {
-            Some(deploy) => self.execute(deploy, (&good, &self.place.published()), true),
-            None => Ok(()),
-        });
-        let message = match &done {
-            Ok(()) => format!(
-                "{}; commit {} is deployed again, and {} is not tried any more",
-                rejected.message,
-                good.short(),
-                bad.short()
-            ),
-            Err(failure) => format!(
-                "{}; and ROLLING BACK to commit {} FAILED: {}",
-                rejected.message,
-                good.short(),
-                failure.message
-            ),
-        };
-        if done.is_ok() {
-            self.memory.rejected = Some(Rejected {
-                message: message.clone(),
-                is_rolled_back: true,
-                ..rejected.clone()
+        let done = self
+            .publish_again(&good, &rejected.commit)
+            .and_then(|()| match &self.job.deploy {
+                Some(deploy) => {
+                    let deployed = self.execute(deploy, (&good, &self.place.published()), true);
+                    deployed.map_err(|failed| failed.failure)
+                }
+                None => Ok(()),
             });
-            if let Err(unwritten) = self.remember() {
-                return unwritten;
-            }
+        let (message, good) = (&rejected.message, good.short());
+        if let Err(failure) = done {
+            let why = failure.message;
+            return Failure::lasting(format!(
+                "{message}; rolling back to commit {good} failed as well: {why}"
+            ));
         }
-        Failure::lasting(message)
+        let bad = rejected.commit.short();
+        let message = format!(
+            "{message}; rolled back to commit {good}, and {bad} will not be tried again until the repository or `deploy` changes"
+        );
+        self.memory.reject(Rejected {
+            message: message.clone(),
+            is_rolled_back: true,
+            ..rejected.clone()
+        });
+        self.memory.failing = None;
+        match self.remember() {
+            Ok(()) => Failure::lasting(message),
+            Err(unwritten) => unwritten,
+        }
     }
 
-    fn publish_again(&mut self, commit: &ObjectName) -> Result<(), Failure> {
-        let repository = Repository::open(self.git, &self.job.copy(self.ctx), commit, &self.ctx.cancel)?;
-        if !repository.has(commit) {
-            repository.fetch(&self.job.url, commit.as_str(), &self.kept("deployed"))?;
+    fn publish_again(&mut self, good: &ObjectName, bad: &ObjectName) -> Result<(), Failure> {
+        let run = self.ctx.run_number();
+        if self.place.publish_kept(good, &mut self.memory, &self.files)? {
+            return self.note_changes(&[]);
         }
-        let entries = repository.entries(commit)?;
+        let repository = self.repository(good)?;
+        if !repository.has(good) {
+            repository.fetch(&self.job.url, good.as_str(), &self.kept("deployed"))?;
+        }
+        let entries = repository.entries(good)?;
+        self.note_changes(&repository.changes(Some(bad), good)?)?;
         self.place
-            .publish(&repository, (commit, &entries), &mut self.memory, &self.files)
+            .publish(&repository, (good, &entries), &mut self.memory, (&self.files, &run))
     }
 }

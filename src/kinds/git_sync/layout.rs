@@ -1,11 +1,11 @@
 //! How the files of a commit come into the folder: whole, in a folder of their own, or in the place of those before.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use super::in_place::{InPlace, InTheWay, listed};
 use super::memory::{Files, Memory};
 use super::{GitSync, Layout};
 use crate::git::{Entry, ObjectName, Repository, Tree};
@@ -14,10 +14,10 @@ use crate::run::Failure;
 /// The link to the files that are published.
 const CURRENT: &str = "current";
 const NEW_LINK: &str = ".current.new";
-/// The releases, each called by its commit; those that are not whole yet, or not any more, have a dot before it.
+/// The releases, each called by its commit; those that are not whole yet, or not any more, have one of these before it.
 const RELEASES: &str = "releases";
-/// How many names a sentence has.
-const NAMES: usize = 5;
+const NEW: &str = ".new-";
+const OLD: &str = ".old-";
 
 /// The folder of a job.
 pub(super) struct Place {
@@ -27,8 +27,15 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(job: &GitSync) -> Result<Self, Failure> {
+        let folder = job.whole_folder().map_err(Failure::lasting)?;
+        if fs::metadata(&folder).is_ok_and(|found| !found.is_dir()) {
+            return Err(Failure::lasting(format!(
+                "`folder`: {} is not a folder",
+                folder.display()
+            )));
+        }
         Ok(Self {
-            folder: job.whole_folder().map_err(Failure::lasting)?,
+            folder,
             layout: job.layout,
         })
     }
@@ -42,8 +49,8 @@ impl Place {
     }
 
     /// Whether the files are there that are remembered as published.
-    pub(super) fn shows(&self, memory: &Memory, files: &Files) -> bool {
-        let Some(published) = memory.published.as_ref().filter(|_| memory.publishing.is_none()) else {
+    pub(super) fn shows(&self, memory: &Memory) -> bool {
+        let Some(published) = memory.published.as_ref() else {
             return false;
         };
         match self.layout {
@@ -51,12 +58,20 @@ impl Place {
                 let target = fs::read_link(self.folder.join(CURRENT));
                 target.is_ok_and(|target| target == link_to(published)) && self.release(published).is_dir()
             }
-            Layout::InPlace => self.folder.is_dir() && files.path("index").is_file(),
+            Layout::InPlace => self.folder.is_dir(),
         }
     }
 
     fn release(&self, commit: &ObjectName) -> PathBuf {
         self.folder.join(RELEASES).join(commit.as_str())
+    }
+
+    fn in_place(&self, files: &Files) -> InPlace<'_> {
+        InPlace {
+            folder: &self.folder,
+            index: files.path("index"),
+            other_index: files.path("new-index"),
+        }
     }
 
     /// Where the files of a commit are before they are published: whole, and on the disk.
@@ -65,22 +80,22 @@ impl Place {
         repository: &Repository<'_>,
         commit: &ObjectName,
         files: &Files,
+        run: &str,
     ) -> Result<PathBuf, Failure> {
-        let whole = match self.layout {
-            Layout::Releases => self.release(commit),
-            Layout::InPlace => files.path("check"),
+        let (whole, new) = match self.layout {
+            Layout::Releases => {
+                let new = self.folder.join(RELEASES).join(format!("{NEW}{run}-{commit}"));
+                (self.release(commit), new)
+            }
+            Layout::InPlace => (files.path("check"), files.path("check")),
         };
         if self.layout == Layout::Releases && whole.is_dir() {
             return Ok(whole);
         }
-        let new = match self.layout {
-            Layout::Releases => self.folder.join(RELEASES).join(format!(".{commit}")),
-            Layout::InPlace => whole.clone(),
-        };
         let index = files.path("new-index");
         remove(&new)?;
         remove(&index)?;
-        fs::create_dir_all(&new).map_err(|error| failed(&new, &error))?;
+        create_folder(&new)?;
         let tree = Tree {
             folder: &new,
             index: &index,
@@ -100,24 +115,33 @@ impl Place {
         repository: &Repository<'_>,
         (commit, entries): (&ObjectName, &[Entry]),
         memory: &mut Memory,
-        files: &Files,
+        (files, run): (&Files, &str),
     ) -> Result<(), Failure> {
         match self.layout {
             Layout::Releases => {
-                self.prepare(repository, commit, files)?;
-                self.lead_to(commit)?;
-                memory.releases.retain(|release| release != commit);
-                memory.releases.push(commit.clone());
+                self.prepare(repository, commit, files, run)?;
+                self.lead_to(commit, memory, files)
             }
-            Layout::InPlace => self.overwrite(repository, (commit, entries), memory, files)?,
+            Layout::InPlace => self.overwrite(repository, (commit, entries), memory, files),
         }
-        memory.published = Some(commit.clone());
-        memory.publishing = None;
-        files.remember(memory).map_err(Failure::lasting)
+    }
+
+    /// Publishes a commit whose files are still there; false where they are not.
+    pub(super) fn publish_kept(
+        &self,
+        commit: &ObjectName,
+        memory: &mut Memory,
+        files: &Files,
+    ) -> Result<bool, Failure> {
+        let is_there = self.layout == Layout::Releases && self.release(commit).is_dir();
+        if is_there {
+            self.lead_to(commit, memory, files)?;
+        }
+        Ok(is_there)
     }
 
     /// Has the link lead to a release: by one step, so that it always leads somewhere.
-    fn lead_to(&self, commit: &ObjectName) -> Result<(), Failure> {
+    fn lead_to(&self, commit: &ObjectName, memory: &mut Memory, files: &Files) -> Result<(), Failure> {
         let (link, new) = (self.folder.join(CURRENT), self.folder.join(NEW_LINK));
         if fs::symlink_metadata(&link).is_ok_and(|found| !found.is_symlink()) {
             let why = format!(
@@ -129,7 +153,11 @@ impl Place {
         remove(&new)?;
         symlink(link_to(commit), &new).map_err(|error| failed(&new, &error))?;
         fs::rename(&new, &link).map_err(|error| failed(&link, &error))?;
-        sync_folder(&self.folder)
+        sync_folder(&self.folder)?;
+        memory.releases.retain(|release| release != commit);
+        memory.releases.push(commit.clone());
+        memory.published = Some(commit.clone());
+        files.remember(memory).map_err(Failure::lasting)
     }
 
     /// Writes what is new over what is old, and leaves alone what is neither.
@@ -140,150 +168,128 @@ impl Place {
         memory: &mut Memory,
         files: &Files,
     ) -> Result<(), Failure> {
-        fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, &error))?;
-        let index = files.path("index");
-        let tree = Tree {
-            folder: &self.folder,
-            index: &index,
-        };
-        // Where writing was cut off before, some files are of neither commit; there were no edits then.
-        if memory.publishing.is_none() {
-            let edits = self.edits_in_the_way(repository, (commit, entries), tree, files)?;
-            if !edits.is_empty() {
-                return Err(Failure::lasting(format!(
-                    "{} in {} edited by hand, and the new commit has other content; put them back or take them away",
-                    listed(&edits),
-                    self.folder.display()
-                )));
+        create_folder(&self.folder)?;
+        let place = self.in_place(files);
+        place.know(repository, memory.published.as_ref())?;
+        let mut torn = Vec::new();
+        if let Some(other) = memory.publishing.clone().filter(|other| repository.has(other)) {
+            torn = repository.entries(&other)?;
+            // Finished first, so that git knows of its files. Where that cannot be, the new commit may mend it.
+            if other != *commit && self.write(repository, (&other, &torn), &torn, memory, files).is_ok() {
+                torn = Vec::new();
             }
         }
-        memory.publishing = Some(commit.clone());
-        files.remember(memory).map_err(Failure::lasting)?;
-        repository.write(commit, tree)?;
-        flush(&self.folder)
+        self.write(repository, (commit, entries), &torn, memory, files)
     }
 
-    /// The files that somebody else has written, and that would be lost.
-    fn edits_in_the_way(
+    fn write(
         &self,
         repository: &Repository<'_>,
         (commit, entries): (&ObjectName, &[Entry]),
-        tree: Tree<'_>,
+        torn: &[Entry],
+        memory: &mut Memory,
         files: &Files,
-    ) -> Result<BTreeSet<String>, Failure> {
-        let (mut known, mut edited) = (BTreeSet::new(), Vec::new());
-        if tree.index.is_file() {
-            known.extend(repository.tracked(tree)?);
-            edited = repository.edits(tree)?;
+    ) -> Result<(), Failure> {
+        let place = self.in_place(files);
+        let lost = place.in_the_way(repository, (commit, entries), torn)?;
+        if !lost.is_empty() {
+            return Err(Failure::lasting(would_be_lost(&self.folder, &lost)));
         }
-        let index = files.path("new-index");
-        remove(&index)?;
-        let new = Tree { index: &index, ..tree };
-        repository.note(commit, new)?;
-        let different: BTreeSet<String> = repository.edits(new)?.into_iter().collect();
-        let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-        let is_lost = |path: &String| different.contains(path) || !wanted.contains(path.as_str());
-        let mut found: BTreeSet<String> = edited.into_iter().filter(is_lost).collect();
-        found.extend(different.iter().filter(|path| !known.contains(*path)).cloned());
-        for path in wanted {
-            found.extend(self.obstacle(path, &known));
-        }
-        Ok(found)
+        memory.publishing = Some(commit.clone());
+        files.remember(memory).map_err(Failure::lasting)?;
+        repository.write(commit, place.tree())?;
+        flush(&self.folder)?;
+        let index = File::open(&place.index).and_then(|index| index.sync_all());
+        index.map_err(|error| failed(&place.index, &error))?;
+        memory.published = Some(commit.clone());
+        memory.publishing = None;
+        files.remember(memory).map_err(Failure::lasting)
     }
 
-    /// What stands where a file, or a folder of it, is to come, and is no file of git.
-    fn obstacle(&self, path: &str, known: &BTreeSet<String>) -> Option<String> {
-        let ends = path.match_indices('/').map(|(end, _)| end);
-        for end in ends {
-            let folder = &path[..end];
-            let found = fs::symlink_metadata(self.folder.join(folder)).ok()?;
-            if !found.is_dir() {
-                return (!known.contains(folder)).then(|| folder.to_owned());
-            }
+    /// What a run would find in the way of a commit; `copy` is a folder for a copy of what git knows.
+    pub(super) fn foreseen(
+        &self,
+        repository: &Repository<'_>,
+        (commit, entries): (&ObjectName, &[Entry]),
+        files: &Files,
+        copy: &Path,
+    ) -> Result<Option<String>, Failure> {
+        if self.layout == Layout::Releases || !self.folder.is_dir() {
+            return Ok(None);
         }
-        let is_folder = fs::symlink_metadata(self.folder.join(path)).is_ok_and(|found| found.is_dir());
-        is_folder.then(|| self.foreign(path, known)).flatten()
-    }
-
-    /// A file below `folder` that git does not know of.
-    fn foreign(&self, folder: &str, known: &BTreeSet<String>) -> Option<String> {
-        let entries = fs::read_dir(self.folder.join(folder)).ok()?;
-        for entry in entries.flatten() {
-            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
-            let is_folder = entry.file_type().is_ok_and(|found| found.is_dir());
-            let found = if is_folder {
-                self.foreign(&path, known)
-            } else {
-                (!known.contains(&path)).then_some(path)
-            };
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
+        let place = InPlace {
+            folder: &self.folder,
+            index: copy.join("index"),
+            other_index: copy.join("new-index"),
+        };
+        // Where there is none, every file is somebody else's.
+        let _ = fs::copy(files.path("index"), &place.index);
+        let lost = place.in_the_way(repository, (commit, entries), &[])?;
+        Ok((!lost.is_empty()).then(|| would_be_lost(&self.folder, &lost)))
     }
 
     /// The files that somebody has edited though nothing new is to be written.
     pub(super) fn edits(&self, repository: &Repository<'_>, files: &Files) -> Result<Option<String>, Failure> {
-        let index = files.path("index");
-        let tree = Tree {
-            folder: &self.folder,
-            index: &index,
-        };
-        let edits: BTreeSet<String> = repository.edits(tree)?.into_iter().collect();
-        Ok((!edits.is_empty()).then(|| format!("{} edited by hand", listed(&edits))))
+        let place = self.in_place(files);
+        if !place.index.is_file() || repository.tracked(place.tree()).is_err() {
+            return Ok(None);
+        }
+        let edits = place.edits(repository)?;
+        let folder = self.folder.display();
+        Ok((!edits.is_empty()).then(|| format!("edited by hand in {folder}: {}", listed(&edits))))
     }
 
-    /// Removes what a run that was killed has left behind.
-    pub(super) fn sweep(&self, files: &Files) -> Result<(), Failure> {
-        remove(&files.path("check"))?;
-        if self.layout == Layout::Releases {
-            remove(&self.folder.join(NEW_LINK))?;
-            for (name, path) in self.releases() {
-                if name.strip_prefix('.').is_some_and(is_commit) {
-                    remove(&path)?;
-                }
-            }
+    /// Removes what a run that was killed has left behind; gives what cannot be.
+    pub(super) fn sweep(&self, files: &Files, memory: &Memory) -> Vec<String> {
+        let names = ["check", "new-index", "new-index.lock", "index.lock"];
+        let mut paths: Vec<PathBuf> = names.iter().map(|name| files.path(name)).collect();
+        if memory.published.is_none() && memory.publishing.is_none() {
+            // It is of other files.
+            paths.push(files.path("index"));
         }
-        Ok(())
+        if self.layout == Layout::Releases {
+            paths.push(self.folder.join(NEW_LINK));
+            let left = self.releases().into_iter();
+            paths.extend(
+                left.filter(|(name, _)| name.starts_with(NEW) || name.starts_with(OLD))
+                    .map(|(_, path)| path),
+            );
+        }
+        failures(paths.iter().map(|path| remove(path)))
     }
 
     /// Removes a commit that is not to be published after all.
-    pub(super) fn withdraw(&self, commit: &ObjectName, memory: &Memory) -> Result<(), Failure> {
+    pub(super) fn withdraw(&self, commit: &ObjectName, memory: &Memory) {
         let is_in_use = memory.published.as_ref() == Some(commit) || memory.releases.contains(commit);
         if self.layout == Layout::Releases && !is_in_use {
-            self.drop_release(commit.as_str())?;
+            for warning in failures([self.drop_release(commit.as_str())]) {
+                tracing::warn!("{warning}");
+            }
         }
-        Ok(())
     }
 
-    /// Removes releases that are too old: beside the current one and the one that was deployed last, `keep` stay.
-    pub(super) fn clear(&self, memory: &mut Memory, keep: usize) -> Result<(), Failure> {
+    /// Removes releases that are too old: beside the current one and the one that was deployed last, `keep` stay. Gives what
+    /// cannot be removed.
+    pub(super) fn clear(&self, memory: &mut Memory, keep: usize) -> Vec<String> {
         if self.layout == Layout::InPlace {
-            return Ok(());
+            return Vec::new();
         }
         let deployed = memory.deployed.as_ref().map(|deployed| &deployed.commit);
         let in_use: Vec<&ObjectName> = memory.published.iter().chain(deployed).collect();
-        let others = memory
-            .releases
-            .iter()
-            .rev()
-            .filter(|release| !in_use.contains(release))
-            .take(keep);
-        let kept: Vec<ObjectName> = in_use.iter().copied().chain(others).cloned().collect();
-        for (name, _) in self.releases() {
-            if is_commit(&name) && !kept.iter().any(|commit| commit.as_str() == name) {
-                self.drop_release(&name)?;
-            }
-        }
+        let others = memory.releases.iter().rev().filter(|release| !in_use.contains(release));
+        let kept: Vec<ObjectName> = in_use.iter().copied().chain(others.take(keep)).cloned().collect();
+        let is_old = |name: &str| name.parse::<ObjectName>().is_ok_and(|commit| !kept.contains(&commit));
+        let releases = self.releases();
+        let old = releases.iter().filter(|(name, _)| is_old(name));
+        let warnings = failures(old.map(|(name, _)| self.drop_release(name)));
         memory.releases.retain(|release| kept.contains(release));
-        Ok(())
+        warnings
     }
 
     /// Takes a release away: first its name, so that none is ever there in part.
     fn drop_release(&self, name: &str) -> Result<(), Failure> {
         let path = self.folder.join(RELEASES).join(name);
-        let gone = self.folder.join(RELEASES).join(format!(".{name}"));
+        let gone = self.folder.join(RELEASES).join(format!("{OLD}{name}"));
         if path.is_dir() {
             fs::rename(&path, &gone).map_err(|error| failed(&path, &error))?;
         }
@@ -298,27 +304,36 @@ impl Place {
     }
 }
 
+fn would_be_lost(folder: &Path, lost: &InTheWay) -> String {
+    let folder = folder.display();
+    format!("files in {folder} would be lost ({lost}); restore them, or move them away")
+}
+
+fn failures(done: impl IntoIterator<Item = Result<(), Failure>>) -> Vec<String> {
+    let failed = done.into_iter().filter_map(Result::err);
+    failed
+        .map(|failure| format!("an old file cannot be removed: {}", failure.message))
+        .collect()
+}
+
 fn link_to(commit: &ObjectName) -> PathBuf {
     Path::new(RELEASES).join(commit.as_str())
 }
 
-fn is_commit(name: &str) -> bool {
-    name.parse::<ObjectName>().is_ok()
-}
-
-/// Names for a sentence, with the verb.
-fn listed(names: &BTreeSet<String>) -> String {
-    let first: Vec<&str> = names.iter().take(NAMES).map(String::as_str).collect();
-    let more = names.len().saturating_sub(NAMES);
-    let verb = if names.len() == 1 { "was" } else { "were" };
-    match more {
-        0 => format!("{} {verb}", first.join(", ")),
-        more => format!("{} and {more} more {verb}", first.join(", ")),
-    }
-}
-
 fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::lasting(format!("{}: {error}", path.display()))
+}
+
+/// Makes a folder that others can look into, as they can read what is written there.
+fn create_folder(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_folder(parent)?;
+    }
+    let made = fs::create_dir(path).and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)));
+    made.map_err(|error| failed(path, &error))
 }
 
 /// Removes a file, a link or a folder with all that is in it, if it is there.

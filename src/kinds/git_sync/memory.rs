@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -18,8 +18,6 @@ use crate::values::{beside, read_file};
 pub(super) struct Memory {
     /// Where the files are, and how: what is remembered holds for them only.
     pub place: String,
-    /// The newest commit that was fetched.
-    pub seen: Option<ObjectName>,
     /// The commit whose files are being written, where that was not the end of it.
     pub publishing: Option<ObjectName>,
     /// The commit that the files show.
@@ -28,19 +26,25 @@ pub(super) struct Memory {
     pub releases: Vec<ObjectName>,
     /// The last deployment that went well.
     pub deployed: Option<Deployed>,
-    /// A commit that was rolled back, and is not tried again.
-    pub rejected: Option<Rejected>,
+    /// Commits that were rolled back and are not tried again, the newest last; that one may still have to be.
+    pub rejected: Vec<Rejected>,
     /// A commit that has failed.
     pub failing: Option<Failing>,
+}
+
+/// What a deployment is of: two of the same content do the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Content {
+    /// What each declared path is.
+    pub paths: BTreeMap<String, String>,
+    /// What `deploy` is, as a digest.
+    pub declaration: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Deployed {
     pub commit: ObjectName,
-    /// What each declared path was.
-    pub paths: BTreeMap<String, String>,
-    /// What `deploy` was, as a digest.
-    pub declaration: String,
+    pub content: Content,
     /// The newest commit that is known to differ in nothing that matters.
     pub same_as: ObjectName,
 }
@@ -48,7 +52,7 @@ pub(super) struct Deployed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rejected {
     pub commit: ObjectName,
-    pub declaration: String,
+    pub content: Content,
     /// Why.
     pub message: String,
     /// Whether the commit before it runs again.
@@ -58,7 +62,7 @@ pub(super) struct Rejected {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Failing {
     pub commit: ObjectName,
-    pub declaration: String,
+    pub content: Content,
     pub times: u32,
     /// Why, the last time.
     pub message: String,
@@ -80,19 +84,28 @@ impl Files {
         self.folder.join(name)
     }
 
-    /// What is remembered of the job; nothing where that cannot be read, or is of other files.
-    pub(super) fn recall(&self, place: &str) -> Memory {
+    /// What is remembered of the job; nothing where it is of other files.
+    ///
+    /// # Errors
+    /// That it cannot be read.
+    pub(super) fn recall(&self, place: &str) -> Result<Memory, String> {
         let path = self.path("memory.json");
-        let read = read_file(&path).ok().filter(|_| path.exists());
-        let known = read.map(|text| serde_json::from_slice::<Memory>(&text));
-        match known {
-            Some(Ok(memory)) if memory.place == place => memory,
-            Some(Err(error)) => {
-                tracing::warn!("{} cannot be read, and counts as empty: {error}", path.display());
-                Memory::of(place)
-            }
-            _ => Memory::of(place),
+        if fs::metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(Memory::of(place));
         }
+        let unreadable = |why: String| {
+            format!(
+                "{}: {why}; without this file, everything is deployed again",
+                path.display()
+            )
+        };
+        let text = read_file(&path).map_err(unreadable)?;
+        let memory: Memory = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+        Ok(if memory.place == place {
+            memory
+        } else {
+            Memory::of(place)
+        })
     }
 
     /// Remembers, for good.
@@ -103,7 +116,24 @@ impl Files {
     }
 }
 
+/// So many rejected commits are remembered.
+const MOST_REJECTED: usize = 50;
+
 impl Memory {
+    /// The commit that is still to be rolled back.
+    pub(super) fn pending(&self) -> Option<&Rejected> {
+        self.rejected.last().filter(|rejected| !rejected.is_rolled_back)
+    }
+
+    /// Remembers one that is to be rolled back, or was: in the place of what was known of it.
+    pub(super) fn reject(&mut self, rejected: Rejected) {
+        self.rejected
+            .retain(|known| known.is_rolled_back && known.content != rejected.content);
+        self.rejected.push(rejected);
+        let surplus = self.rejected.len().saturating_sub(MOST_REJECTED);
+        self.rejected.drain(..surplus);
+    }
+
     fn of(place: &str) -> Self {
         Self {
             place: place.to_owned(),

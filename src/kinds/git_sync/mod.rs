@@ -3,6 +3,7 @@
 mod check;
 mod deployment;
 mod dry_run;
+mod in_place;
 mod layout;
 mod memory;
 mod sync;
@@ -98,6 +99,21 @@ impl GitSync {
         }
     }
 
+    /// The declared paths as git has them, in order; of none, the whole repository.
+    fn declared_paths(&self) -> impl Iterator<Item = String> {
+        let paths = self.paths.iter().map(|path| {
+            let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+            parts.collect::<Vec<&str>>().join("/")
+        });
+        let mut paths: Vec<String> = paths.collect();
+        if paths.is_empty() {
+            paths.push(String::new());
+        }
+        paths.sort();
+        paths.dedup();
+        paths.into_iter()
+    }
+
     /// The folder, in full.
     fn whole_folder(&self) -> Result<PathBuf, String> {
         std::path::absolute(&self.folder).map_err(|error| error.to_string())
@@ -175,6 +191,10 @@ impl Kind for GitSync {
             .max()
             .unwrap_or_default();
         longest.saturating_add(AFTER_THE_KILL)
+    }
+
+    fn git_host(&self) -> Option<&str> {
+        self.url.host.as_deref()
     }
 
     fn folder(&self) -> Option<&Path> {

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::layout::Place;
-use super::memory::{Deployed, Failing, Files, Memory, Rejected};
+use super::memory::{Content, Deployed, Failing, Files, Memory, Rejected};
 use super::{GitSync, Layout};
 use crate::git::{self, Git, GitError, ObjectName, Repository};
 use crate::process::Asked;
@@ -32,9 +32,16 @@ pub(super) fn sync(job: &GitSync, ctx: &RunContext, asked: &Asked) -> Result<Rep
         git: &git,
         place: Place::of(job)?,
         files,
-        memory,
+        memory: memory.map_err(Failure::lasting)?,
+        trying: None,
     };
-    sync.run()
+    let warnings = sync.place.sweep(&sync.files, &sync.memory);
+    for warning in &warnings {
+        tracing::warn!(job = %ctx.job, "{warning}");
+    }
+    let mut report = sync.run()?;
+    report.warnings.extend(warnings);
+    Ok(report)
 }
 
 /// A run under way.
@@ -46,72 +53,66 @@ pub(super) struct Sync<'a> {
     pub place: Place,
     pub files: Files,
     pub memory: Memory,
+    /// The commit whose files are being published, and what it would deploy.
+    trying: Option<(ObjectName, Content)>,
+}
+
+/// What came of looking for something new.
+enum Found {
+    /// A commit that deploys nothing.
+    Nothing(ObjectName),
+    /// One whose files are published now.
+    Published(Published),
+    /// One that is still to be rolled back.
+    Rejected(Rejected),
+}
+
+struct Published {
+    commit: ObjectName,
+    content: Content,
+    subject: String,
+    changes: usize,
 }
 
 impl<'a> Sync<'a> {
     fn run(&mut self) -> Result<Report, Failure> {
-        self.place.sweep(&self.files)?;
         let seen = self.look();
+        if self.ctx.cancel.is_cancelled() {
+            seen?;
+            return Err(Failure::lasting("it was cut off"));
+        }
         if let Some(rejected) = self.memory.to_roll_back(self.job, seen.as_ref().ok()) {
             return Err(self.roll_back(&rejected));
         }
         let seen = seen?;
-        self.may_be_tried(&seen)?;
+        self.may_be_tried(|commit, content| *commit == seen && content.declaration == self.job.declaration())?;
         if self.is_settled(&seen) {
             return self.unchanged(&seen);
         }
-        let repository = self.repository(&seen)?;
-        let source = match &self.job.commit {
-            Some(commit) => commit.to_string(),
-            None => self.job.full_name(),
-        };
-        let commit = repository.fetch(&self.job.url, &source, &self.kept("seen"))?;
-        if commit != seen {
-            self.may_be_tried(&commit)?;
+        let mut found = self.bring(&seen);
+        if let Err(failure) = &found
+            && git::is_about_the_copy(&failure.message)
+        {
+            git::forget(&self.job.copy(self.ctx), &self.ctx.cancel)?;
+            found = self.bring(&seen);
         }
-        self.memory.seen = Some(commit.clone());
-        self.remember()?;
-        if let Some(verify) = &self.job.verify {
-            let signers = verify.signers.fresh().map_err(Failure::lasting)?;
-            repository.verify(&commit, signers.reveal())?;
+        match found {
+            Ok(Found::Nothing(commit)) => self.settle(&commit),
+            Ok(Found::Published(published)) => self.deploy_it(published),
+            Ok(Found::Rejected(rejected)) => Err(self.roll_back(&rejected)),
+            Err(failure) => Err(match self.trying.take() {
+                Some((commit, content)) => {
+                    let message = format!("commit {}: {}", commit.short(), failure.message);
+                    self.note_failure(commit, content, Failure { message, ..failure })
+                }
+                None => failure,
+            }),
         }
-        let paths: BTreeMap<String, String> = repository.objects(&commit, &self.job.paths)?.into_iter().collect();
-        let Some(why) = self.due(&paths) else {
-            return self.settle(&commit);
-        };
-        tracing::info!(job = %self.ctx.job, commit = commit.as_str(), "deploys: {why}");
-        let subject = repository.subject(&commit)?;
-        let published = self.publish(&repository, &commit);
-        published.map_err(|failure| self.note_failure(&commit, failure))?;
-        let changes = repository.changes(self.previous(), &commit)?;
-        // Others may use the copy while this is deployed.
-        drop(repository);
-        if let Err(failure) = self.deploy(&commit, &changes) {
-            return Err(self.deployment_failed(&commit, failure));
-        }
-        let deployed = Deployed {
-            commit: commit.clone(),
-            paths,
-            declaration: self.job.declaration(),
-            same_as: commit.clone(),
-        };
-        self.is_deployed(deployed)?;
-        let files = plural(changes.len() as u64, "file");
-        Ok(Report {
-            message: format!("deployed {} ({subject}): {files} changed", commit.short()),
-            statistics: Some(json!({ "commit": commit, "deployed": true, "changed": changes.len() })),
-            warnings: Vec::new(),
-        })
     }
 
     /// The commit that the repository has now, which costs one question.
     fn look(&self) -> Result<ObjectName, Failure> {
-        if let Some(commit) = &self.job.commit {
-            return Ok(commit.clone());
-        }
-        let name = self.job.full_name();
-        let found = git::ask(self.git, &self.job.url, &name)?;
-        found.ok_or_else(|| Failure::lasting(format!("{} has no {name}", self.job.url)))
+        self.job.look(self.git)
     }
 
     /// A name that the copy keeps a commit by.
@@ -123,23 +124,29 @@ impl<'a> Sync<'a> {
         self.files.remember(&self.memory).map_err(Failure::lasting)
     }
 
-    /// Refuses a commit that was rolled back, and for a while one that has failed again and again.
-    fn may_be_tried(&self, commit: &ObjectName) -> Result<(), Failure> {
-        self.memory
-            .refusal(self.job, self.ctx, commit)
-            .map_or(Ok(()), |why| Err(Failure::lasting(why)))
+    /// Our copy of the repository, for objects named like `like`. Others wait for it.
+    pub(super) fn repository(&self, like: &ObjectName) -> Result<Repository<'a>, GitError> {
+        Repository::open(self.git, &self.job.copy(self.ctx), like, &self.ctx.cancel)
+    }
+
+    /// Refuses what was rolled back, and for a while what has failed again and again.
+    fn may_be_tried(&self, is_it: impl Fn(&ObjectName, &Content) -> bool) -> Result<(), Failure> {
+        let why = self.memory.refusal(self.ctx, self.ctx.is_manual(), is_it);
+        why.map_or(Ok(()), |why| Err(Failure::lasting(why)))
     }
 
     /// Whether nothing of a commit is to be deployed any more.
     fn is_settled(&self, commit: &ObjectName) -> bool {
         let deployed = self.memory.deployed.as_ref();
-        deployed.is_some_and(|deployed| deployed.same_as == *commit && self.due(&deployed.paths).is_none())
+        deployed.is_some_and(|deployed| {
+            let has_these_paths = self.job.declared_paths().eq(deployed.content.paths.keys().cloned());
+            deployed.same_as == *commit && has_these_paths && self.due(&deployed.content).is_none()
+        })
     }
 
-    /// Why a commit in which the declared paths are as `paths` says is to be deployed, if it is.
-    fn due(&self, paths: &BTreeMap<String, String>) -> Option<String> {
-        self.memory
-            .due(self.job, paths, self.place.shows(&self.memory, &self.files))
+    /// Why files are to be deployed, if they are.
+    fn due(&self, content: &Content) -> Option<String> {
+        self.memory.due(content, self.place.shows(&self.memory))
     }
 
     fn unchanged(&self, seen: &ObjectName) -> Result<Report, Failure> {
@@ -154,9 +161,96 @@ impl<'a> Sync<'a> {
         })
     }
 
-    /// Our copy of the repository, for objects named like `like`. Others wait for it.
-    pub(super) fn repository(&self, like: &ObjectName) -> Result<Repository<'a>, GitError> {
-        Repository::open(self.git, &self.job.copy(self.ctx), like, &self.ctx.cancel)
+    /// Fetches what the repository has, and publishes it where that is due.
+    fn bring(&mut self, seen: &ObjectName) -> Result<Found, Failure> {
+        let repository = self.repository(seen)?;
+        if let Err(untidy) = repository.tidy() {
+            tracing::warn!(job = %self.ctx.job, "{}", untidy.message);
+        }
+        let source = match &self.job.commit {
+            Some(commit) => commit.to_string(),
+            None => self.job.full_name(),
+        };
+        let commit = repository.fetch(&self.job.url, &source, &self.kept("seen"))?;
+        self.job.verify(&repository, &commit)?;
+        let content = self.job.content(&repository, &commit)?;
+        let pending = self.memory.pending().filter(|rejected| rejected.content == content);
+        if let Some(rejected) = pending {
+            return Ok(Found::Rejected(rejected.clone()));
+        }
+        let Some(why) = self.due(&content) else {
+            return Ok(Found::Nothing(commit));
+        };
+        self.may_be_tried(|_, known| *known == content)?;
+        tracing::info!(job = %self.ctx.job, commit = commit.as_str(), "deploying {}: {why}", commit.short());
+        self.trying = Some((commit.clone(), content.clone()));
+        let previous = self.previous().cloned();
+        if let Some(previous) = previous.as_ref().filter(|previous| !repository.has(previous)) {
+            // Where it cannot be had any more, every file counts as changed.
+            let _ = repository.fetch(&self.job.url, previous.as_str(), &self.kept("deployed"));
+        }
+        let changes = repository.changes(previous.as_ref(), &commit)?;
+        self.note_changes(&changes)?;
+        let subject = repository.subject(&commit)?;
+        self.publish(repository, &commit)?;
+        self.trying = None;
+        Ok(Found::Published(Published {
+            commit,
+            content,
+            subject,
+            changes: changes.len(),
+        }))
+    }
+
+    /// Publishes a commit, once it is checked.
+    fn publish(&mut self, mut repository: Repository<'a>, commit: &ObjectName) -> Result<(), Failure> {
+        let entries = repository.entries(commit)?;
+        repository.keep(&self.kept("published"), commit)?;
+        if self.job.check.is_some() {
+            let prepared = self
+                .place
+                .prepare(&repository, commit, &self.files, &self.ctx.run_number())?;
+            // Others may use the copy while this is checked.
+            drop(repository);
+            if let Err(failure) = self.check(commit, &prepared) {
+                self.place.withdraw(commit, &self.memory);
+                return Err(failure);
+            }
+            repository = self.repository(commit)?;
+        }
+        let run = self.ctx.run_number();
+        self.place
+            .publish(&repository, (commit, &entries), &mut self.memory, (&self.files, &run))
+    }
+
+    /// Deploys what is published.
+    fn deploy_it(&mut self, published: Published) -> Result<Report, Failure> {
+        let Published {
+            commit,
+            content,
+            subject,
+            changes,
+        } = published;
+        if let Err(failed) = self.deploy(&commit) {
+            return Err(self.deployment_failed(commit, content, failed));
+        }
+        self.memory.deployed = Some(Deployed {
+            commit: commit.clone(),
+            content,
+            same_as: commit.clone(),
+        });
+        self.memory.failing = None;
+        // What is deployed over it needs no rollback any more.
+        self.memory.rejected.retain(|rejected| rejected.is_rolled_back);
+        self.remember()?;
+        let warnings = self.place.clear(&mut self.memory, self.job.keep);
+        self.remember()?;
+        let files = plural(changes as u64, "file");
+        Ok(Report {
+            message: format!("deployed {} ({subject}): {files} changed", commit.short()),
+            statistics: Some(json!({ "commit": commit, "deployed": true, "changed": changes })),
+            warnings,
+        })
     }
 
     /// Notes that a commit has nothing to deploy.
@@ -182,60 +276,31 @@ impl<'a> Sync<'a> {
         self.memory.deployed.as_ref().map(|deployed| &deployed.commit)
     }
 
-    fn publish(&mut self, repository: &Repository<'_>, commit: &ObjectName) -> Result<(), Failure> {
-        let entries = repository.entries(commit)?;
-        repository.keep(&self.kept("published"), commit)?;
-        if self.job.check.is_some() {
-            let prepared = self.place.prepare(repository, commit, &self.files)?;
-            let checked = self.check(commit, &prepared);
-            if checked.is_err() {
-                self.place.withdraw(commit, &self.memory)?;
-            }
-            checked?;
-        }
-        self.place
-            .publish(repository, (commit, &entries), &mut self.memory, &self.files)
-    }
-
-    /// Notes a deployment that went well.
-    pub(super) fn is_deployed(&mut self, deployed: Deployed) -> Result<(), Failure> {
-        let commit = deployed.commit.clone();
-        self.memory.deployed = Some(deployed);
-        self.memory.failing = None;
-        self.remember()?;
-        self.place.clear(&mut self.memory, self.job.keep)?;
-        self.remember()?;
-        let repository = self.repository(&commit)?;
-        repository.keep(&self.kept("deployed"), &commit)?;
-        Ok(repository.tidy()?)
-    }
-
     /// Counts a failure of a commit; one that the service's end, or a newer run, has caused is none of the commit's.
-    pub(super) fn note_failure(&mut self, commit: &ObjectName, failure: Failure) -> Failure {
-        if matches!(
-            self.ctx.cancel.reason(),
-            Some(CancelReason::Shutdown | CancelReason::Replaced)
-        ) {
+    pub(super) fn note_failure(&mut self, commit: ObjectName, content: Content, failure: Failure) -> Failure {
+        let reason = self.ctx.cancel.reason();
+        if matches!(reason, Some(CancelReason::Shutdown | CancelReason::Replaced)) {
             return failure;
         }
-        let declaration = self.job.declaration();
-        let before = self.memory.failing.take();
-        let before = before.filter(|failing| failing.commit == *commit && failing.declaration == declaration);
+        let before = self.memory.failing.take().filter(|failing| failing.content == content);
         let times = before.map_or(0, |failing| failing.times).saturating_add(1);
-        let mut message = format!("commit {}: {}", commit.short(), failure.message);
+        let mut message = failure.message.clone();
+        if reason == Some(CancelReason::TimedOut) {
+            message = format!("commit {} was not finished in time: {message}", commit.short());
+        }
         let not_before = (times >= FAILURES).then(|| {
             let doubled = 1 << (times - FAILURES).min(10);
             later(self.ctx.now, (PAUSE * doubled).min(LONGEST_PAUSE))
         });
         if let Some(at) = not_before {
             message = format!(
-                "{message}; it has failed {times} times, and is tried again after {}",
+                "{message}; it has failed {times} times, and will be tried again after {}",
                 iso(at)
             );
         }
         self.memory.failing = Some(Failing {
-            commit: commit.clone(),
-            declaration,
+            commit,
+            content,
             times,
             message: message.clone(),
             not_before,
@@ -247,49 +312,91 @@ impl<'a> Sync<'a> {
     }
 }
 
+impl GitSync {
+    /// The commit that the repository has now.
+    pub(super) fn look(&self, git: &Git<'_>) -> Result<ObjectName, Failure> {
+        if let Some(commit) = &self.commit {
+            return Ok(commit.clone());
+        }
+        let found = git::ask(git, &self.url, &self.full_name())?;
+        Ok(found.map_or_else(|| Err(git::missing(git, &self.url, &self.full_name())), Ok)?)
+    }
+
+    /// Refuses a commit that must be signed, and is not.
+    pub(super) fn verify(&self, repository: &Repository<'_>, commit: &ObjectName) -> Result<(), Failure> {
+        let Some(verify) = &self.verify else { return Ok(()) };
+        let signers = verify.signers.fresh().map_err(Failure::lasting)?;
+        Ok(repository.verify(commit, signers.reveal())?)
+    }
+
+    /// What a commit would deploy.
+    pub(super) fn content(&self, repository: &Repository<'_>, commit: &ObjectName) -> Result<Content, Failure> {
+        let paths: Vec<String> = self.declared_paths().filter(|path| !path.is_empty()).collect();
+        let paths: BTreeMap<String, String> = repository.objects(commit, &paths)?.into_iter().collect();
+        Ok(Content {
+            paths,
+            declaration: self.declaration(),
+        })
+    }
+}
+
 impl Memory {
     /// The commit that is still to be rolled back, where `seen` has brought no other one, and the declaration no other way.
     pub(super) fn to_roll_back(&self, job: &GitSync, seen: Option<&ObjectName>) -> Option<Rejected> {
-        let rejected = self.rejected.as_ref().filter(|rejected| !rejected.is_rolled_back)?;
+        let rejected = self.pending()?;
         let is_newest = seen.is_none_or(|seen| *seen == rejected.commit);
-        (is_newest && rejected.declaration == job.declaration()).then(|| rejected.clone())
+        (is_newest && rejected.content.declaration == job.declaration()).then(|| rejected.clone())
     }
 
-    /// Why a commit is not tried now, where it is not.
-    pub(super) fn refusal(&self, job: &GitSync, ctx: &RunContext, commit: &ObjectName) -> Option<String> {
-        let declaration = job.declaration();
-        let is_rejected = |rejected: &&Rejected| rejected.commit == *commit && rejected.declaration == declaration;
-        if let Some(rejected) = self.rejected.as_ref().filter(is_rejected) {
+    /// Why what `is_it` says is not tried now, where it is not; somebody who `asks` does not have to wait.
+    pub(super) fn refusal(
+        &self,
+        ctx: &RunContext,
+        asks: bool,
+        is_it: impl Fn(&ObjectName, &Content) -> bool,
+    ) -> Option<String> {
+        let mut rejected = self.rejected.iter().filter(|rejected| rejected.is_rolled_back);
+        if let Some(rejected) = rejected.find(|rejected| is_it(&rejected.commit, &rejected.content)) {
             return Some(rejected.message.clone());
         }
-        let failing = self.failing.as_ref()?;
-        let waits = failing.not_before.is_some_and(|at| ctx.now < at) && !ctx.is_manual();
-        let is_same = failing.commit == *commit && failing.declaration == declaration;
-        (waits && is_same).then(|| failing.message.clone())
+        let failing = self
+            .failing
+            .as_ref()
+            .filter(|failing| is_it(&failing.commit, &failing.content))?;
+        let waits = failing.not_before.is_some_and(|at| ctx.now < at) && !asks;
+        waits.then(|| failing.message.clone())
     }
 
-    /// Why files in which the declared paths are as `paths` says are to be deployed, if they are; `is_there` tells whether
-    /// what was published is still there.
-    pub(super) fn due(&self, job: &GitSync, paths: &BTreeMap<String, String>, is_there: bool) -> Option<String> {
+    /// Why files of this `content` are to be deployed, if they are; `is_there` tells whether what was published still is.
+    pub(super) fn due(&self, content: &Content, is_there: bool) -> Option<String> {
         let Some(deployed) = &self.deployed else {
-            return Some("nothing has been deployed yet".to_owned());
+            return Some("nothing has been deployed here yet".to_owned());
         };
-        if deployed.declaration != job.declaration() {
+        if deployed.content.declaration != content.declaration {
             return Some("`deploy` has changed".to_owned());
         }
-        if self.published.as_ref() != Some(&deployed.commit) {
+        if self.pending().is_some() {
+            return Some("the last rollback did not succeed".to_owned());
+        }
+        if self.published.as_ref() != Some(&deployed.commit) || self.publishing.is_some() {
             return Some("the last deployment did not succeed".to_owned());
         }
         if !is_there {
-            return Some("the published files are not there any more".to_owned());
+            return Some("the published files are missing".to_owned());
         }
-        if deployed.paths == *paths {
+        if deployed.content.paths == content.paths {
             return None;
         }
-        let is_other = |(path, object): &(&String, &String)| deployed.paths.get(*path) != Some(*object);
-        let changed: Vec<&str> = paths.iter().filter(is_other).map(|(path, _)| path.as_str()).collect();
+        let is_other = |(path, object): &(&String, &String)| deployed.content.paths.get(*path) != Some(*object);
+        let changed: Vec<&str> = content
+            .paths
+            .iter()
+            .filter(is_other)
+            .map(|(path, _)| path.as_str())
+            .collect();
         Some(match changed.as_slice() {
-            [] | [""] => "the repository has changed".to_owned(),
+            [] => "the declared paths are others".to_owned(),
+            [""] => "the repository has changed".to_owned(),
             changed => format!("{} changed", changed.join(", ")),
         })
     }
