@@ -64,7 +64,14 @@ fn copy(place: &Workplace) -> PathBuf {
 }
 
 fn own(place: &Workplace, name: &str) -> PathBuf {
-    place.file("data/duplistatus-cron.db-git/jobs/app").join(name)
+    let folders = std::fs::read_dir(place.file("data/duplistatus-cron.db-git/folders")).unwrap();
+    folders.map(|entry| entry.unwrap().path().join(name)).next().unwrap()
+}
+
+/// The name of a ref of the job, in the copy.
+fn kept(place: &Workplace, name: &str) -> String {
+    let folder = own(place, "");
+    format!("refs/folders/{}/{name}", folder.file_name().unwrap().to_string_lossy())
 }
 
 /// Changes what the service remembers of the job.
@@ -133,6 +140,72 @@ fn what_was_rolled_back_is_not_tried_again_by_a_commit_that_changes_something_el
 }
 
 #[test]
+fn another_deployment_is_run_though_the_repository_is_the_same() {
+    let origin = Origin::new(&[("page", "1")]);
+    let place = place(&local(&origin), "");
+    let service = place.start();
+    good(&service);
+    let declared = read(&place, "jobs.toml");
+    place.write("jobs.toml", &declared.replace("echo $CRON", "echo changed $CRON"));
+    service.post("/reload-config");
+    assert_eq!(good(&service)["statistics"]["deployed"], true);
+    assert_eq!(deployed(&place).len(), 2);
+    assert_eq!(good(&service)["statistics"]["deployed"], false);
+    // Another name is nothing new.
+    place.write(
+        "jobs.toml",
+        &read(&place, "jobs.toml").replace("jobs.app", "jobs.renamed"),
+    );
+    service.post("/reload-config");
+    let (_, done) = service.post("/trigger/renamed");
+    assert_eq!(done["statistics"]["deployed"], false, "{done}");
+}
+
+#[test]
+fn what_programs_do_to_files_is_undone() {
+    for layout in ["releases", "in_place"] {
+        let origin = Origin::new(&[("page", "1"), ("setting", "@A@"), ("edit", "")]);
+        let place = Workplace::empty();
+        let tree = if layout == "releases" { "out/current" } else { "out" };
+        place.write(
+            "jobs.toml",
+            &format!(
+                "[jobs.app]\nschedule = \"@yearly\"\n[jobs.app.git_sync]\nurl = \"{}\"\nbranch = \"main\"\nfolder = \"out\"\n\
+                 layout = \"{layout}\"\non_failure = \"rollback\"\ncheck = {{ shell = \"echo fatal: git not a git repository corrupt; test ! -e refuse\" }}\n\
+                 deploy = {{ shell = \"cat setting; echo changed > setting; test ! -e bad\" }}\n",
+                local(&origin)
+            ),
+        );
+        let service = place.start();
+        good(&service);
+        let told = run(&service);
+        assert_eq!(told["success"], true, "{told}");
+        origin.commit(&[("page", "2"), ("bad", "")]);
+        let why = failed(&service);
+        assert!(why.contains("rolled back to commit "), "{layout}: {why}");
+        assert_eq!(read(&place, &format!("{tree}/page")), "1");
+        let (_, list) = service.get("/api/schedules/executions?limit=1");
+        let (_, shown) = service.get(&format!("/api/schedules/executions/{}", list["executions"][0]["id"]));
+        let output = shown["output"].as_str().unwrap();
+        assert_eq!(
+            output.matches("@A@").count(),
+            2,
+            "{layout}: both had the file as it is committed: {output}"
+        );
+        assert_eq!(output.matches("fatal").count(), 1, "it is checked once");
+        std::fs::remove_file(origin.file("bad")).unwrap();
+        origin.commit(&[("page", "3")]);
+        good(&service);
+        // What somebody does afterwards is theirs.
+        if layout == "in_place" {
+            place.write("out/setting", "by hand");
+            origin.commit(&[("page", "4")]);
+            assert!(failed(&service).contains("edited by hand: setting"));
+        }
+    }
+}
+
+#[test]
 fn other_paths_are_another_declaration() {
     let origin = Origin::new(&[("blog", "1"), ("shop", "1")]);
     let place = place(&local(&origin), "paths = [\"blog\"]");
@@ -174,7 +247,7 @@ fn a_copy_that_is_damaged_in_any_way_is_mended() {
     good(&service);
     for (number, name) in [
         "shallow.lock",
-        "refs/jobs/app/seen.lock",
+        &(kept(&place, "seen") + ".lock"),
         "config.lock",
         "objects/pack/tmp_pack_x",
     ]
@@ -186,7 +259,7 @@ fn a_copy_that_is_damaged_in_any_way_is_mended() {
         good(&service);
         assert!(!copy(&place).join(name).exists(), "{name}");
     }
-    std::fs::write(copy(&place).join("refs/jobs/app/seen"), "garbage").unwrap();
+    std::fs::write(copy(&place).join(kept(&place, "seen")), "garbage").unwrap();
     origin.commit(&[("page", "reference")]);
     good(&service);
     for entry in std::fs::read_dir(copy(&place).join("objects/pack")).unwrap().flatten() {
@@ -218,7 +291,14 @@ fn in_place_locks_that_were_left_and_an_index_that_is_lost_stop_nothing() {
         origin.commit(&[("page", &format!("lock {number}"))]);
         good(&service);
     }
-    for content in [None, Some(""), Some("garbage")] {
+    let whole = std::fs::read(own(&place, "index")).unwrap();
+    for content in [
+        None,
+        Some(&b""[..]),
+        Some(b"garbage"),
+        Some(&whole[..50]),
+        Some(&whole[..120]),
+    ] {
         match content {
             None => std::fs::remove_file(own(&place, "index")).unwrap(),
             Some(content) => std::fs::write(own(&place, "index"), content).unwrap(),
@@ -248,7 +328,7 @@ fn in_place_a_commit_that_was_written_in_part_is_finished_and_leaves_nothing_beh
             "fetch",
             "--quiet",
             &local(&origin),
-            "+refs/heads/main:refs/jobs/app/published",
+            &format!("+refs/heads/main:{}", kept(&place, "published")),
         ],
     );
     std::fs::write(place.file("out/page"), "written whole").unwrap();

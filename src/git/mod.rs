@@ -18,5 +18,5 @@ pub(crate) use listing::Entry;
 pub(crate) use program::{Git, GitError};
 pub(crate) use reference::{ObjectName, RefName};
 pub(crate) use remote::Remote;
-pub(crate) use repository::{Repository, forget, is_about_the_copy, lock};
+pub(crate) use repository::{Repository, forget, lock, may_be_about_the_copy};
 pub(crate) use tree::Tree;

@@ -386,6 +386,12 @@ impl<'a> Repository<'a> {
         )))
     }
 
+    /// Whether something in it is not as it should be, which takes time to find out.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let said = self.call(&["fsck", "--no-dangling", "--no-progress"]);
+        said.is_ok_and(|said| said.code != 0)
+    }
+
     /// Puts what many fetches brought together, and drops what nobody keeps.
     pub(crate) fn tidy(&self) -> Result<(), GitError> {
         let packs = fs::read_dir(self.folder.join("objects/pack"))
@@ -418,8 +424,8 @@ pub(super) fn names(output: &[u8]) -> Vec<String> {
     names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
-/// Whether a failure is one of our own copy, so that another one may do better.
-pub(crate) fn is_about_the_copy(message: &str) -> bool {
+/// Whether a failure may be one of our own copy, or only speaks like one.
+pub(crate) fn may_be_about_the_copy(message: &str) -> bool {
     let lower = message.to_lowercase();
     let words = [
         "corrupt",

@@ -131,6 +131,10 @@ impl Sync<'_> {
             ..failure
         };
         let reason = self.ctx.cancel.reason();
+        // Should the next step be cut off, the next run knows of what was edited.
+        if let Err(unwritten) = self.remember() {
+            return unwritten;
+        }
         let is_its_own = !matches!(reason, Some(CancelReason::Shutdown | CancelReason::Replaced)) && is_verdict;
         let has_another = self.previous().is_some_and(|previous| *previous != commit);
         if !(is_its_own && has_another && self.job.on_failure == OnFailure::Rollback) {
@@ -168,15 +172,8 @@ impl Sync<'_> {
         let Some(good) = self.previous().cloned() else {
             return Failure::lasting(rejected.message.clone());
         };
-        let done = self
-            .publish_again(&good, &rejected.commit)
-            .and_then(|()| match &self.job.deploy {
-                Some(deploy) => {
-                    let deployed = self.execute(deploy, (&good, &self.place.published()), true);
-                    deployed.map_err(|failed| failed.failure)
-                }
-                None => Ok(()),
-            });
+        let done = self.publish_again(&good, &rejected.commit);
+        let done = done.and_then(|()| self.deploy_again(&good));
         let (message, good) = (&rejected.message, good.short());
         if let Err(failure) = done {
             let why = failure.message;
@@ -200,18 +197,32 @@ impl Sync<'_> {
         }
     }
 
+    fn deploy_again(&mut self, good: &ObjectName) -> Result<(), Failure> {
+        let job = self.job;
+        let Some(deploy) = &job.deploy else { return Ok(()) };
+        let deployed = self.execute(deploy, (good, &self.place.published()), true);
+        self.note_edits(good);
+        deployed.map_err(|failed| failed.failure)
+    }
+
     fn publish_again(&mut self, good: &ObjectName, bad: &ObjectName) -> Result<(), Failure> {
         let run = self.ctx.run_number();
-        if self.place.publish_kept(good, &mut self.memory, &self.files)? {
-            return self.note_changes(&[]);
-        }
         let repository = self.repository(good)?;
         if !repository.has(good) {
-            repository.fetch(&self.job.url, good.as_str(), &self.kept("deployed"))?;
+            let fetched = repository.fetch(&self.job.url, good.as_str(), &self.kept("deployed"));
+            // Whole files that are still there are better than none.
+            if fetched.is_err() && self.place.publish_kept(good, &mut self.memory, &self.files)? {
+                return self.note_changes(&[]);
+            }
+            fetched?;
         }
         let entries = repository.entries(good)?;
         self.note_changes(&repository.changes(Some(bad), good)?)?;
-        self.place
-            .publish(&repository, (good, &entries), &mut self.memory, (&self.files, &run))
+        self.place.publish(
+            &repository,
+            (good, &entries),
+            &mut self.memory,
+            (&self.files, &run, false),
+        )
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn plan(job: &GitSync, ctx: &RunContext, asked: &Asked) -> DryRun {
 }
 
 fn look(job: &GitSync, ctx: &RunContext, asked: &Asked) -> Result<DryRun, Failure> {
-    let files = super::files(ctx);
+    let files = job.files(ctx).map_err(Failure::lasting)?;
     let memory = files.recall(&job.place().map_err(Failure::lasting)?);
     let (memory, place) = (memory.map_err(Failure::lasting)?, Place::of(job)?);
     let git = job.git(ctx, asked)?;
@@ -59,7 +59,7 @@ fn look(job: &GitSync, ctx: &RunContext, asked: &Asked) -> Result<DryRun, Failur
         });
     };
     let entries = repository.entries(&commit)?;
-    if let Some(lost) = place.foreseen(&repository, (&commit, &entries), &files, temporary.path())? {
+    if let Some(lost) = place.foreseen(&repository, (&commit, &entries), (&memory, &files), temporary.path())? {
         return Err(Failure::lasting(lost));
     }
     if let Some((key, _, why)) = job.missing_programs(ctx).into_iter().next() {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::digest;
 use crate::git::{Entry, GitError, ObjectName, Repository, Tree};
 use crate::values::read_file;
 
@@ -80,12 +81,19 @@ impl InPlace<'_> {
         Ok(repository.edits(self.tree())?.into_iter().collect())
     }
 
-    /// What would be lost if a commit was written. `torn` has the files of one that was perhaps written in part.
+    /// What a file holds, as a digest.
+    pub(super) fn digest_of(&self, path: &str) -> Option<String> {
+        let content = read_file(&self.folder.join(path)).ok()?;
+        Some(digest(&content))
+    }
+
+    /// What would be lost if a commit was written. `torn` has the files of one that was perhaps written in part,
+    /// `by_programs` what deployments have made of files.
     pub(super) fn in_the_way(
         &self,
         repository: &Repository<'_>,
         (commit, entries): (&ObjectName, &[Entry]),
-        torn: &[Entry],
+        (torn, by_programs): (&[Entry], &BTreeMap<String, String>),
     ) -> Result<InTheWay, GitError> {
         let (mut known, mut edited) = (BTreeSet::new(), BTreeSet::new());
         if self.index.is_file() {
@@ -101,7 +109,11 @@ impl InPlace<'_> {
         let different: BTreeSet<String> = repository.edits(new)?.into_iter().collect();
         let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
         let is_lost = |path: &String| different.contains(path) || !wanted.contains(path.as_str());
-        edited.retain(is_lost);
+        let is_by_a_program = |path: &String| {
+            let known = by_programs.get(path);
+            known.is_some() && known == self.digest_of(path).as_ref()
+        };
+        edited.retain(|path| is_lost(path) && !is_by_a_program(path));
         let mut foreign: BTreeSet<String> = different
             .iter()
             .filter(|path| !known.contains(*path))

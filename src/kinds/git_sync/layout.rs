@@ -1,5 +1,6 @@
 //! How the files of a commit come into the folder: whole, in a folder of their own, or in the place of those before.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -79,8 +80,8 @@ impl Place {
         &self,
         repository: &Repository<'_>,
         commit: &ObjectName,
-        files: &Files,
-        run: &str,
+        memory: &Memory,
+        (files, run): (&Files, &str),
     ) -> Result<PathBuf, Failure> {
         let (whole, new) = match self.layout {
             Layout::Releases => {
@@ -90,7 +91,11 @@ impl Place {
             Layout::InPlace => (files.path("check"), files.path("check")),
         };
         if self.layout == Layout::Releases && whole.is_dir() {
-            return Ok(whole);
+            // One that is in use stays as it is; another one may have been changed by a program.
+            if memory.published.as_ref() == Some(commit) {
+                return Ok(whole);
+            }
+            self.drop_release(commit.as_str())?;
         }
         let index = files.path("new-index");
         remove(&new)?;
@@ -115,11 +120,13 @@ impl Place {
         repository: &Repository<'_>,
         (commit, entries): (&ObjectName, &[Entry]),
         memory: &mut Memory,
-        (files, run): (&Files, &str),
+        (files, run, is_prepared): (&Files, &str, bool),
     ) -> Result<(), Failure> {
         match self.layout {
             Layout::Releases => {
-                self.prepare(repository, commit, files, run)?;
+                if !is_prepared {
+                    self.prepare(repository, commit, memory, (files, run))?;
+                }
                 self.lead_to(commit, memory, files)
             }
             Layout::InPlace => self.overwrite(repository, (commit, entries), memory, files),
@@ -170,6 +177,7 @@ impl Place {
     ) -> Result<(), Failure> {
         create_folder(&self.folder)?;
         let place = self.in_place(files);
+        remove(&place.index)?;
         place.know(repository, memory.published.as_ref())?;
         let mut torn = Vec::new();
         if let Some(other) = memory.publishing.clone().filter(|other| repository.has(other)) {
@@ -191,7 +199,7 @@ impl Place {
         files: &Files,
     ) -> Result<(), Failure> {
         let place = self.in_place(files);
-        let lost = place.in_the_way(repository, (commit, entries), torn)?;
+        let lost = place.in_the_way(repository, (commit, entries), (torn, &memory.edited))?;
         if !lost.is_empty() {
             return Err(Failure::lasting(would_be_lost(&self.folder, &lost)));
         }
@@ -203,7 +211,21 @@ impl Place {
         index.map_err(|error| failed(&place.index, &error))?;
         memory.published = Some(commit.clone());
         memory.publishing = None;
+        memory.edited.clear();
         files.remember(memory).map_err(Failure::lasting)
+    }
+
+    /// What a deployment has made of files, as digests.
+    pub(super) fn contents_of_edits(
+        &self,
+        repository: &Repository<'_>,
+        files: &Files,
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        let place = self.in_place(files);
+        let edits = place.edits(repository)?.into_iter();
+        Ok(edits
+            .filter_map(|path| Some((path.clone(), place.digest_of(&path)?)))
+            .collect())
     }
 
     /// What a run would find in the way of a commit; `copy` is a folder for a copy of what git knows.
@@ -211,7 +233,7 @@ impl Place {
         &self,
         repository: &Repository<'_>,
         (commit, entries): (&ObjectName, &[Entry]),
-        files: &Files,
+        (memory, files): (&Memory, &Files),
         copy: &Path,
     ) -> Result<Option<String>, Failure> {
         if self.layout == Layout::Releases || !self.folder.is_dir() {
@@ -224,17 +246,23 @@ impl Place {
         };
         // Where there is none, every file is somebody else's.
         let _ = fs::copy(files.path("index"), &place.index);
-        let lost = place.in_the_way(repository, (commit, entries), &[])?;
+        let lost = place.in_the_way(repository, (commit, entries), (&[], &memory.edited))?;
         Ok((!lost.is_empty()).then(|| would_be_lost(&self.folder, &lost)))
     }
 
     /// The files that somebody has edited though nothing new is to be written.
-    pub(super) fn edits(&self, repository: &Repository<'_>, files: &Files) -> Result<Option<String>, Failure> {
+    pub(super) fn edits(
+        &self,
+        repository: &Repository<'_>,
+        memory: &Memory,
+        files: &Files,
+    ) -> Result<Option<String>, Failure> {
         let place = self.in_place(files);
         if !place.index.is_file() || repository.tracked(place.tree()).is_err() {
             return Ok(None);
         }
-        let edits = place.edits(repository)?;
+        let mut edits = place.edits(repository)?;
+        edits.retain(|path| place.digest_of(path).as_ref() != memory.edited.get(path));
         let folder = self.folder.display();
         Ok((!edits.is_empty()).then(|| format!("edited by hand in {folder}: {}", listed(&edits))))
     }

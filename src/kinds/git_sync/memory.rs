@@ -22,6 +22,8 @@ pub(super) struct Memory {
     pub publishing: Option<ObjectName>,
     /// The commit that the files show.
     pub published: Option<ObjectName>,
+    /// What a deployment has made of files in place, as digests.
+    pub edited: BTreeMap<String, String>,
     /// The releases that are kept, the newest last.
     pub releases: Vec<ObjectName>,
     /// The last deployment that went well.
@@ -78,6 +80,12 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder }
+    }
+
+    /// The name that tells this folder from others.
+    pub(super) fn name(&self) -> String {
+        let name = self.folder.file_name();
+        name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

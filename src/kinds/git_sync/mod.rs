@@ -119,6 +119,12 @@ impl GitSync {
         std::path::absolute(&self.folder).map_err(|error| error.to_string())
     }
 
+    /// The files that the service keeps of the folder, whatever the job is called.
+    fn files(&self, ctx: &RunContext) -> Result<Files, String> {
+        let name = digest(self.whole_folder()?.display().to_string());
+        Ok(Files::new(own_folder(ctx).join("folders").join(&name[..16])))
+    }
+
     /// Tells these files from those of an earlier declaration.
     fn place(&self) -> Result<String, String> {
         Ok(format!("{:?} in {}", self.layout, self.whole_folder()?.display()))
@@ -144,14 +150,9 @@ impl GitSync {
     fn copy(&self, ctx: &RunContext) -> PathBuf {
         let host = self.url.host.as_ref().and_then(|host| ctx.git_hosts.get(host));
         let login = host.map(|host| (host.username.as_deref(), host.token.is_some(), host.ssh_key.is_some()));
-        let name = digest(&format!("{} {login:?}", self.url));
+        let name = digest(format!("{} {login:?}", self.url));
         own_folder(ctx).join("repositories").join(&name[..16])
     }
-}
-
-/// The files that the service keeps of the job.
-fn files(ctx: &RunContext) -> Files {
-    Files::new(own_folder(ctx).join("jobs").join(ctx.job.as_str()))
 }
 
 /// Where the service keeps what it needs of repositories: beside its state.
@@ -159,9 +160,9 @@ fn own_folder(ctx: &RunContext) -> PathBuf {
     beside(Path::new(&ctx.store.place()), "-git")
 }
 
-/// A text as short as a name, which is another one for every other text.
-fn digest(text: &str) -> String {
-    Sha256::digest(text)
+/// A text as short as a name, which is another one for every other content.
+fn digest(content: impl AsRef<[u8]>) -> String {
+    Sha256::digest(content)
         .iter()
         .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }

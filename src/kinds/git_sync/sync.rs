@@ -21,7 +21,7 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Does the work of a run.
 pub(super) fn sync(job: &GitSync, ctx: &RunContext, asked: &Asked) -> Result<Report, Failure> {
-    let files = super::files(ctx);
+    let files = job.files(ctx).map_err(Failure::lasting)?;
     let _lock = git::lock(&files.path("lock"), &ctx.cancel)?;
     let git = job.git(ctx, asked)?;
     let memory = files.recall(&job.place().map_err(Failure::lasting)?);
@@ -91,7 +91,8 @@ impl<'a> Sync<'a> {
         }
         let mut found = self.bring(&seen);
         if let Err(failure) = &found
-            && git::is_about_the_copy(&failure.message)
+            && git::may_be_about_the_copy(&failure.message)
+            && self.repository(&seen).is_ok_and(|copy| copy.is_damaged())
         {
             git::forget(&self.job.copy(self.ctx), &self.ctx.cancel)?;
             found = self.bring(&seen);
@@ -117,7 +118,7 @@ impl<'a> Sync<'a> {
 
     /// A name that the copy keeps a commit by.
     pub(super) fn kept(&self, name: &str) -> String {
-        format!("refs/jobs/{}/{name}", self.ctx.job)
+        format!("refs/folders/{}/{name}", self.files.name())
     }
 
     pub(super) fn remember(&self) -> Result<(), Failure> {
@@ -140,7 +141,11 @@ impl<'a> Sync<'a> {
         let deployed = self.memory.deployed.as_ref();
         deployed.is_some_and(|deployed| {
             let has_these_paths = self.job.declared_paths().eq(deployed.content.paths.keys().cloned());
-            deployed.same_as == *commit && has_these_paths && self.due(&deployed.content).is_none()
+            let content = Content {
+                declaration: self.job.declaration(),
+                ..deployed.content.clone()
+            };
+            deployed.same_as == *commit && has_these_paths && self.due(&content).is_none()
         })
     }
 
@@ -152,7 +157,7 @@ impl<'a> Sync<'a> {
     fn unchanged(&self, seen: &ObjectName) -> Result<Report, Failure> {
         let edits = match self.job.layout {
             Layout::Releases => None,
-            Layout::InPlace => self.place.edits(&self.repository(seen)?, &self.files)?,
+            Layout::InPlace => self.place.edits(&self.repository(seen)?, &self.memory, &self.files)?,
         };
         Ok(Report {
             message: format!("unchanged at {}", seen.short()),
@@ -189,6 +194,10 @@ impl<'a> Sync<'a> {
             // Where it cannot be had any more, every file counts as changed.
             let _ = repository.fetch(&self.job.url, previous.as_str(), &self.kept("deployed"));
         }
+        if let Some(previous) = previous.as_ref().filter(|previous| repository.has(previous)) {
+            // Wanted again where this one is rolled back.
+            repository.keep(&self.kept("deployed"), previous)?;
+        }
         let changes = repository.changes(previous.as_ref(), &commit)?;
         self.note_changes(&changes)?;
         let subject = repository.subject(&commit)?;
@@ -206,10 +215,11 @@ impl<'a> Sync<'a> {
     fn publish(&mut self, mut repository: Repository<'a>, commit: &ObjectName) -> Result<(), Failure> {
         let entries = repository.entries(commit)?;
         repository.keep(&self.kept("published"), commit)?;
-        if self.job.check.is_some() {
+        let (run, is_prepared) = (self.ctx.run_number(), self.job.check.is_some());
+        if is_prepared {
             let prepared = self
                 .place
-                .prepare(&repository, commit, &self.files, &self.ctx.run_number())?;
+                .prepare(&repository, commit, &self.memory, (&self.files, &run))?;
             // Others may use the copy while this is checked.
             drop(repository);
             if let Err(failure) = self.check(commit, &prepared) {
@@ -218,9 +228,9 @@ impl<'a> Sync<'a> {
             }
             repository = self.repository(commit)?;
         }
-        let run = self.ctx.run_number();
+        let with = (&self.files, run.as_str(), is_prepared);
         self.place
-            .publish(&repository, (commit, &entries), &mut self.memory, (&self.files, &run))
+            .publish(&repository, (commit, &entries), &mut self.memory, with)
     }
 
     /// Deploys what is published.
@@ -231,7 +241,9 @@ impl<'a> Sync<'a> {
             subject,
             changes,
         } = published;
-        if let Err(failed) = self.deploy(&commit) {
+        let done = self.deploy(&commit);
+        self.note_edits(&commit);
+        if let Err(failed) = done {
             return Err(self.deployment_failed(commit, content, failed));
         }
         self.memory.deployed = Some(Deployed {
@@ -251,6 +263,21 @@ impl<'a> Sync<'a> {
             statistics: Some(json!({ "commit": commit, "deployed": true, "changed": changes })),
             warnings,
         })
+    }
+
+    /// Notes the files that a deployment has changed in place: they are no edits of somebody else's.
+    pub(super) fn note_edits(&mut self, commit: &ObjectName) {
+        let edited = match self.job.layout {
+            Layout::Releases => Ok(BTreeMap::new()),
+            Layout::InPlace => self
+                .repository(commit)
+                .map_err(Failure::from)
+                .and_then(|repository| self.place.contents_of_edits(&repository, &self.files)),
+        };
+        match edited {
+            Ok(edited) => self.memory.edited = edited,
+            Err(failure) => tracing::warn!(job = %self.ctx.job, "{}", failure.message),
+        }
     }
 
     /// Notes that a commit has nothing to deploy.
