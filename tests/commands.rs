@@ -24,13 +24,7 @@ fn started(declaration: &str) -> (Workplace, Service) {
 /// Runs a job to its end; gives the run as the history has it.
 fn run(service: &Service, job: &str) -> Value {
     service.post(&format!("/trigger/{job}"));
-    newest(service, job)
-}
-
-fn newest(service: &Service, job: &str) -> Value {
-    let (_, list) = service.get(&format!("/api/schedules/executions?job={job}&limit=1"));
-    let id = &list["executions"][0]["id"];
-    service.get(&format!("/api/schedules/executions/{id}")).1
+    service.newest(job)
 }
 
 /// Whether a process was started with `argument`.

@@ -184,8 +184,7 @@ fn what_programs_do_to_files_is_undone() {
         let why = failed(&service);
         assert!(why.contains("rolled back to commit "), "{layout}: {why}");
         assert_eq!(read(&place, &format!("{tree}/page")), "1");
-        let (_, list) = service.get("/api/schedules/executions?limit=1");
-        let (_, shown) = service.get(&format!("/api/schedules/executions/{}", list["executions"][0]["id"]));
+        let shown = service.newest("app");
         let output = shown["output"].as_str().unwrap();
         assert_eq!(
             output.matches("@A@").count(),
@@ -227,8 +226,7 @@ fn a_check_is_told_what_it_checks() {
     for name in ["one", "two", "three"] {
         origin.commit(&[(name, "2")]);
         good(&service);
-        let (_, list) = service.get("/api/schedules/executions?limit=1");
-        let (_, shown) = service.get(&format!("/api/schedules/executions/{}", list["executions"][0]["id"]));
+        let shown = service.newest("app");
         assert_eq!(shown["output"], format!("{name}\n"));
     }
     // What was fetched can be fetched again.

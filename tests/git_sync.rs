@@ -143,8 +143,7 @@ fn what_is_deployed_is_told_what_changed_and_nothing_of_git() {
     let first = origin.git(&["rev-parse", "HEAD"]);
     let second = origin.commit(&[("b", "2")]);
     good(&service, "show");
-    let (_, list) = service.get("/api/schedules/executions?limit=1");
-    let (_, shown) = service.get(&format!("/api/schedules/executions/{}", list["executions"][0]["id"]));
+    let shown = service.newest("show");
     let output = shown["output"].as_str().unwrap();
     let current = place.file("out/show/current").display().to_string();
     for line in [

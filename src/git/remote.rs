@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::host::is_host;
+
 /// Where a repository is fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remote {
@@ -97,13 +99,7 @@ impl FromStr for Remote {
         if let Some(user) = user {
             check_user(user, scheme)?;
         }
-        let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-        if path.is_empty()
-            || path.starts_with(['-', ':'])
-            || host.is_empty()
-            || host.starts_with('-')
-            || !host.chars().all(is_name)
-        {
+        if path.is_empty() || path.starts_with(['-', ':']) || host.starts_with('-') || !is_host(host) {
             return Err(not_an_address());
         }
         Ok(Self {

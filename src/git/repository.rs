@@ -328,9 +328,8 @@ impl<'a> Repository<'a> {
         paths.iter().map(object).collect()
     }
 
-    /// The files that differ between two commits; every file of the second where the first is not there.
+    /// The files that differ between two commits that are there; every file of the second where there is no first.
     pub(crate) fn changes(&self, from: Option<&ObjectName>, to: &ObjectName) -> Result<Vec<String>, GitError> {
-        let from = from.filter(|from| self.has(from));
         let arguments = match from {
             Some(from) => vec![
                 "diff-tree",

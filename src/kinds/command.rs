@@ -331,11 +331,6 @@ impl Command {
         self.env.keys().map(String::as_str)
     }
 
-    /// Whether it is given a variable of this name.
-    pub(super) fn sets(&self, variable: &str) -> bool {
-        self.env.contains_key(variable)
-    }
-
     /// The same, in the folder that others start from.
     pub(super) fn at_root(&self) -> Self {
         Self {

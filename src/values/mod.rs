@@ -48,7 +48,7 @@ pub(crate) use redaction::{Redactor, redact, secrets_of_address, secrets_of_logi
 pub use schedule::Schedule;
 pub(crate) use secret::{Secret, SecretSource, read_secret, reading_secrets};
 pub use severity::Severity;
-pub(crate) use signature::signature;
+pub(crate) use signature::{digest, signature};
 pub(crate) use size::Size;
 pub(crate) use suggest::{nearest, with_suggestion};
 pub(crate) use table_name::TableName;

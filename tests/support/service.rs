@@ -253,6 +253,13 @@ impl Service {
         stream
     }
 
+    /// The newest run of a job, as the history has it, with what it printed.
+    pub(crate) fn newest(&self, job: &str) -> Value {
+        let (_, list) = self.get(&format!("/api/schedules/executions?job={job}&limit=1"));
+        let id = &list["executions"][0]["id"];
+        self.get(&format!("/api/schedules/executions/{id}")).1
+    }
+
     pub(crate) fn health(&self) -> Value {
         self.get("/health").1
     }

@@ -70,7 +70,7 @@ impl GitSync {
         let argv = deploy.argv();
         let is_compose = argv.windows(2).any(|pair| pair == ["docker", "compose"])
             || argv.iter().any(|word| word == "docker-compose");
-        let is_named = deploy.sets("COMPOSE_PROJECT_NAME")
+        let is_named = deploy.variables().any(|name| name == "COMPOSE_PROJECT_NAME")
             || argv
                 .iter()
                 .any(|word| word == "-p" || word.starts_with("--project-name"));
@@ -121,8 +121,8 @@ impl GitSync {
                 warn(key, why);
             }
         }
-        let host = self.url.host.as_ref().and_then(|host| ctx.git_hosts.get(host));
-        let key = host
+        let key = self
+            .host(ctx)
             .and_then(|host| host.ssh_key.as_ref())
             .filter(|_| self.url.is_ssh());
         if key.is_some_and(|key| key.fresh().is_ok_and(|key| has_passphrase(key.reveal()))) {

@@ -217,7 +217,7 @@ impl Sync<'_> {
             fetched?;
         }
         let entries = repository.entries(good)?;
-        self.note_changes(&repository.changes(Some(bad), good)?)?;
+        self.note_changes(&repository.changes(Some(bad).filter(|bad| repository.has(bad)), good)?)?;
         self.place.publish(
             &repository,
             (good, &entries),

@@ -42,8 +42,7 @@ fn look(job: &GitSync, ctx: &RunContext, asked: &Asked) -> Result<DryRun, Failur
     let failed = |error: std::io::Error| Failure::lasting(format!("a temporary folder cannot be created: {error}"));
     let temporary = tempfile::tempdir().map_err(failed)?;
     let repository = Repository::open(&git, &temporary.path().join("repository"), &seen, &ctx.cancel)?;
-    let source = job.commit.as_ref().map_or_else(|| job.full_name(), ToString::to_string);
-    let commit = repository.fetch(&job.url, &source, "refs/seen")?;
+    let commit = repository.fetch(&job.url, &job.full_name(), "refs/seen")?;
     job.verify(&repository, &commit)?;
     let content = job.content(&repository, &commit)?;
     if let Some(why) = memory.refusal(ctx, false, |_, known| *known == content) {

@@ -5,9 +5,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::digest;
 use crate::git::{Entry, GitError, ObjectName, Repository, Tree};
-use crate::values::read_file;
+use crate::values::{digest, read_file};
 
 /// How many names a sentence has.
 const NAMES: usize = 5;

@@ -12,15 +12,14 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::command::Command;
 use super::programs::{AFTER_THE_KILL, with_programs};
-use crate::git::{Git, GitError, ObjectName, RefName, Remote};
+use crate::git::{Git, GitError, GitHost, ObjectName, RefName, Remote};
 use crate::process::{self, Asked};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
-use crate::values::{Issue, Secret, beside};
+use crate::values::{Issue, Secret, beside, digest};
 use memory::Files;
 
 /// The keys of `[jobs.<id>.git_sync]`.
@@ -136,20 +135,30 @@ impl GitSync {
         digest(&deploy)
     }
 
+    /// What is declared of the host of the repository.
+    fn host<'a>(&self, ctx: &'a RunContext) -> Option<&'a GitHost> {
+        ctx.git_hosts.get(self.url.host.as_ref()?)
+    }
+
     /// The program git, with what the host of the repository asks for.
     fn git<'a>(&self, ctx: &'a RunContext, asked: &'a Asked) -> Result<Git<'a>, GitError> {
-        let host = self.url.host.as_ref().and_then(|host| ctx.git_hosts.get(host));
         // By these a service that was killed knows its programs again.
         let of_run = [(process::STATE, ctx.store.place()), (process::RUN, ctx.run_number())];
-        let git = Git::new(&ctx.surroundings, of_run, (&self.url, host), (asked, &ctx.cancel))?;
+        let git = Git::new(
+            &ctx.surroundings,
+            of_run,
+            (&self.url, self.host(ctx)),
+            (asked, &ctx.cancel),
+        )?;
         git.version()?;
         Ok(git)
     }
 
     /// The folder of the copy of the repository, which jobs share that fetch the same with the same credentials.
     fn copy(&self, ctx: &RunContext) -> PathBuf {
-        let host = self.url.host.as_ref().and_then(|host| ctx.git_hosts.get(host));
-        let login = host.map(|host| (host.username.as_deref(), host.token.is_some(), host.ssh_key.is_some()));
+        let login = self
+            .host(ctx)
+            .map(|host| (host.username.as_deref(), host.token.is_some(), host.ssh_key.is_some()));
         let name = digest(format!("{} {login:?}", self.url));
         own_folder(ctx).join("repositories").join(&name[..16])
     }
@@ -158,13 +167,6 @@ impl GitSync {
 /// Where the service keeps what it needs of repositories: beside its state.
 fn own_folder(ctx: &RunContext) -> PathBuf {
     beside(Path::new(&ctx.store.place()), "-git")
-}
-
-/// A text as short as a name, which is another one for every other content.
-fn digest(content: impl AsRef<[u8]>) -> String {
-    Sha256::digest(content)
-        .iter()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 impl From<GitError> for Failure {

@@ -159,11 +159,12 @@ impl<'a> Sync<'a> {
             Layout::Releases => None,
             Layout::InPlace => self.place.edits(&self.repository(seen)?, &self.memory, &self.files)?,
         };
-        Ok(Report {
-            message: format!("unchanged at {}", seen.short()),
-            statistics: Some(json!({ "commit": seen, "deployed": false, "changed": 0 })),
-            warnings: edits.into_iter().collect(),
-        })
+        let warnings = edits.into_iter().collect();
+        Ok(nothing_deployed(
+            seen,
+            format!("unchanged at {}", seen.short()),
+            warnings,
+        ))
     }
 
     /// Fetches what the repository has, and publishes it where that is due.
@@ -172,11 +173,7 @@ impl<'a> Sync<'a> {
         if let Err(untidy) = repository.tidy() {
             tracing::warn!(job = %self.ctx.job, "{}", untidy.message);
         }
-        let source = match &self.job.commit {
-            Some(commit) => commit.to_string(),
-            None => self.job.full_name(),
-        };
-        let commit = repository.fetch(&self.job.url, &source, &self.kept("seen"))?;
+        let commit = repository.fetch(&self.job.url, &self.job.full_name(), &self.kept("seen"))?;
         self.job.verify(&repository, &commit)?;
         let content = self.job.content(&repository, &commit)?;
         let pending = self.memory.pending().filter(|rejected| rejected.content == content);
@@ -189,16 +186,17 @@ impl<'a> Sync<'a> {
         self.may_be_tried(|_, known| *known == content)?;
         tracing::info!(job = %self.ctx.job, commit = commit.as_str(), "deploying {}: {why}", commit.short());
         self.trying = Some((commit.clone(), content.clone()));
-        let previous = self.previous().cloned();
-        if let Some(previous) = previous.as_ref().filter(|previous| !repository.has(previous)) {
-            // Where it cannot be had any more, every file counts as changed.
-            let _ = repository.fetch(&self.job.url, previous.as_str(), &self.kept("deployed"));
-        }
-        if let Some(previous) = previous.as_ref().filter(|previous| repository.has(previous)) {
+        // Where it cannot be had any more, every file counts as changed.
+        let kept = self.kept("deployed");
+        let can_be_had = |previous: &&ObjectName| {
+            repository.has(previous) || repository.fetch(&self.job.url, previous.as_str(), &kept).is_ok()
+        };
+        let previous = self.previous().filter(can_be_had);
+        if let Some(previous) = previous {
             // Wanted again where this one is rolled back.
-            repository.keep(&self.kept("deployed"), previous)?;
+            repository.keep(&kept, previous)?;
         }
-        let changes = repository.changes(previous.as_ref(), &commit)?;
+        let changes = repository.changes(previous, &commit)?;
         self.note_changes(&changes)?;
         let subject = repository.subject(&commit)?;
         self.publish(repository, &commit)?;
@@ -289,14 +287,11 @@ impl<'a> Sync<'a> {
         self.memory.failing = None;
         self.remember()?;
         let before = before.map_or_else(String::new, |before| format!(" since {}", before.short()));
-        Ok(Report {
-            message: format!(
-                "nothing to deploy: {} changes none of the declared paths{before}",
-                commit.short()
-            ),
-            statistics: Some(json!({ "commit": commit, "deployed": false, "changed": 0 })),
-            warnings: Vec::new(),
-        })
+        let message = format!(
+            "nothing to deploy: {} changes none of the declared paths{before}",
+            commit.short()
+        );
+        Ok(nothing_deployed(commit, message, Vec::new()))
     }
 
     pub(super) fn previous(&self) -> Option<&ObjectName> {
@@ -336,6 +331,15 @@ impl<'a> Sync<'a> {
             message = format!("{message}; {}", unwritten.message);
         }
         Failure { message, ..failure }
+    }
+}
+
+/// The report of a run that had nothing to deploy.
+fn nothing_deployed(commit: &ObjectName, message: String, warnings: Vec<String>) -> Report {
+    Report {
+        message,
+        statistics: Some(json!({ "commit": commit, "deployed": false, "changed": 0 })),
+        warnings,
     }
 }
 
