@@ -25,6 +25,7 @@
 //! | `notifications` | messages, the targets they go to, and the worker that empties the outbox |
 //! | `state` | the service's own state behind one handle |
 //! | `process` | programs that jobs run: found, started, ended as a whole group; their output |
+//! | `docker` | container engines: asked over their interface; what makes a container anew as it was |
 //! | `git` | the program git: repositories fetched with credentials that are bound to their hosts |
 //! | `sql` | the databases that jobs work on: opening, checking, sandbox, batches |
 //! | `values` | small types that check themselves, and what every part needs: clocks, threads, files |
@@ -77,6 +78,7 @@
 
 mod cli;
 mod config;
+mod docker;
 mod duplistatus;
 mod engine;
 mod git;

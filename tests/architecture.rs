@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["run"],
     &["notifications"],
     &["state"],
-    &["sql", "git"],
+    &["sql", "git", "docker"],
     &["process"],
     &["values"],
 ];
@@ -24,14 +24,17 @@ const ORDER: &[&[&str]] = &[
 /// Foreign crates and the modules that may name them.
 const HOMES: &[(&str, &[&str])] = &[
     ("aes_gcm", &["duplistatus"]),
-    ("base64", &["kinds", "values"]),
+    ("base64", &["docker", "kinds", "values"]),
     ("clap", &["cli"]),
     ("croner", &["values"]),
     ("figment", &["config"]),
-    ("form_urlencoded", &["cli", "http", "notifications", "values"]),
+    ("form_urlencoded", &["cli", "docker", "http", "notifications", "values"]),
     ("glob", &["config", "values"]),
     ("hmac", &["values"]),
+    ("http_body_util", &["docker"]),
     ("httparse", &["http"]),
+    ("hyper", &["docker"]),
+    ("hyper_util", &["docker"]),
     ("icu_calendar", &["duplistatus"]),
     ("icu_datetime", &["duplistatus"]),
     ("icu_locale_core", &["duplistatus"]),

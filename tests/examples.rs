@@ -103,12 +103,21 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
         ),
         (
             "[jobs.a.git_sync]\nx = 1",
-            text[text.find("# The kind `git_sync`").unwrap()..].to_owned(),
+            between("# The kind `git_sync`", "# The kind `container_update`"),
         ),
         (
-            "[git_hosts.a]\nx = 1",
-            between("# [git_hosts", "# How many runs of a group"),
+            "[jobs.a.container_update]\nx = 1",
+            text[text.find("# The kind `container_update`").unwrap()..].to_owned(),
         ),
+        (
+            "[jobs.a.container_update.verify]\nx = 1",
+            text[text.find("# The image is looked at").unwrap()..].to_owned(),
+        ),
+        (
+            "[engines.a]\nx = 1",
+            between("# [engines.docker]", "# How many runs of a group"),
+        ),
+        ("[git_hosts.a]\nx = 1", between("# [git_hosts", "# Container engines")),
         (
             "[jobs.a.overdue_backups]\nx = 1",
             between("[jobs.overdue-backup-check.overdue_backups]", "# The kind `cleanup`"),
@@ -144,6 +153,7 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
                 "command",
                 "http",
                 "git_sync",
+                "container_update",
             ]
             .contains(&key);
             assert!(

@@ -15,6 +15,8 @@ mod clients;
 mod commands;
 mod configuration;
 mod connections;
+mod container_kills;
+mod container_update;
 mod control;
 mod crashes;
 mod databases;

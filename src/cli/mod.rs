@@ -220,7 +220,7 @@ fn jobs_of<'a>(plan: &'a Plan, id: Option<&str>) -> Result<Vec<&'a Job>, Exit> {
 
 /// Does what may wait, for a command that is not a service.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Exit::new(FAILED, format!("the command cannot start: {error}")))?;
     Ok(runtime.block_on(work))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::invocation::Services;
-use super::merged::{Merged, below, path};
+use super::merged::{Merged, below, inside, path};
 use super::plan::{Job, Plan};
 use super::problem::Problem;
 use crate::sql::{CheckedDatabase, open_read_in_time};
@@ -17,7 +17,7 @@ use crate::values::{Clock, JobId, Severity, plural};
 /// What is wrong with the actions of `jobs`.
 pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) -> Vec<Problem> {
     let mut databases: BTreeMap<&Path, Option<CheckedDatabase>> = BTreeMap::new();
-    let (mut problems, mut folders) = (Vec::new(), Vec::new());
+    let (mut problems, mut folders, mut claimed) = (Vec::new(), Vec::new(), BTreeMap::new());
     for job in jobs {
         let file = job.database.as_ref().map(|database| database.path.as_path());
         let database = file.and_then(|file| {
@@ -30,9 +30,13 @@ pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) ->
             if issue.severity == Severity::Mismatch && !job.enabled {
                 continue;
             }
-            let keys = issue.key.split('.').filter(|key| !key.is_empty());
-            let place = keys.fold(at.clone(), |at, key| below(&at, key));
-            problems.push(merged.problem(&place, issue.severity, issue.message));
+            problems.push(merged.problem(&inside(&at, &issue.key), issue.severity, issue.message));
+        }
+        for (key, claim) in job.action.claims() {
+            if let Some(other) = claimed.insert(claim.clone(), &job.id) {
+                let why = format!("the job `{other}` updates {claim} as well; one of the two is enough");
+                problems.push(merged.problem(&below(&at, key), Severity::Error, why));
+            }
         }
         if let Some((other, why)) = shared_folder(job, &mut folders) {
             let why = format!("it {why} the folder of the job `{other}`; each needs one of its own");
@@ -99,7 +103,7 @@ async fn examine_job(merged: &Merged, plan: &Plan, job: &Job, now: Timestamp, se
     match plan.examine(job, now, services).await {
         Ok(issues) => issues
             .into_iter()
-            .map(|issue| warning(&below(&at, &issue.key), issue.message))
+            .map(|issue| warning(&inside(&at, &issue.key), issue.message))
             .collect(),
         Err(failure) => vec![warning(&at, format!("could not be checked: {}", failure.message))],
     }

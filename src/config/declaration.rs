@@ -19,11 +19,12 @@ pub(super) const SECTIONS: &[&str] = &[
     "defaults",
     "notifications",
     "git_hosts",
+    "engines",
     "jobs",
 ];
 
 /// Those whose tables are keyed by ids.
-pub(super) const KEYED: &[&str] = &["jobs", "databases", "notifications", "git_hosts", "groups"];
+pub(super) const KEYED: &[&str] = &["jobs", "databases", "notifications", "git_hosts", "engines", "groups"];
 
 /// `[server]`
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 use jiff::Timestamp;
 
 use super::plan::{Job, Plan};
+use crate::docker::Turns;
 use crate::kinds::INTEGRATION;
 use crate::process::Kept;
 use crate::run::{DryRun, Failure, RunContext};
@@ -36,6 +37,8 @@ pub(crate) struct Services {
     is_dry: bool,
     /// The threads of messages.
     pub delivery_threads: Threads,
+    /// Whose turn it is to change containers.
+    pub turns: Turns,
 }
 
 /// Threads of runs that work on no database.
@@ -54,6 +57,7 @@ impl Services {
             threads: Threads::new(THREADS),
             is_dry: false,
             delivery_threads: Threads::new(DELIVERY_THREADS),
+            turns: Turns::default(),
         }
     }
 
@@ -91,6 +95,8 @@ impl Plan {
             surroundings: Arc::clone(&self.surroundings),
             output: Kept::default(),
             git_hosts: Arc::clone(&self.git_hosts),
+            engines: Arc::clone(&self.engines),
+            turns: services.turns.clone(),
             progress: Progress::default(),
             store: services.store.clone(),
             clock: services.clock.clone(),

@@ -11,6 +11,7 @@ use super::merged::{below, path};
 use super::plan::{Job, Policy, Retry};
 use super::reading::Resolver;
 use super::targets::holds_what_is_not_kept;
+use crate::docker::Engines;
 use crate::kinds::Action;
 use crate::notifications::Targets;
 use crate::sql::{Database, Mode};
@@ -22,6 +23,7 @@ pub(super) struct JobContext {
     pub default_database: Option<DatabaseId>,
     pub databases: BTreeMap<DatabaseId, Database>,
     pub targets: Targets,
+    pub engines: Engines,
 }
 
 impl Resolver<'_> {
@@ -160,6 +162,10 @@ impl Resolver<'_> {
             let why = "it writes, but its database is declared as read_only";
             self.problems
                 .push(self.merged.problem(&below(at, action.name()), Severity::Error, why));
+        }
+        if let Err(why) = action.check_engine(&context.engines) {
+            let place = below(&below(at, action.name()), "engine");
+            self.problems.push(self.merged.problem(&place, Severity::Error, why));
         }
         for (key, named) in action.targets() {
             let place = key.iter().fold(below(at, action.name()), |at, key| below(&at, key));

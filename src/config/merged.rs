@@ -144,6 +144,12 @@ pub(super) fn path(parts: &[&str]) -> Vec<String> {
     parts.iter().map(|&part| part.to_owned()).collect()
 }
 
+/// The path of an issue's key below the table `at`: dots part the keys of tables in it.
+pub(super) fn inside(at: &[String], key: &str) -> Vec<String> {
+    let keys = key.split('.').filter(|key| !key.is_empty());
+    at.iter().cloned().chain(keys.map(str::to_owned)).collect()
+}
+
 /// The path of `key` below `at`.
 pub(super) fn below(at: &[String], key: &str) -> Vec<String> {
     at.iter().cloned().chain([key.to_owned()]).collect()

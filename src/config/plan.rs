@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::docker::Engines;
 use crate::git::GitHosts;
 use crate::kinds::Action;
 use crate::notifications::Targets;
@@ -35,6 +36,8 @@ pub(crate) struct Plan {
     pub time_zone: TimeZone,
     /// What hosts of repositories ask for.
     pub git_hosts: Arc<GitHosts>,
+    /// The container engines that are declared.
+    pub engines: Arc<Engines>,
     /// What programs inherit.
     pub surroundings: Arc<Surroundings>,
     pub jobs: BTreeMap<JobId, Arc<Job>>,

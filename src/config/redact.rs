@@ -42,7 +42,8 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
         return false;
     }
     match *section {
-        "include" => false,
+        // What stands in an engine's section says where its credentials are kept.
+        "include" | "engines" => false,
         "notifications" => match path[1..] {
             [_, kind, key, ..] => !(DeclaredTarget::KINDS.contains(&kind) && HARMLESS_KEYS.contains(&key)),
             _ => true,

@@ -111,6 +111,7 @@ impl Resolver<'_> {
             default_database,
             databases,
             targets,
+            engines: self.engines(),
         };
         let (jobs, order) = self.jobs(&context, only);
         let limits: Option<declaration::Limits> = self.section("limits");
@@ -134,6 +135,7 @@ impl Resolver<'_> {
             time_zone: environment.time_zone().unwrap_or_else(|_| TimeZone::utc()),
             surroundings: Arc::default(),
             git_hosts: Arc::new(git_hosts),
+            engines: Arc::new(context.engines),
             jobs: jobs.clone(),
             order,
         });

@@ -6,9 +6,10 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::declaration::{Database, Defaults, Group, Job, Limits, Server, State};
+use crate::docker::ContainerEngine;
 use crate::git::GitHost;
 use crate::kinds::{Action, DeclaredTarget};
-use crate::values::{DatabaseId, GroupId, Secret};
+use crate::values::{DatabaseId, EngineId, GroupId, Secret};
 
 /// A declaration, but for jobs and targets, which hold a kind beside their keys. It is never read as a whole: only
 /// its sections are.
@@ -30,6 +31,8 @@ struct Declaration {
     groups: Option<BTreeMap<GroupId, Group>>,
     /// The hosts that repositories are fetched from, with what they ask for.
     git_hosts: Option<BTreeMap<String, GitHost>>,
+    /// The container engines whose containers are updated.
+    engines: Option<BTreeMap<EngineId, ContainerEngine>>,
     /// What a job inherits unless it says otherwise.
     defaults: Option<Defaults>,
 }

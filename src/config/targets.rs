@@ -6,14 +6,15 @@ use std::sync::Arc;
 use figment::value::{Dict, Value};
 
 use super::declaration::Notify;
-use super::merged::{below, path};
+use super::merged::{below, inside, path};
 use super::plan::Job;
 use super::reading::{Resolver, unknown_key};
+use crate::docker::{ContainerEngine, Engines};
 use crate::git::{GitHost, GitHosts, is_host};
 use crate::kinds::DeclaredTarget;
 use crate::notifications::alert::Alerts;
 use crate::notifications::{Targets, Withheld};
-use crate::values::{Issue, Severity, TargetId, with_suggestion};
+use crate::values::{EngineId, Issue, Severity, TargetId, with_suggestion};
 
 impl Resolver<'_> {
     pub(super) fn targets(&mut self) -> Targets {
@@ -42,7 +43,7 @@ impl Resolver<'_> {
             let (Ok(id), Some(target)) = (id, target) else { continue };
             let target = target.into_target();
             for Issue { key, message, severity } in target.check() {
-                let place = below(&below(&at, target.name()), &key);
+                let place = inside(&below(&at, target.name()), &key);
                 self.problems.push(self.merged.problem(&place, severity, message));
             }
             targets.insert(id, target);
@@ -74,8 +75,8 @@ impl Resolver<'_> {
                 Vec::new()
             };
             for Issue { key, message, severity } in issues {
-                let place = if key.is_empty() { at.clone() } else { below(&at, &key) };
-                self.problems.push(self.merged.problem(&place, severity, message));
+                self.problems
+                    .push(self.merged.problem(&inside(&at, &key), severity, message));
             }
             if !is_host(name) {
                 let why =
@@ -85,6 +86,27 @@ impl Resolver<'_> {
             hosts.insert(name.to_ascii_lowercase(), host);
         }
         hosts
+    }
+
+    /// The container engines.
+    pub(super) fn engines(&mut self) -> Engines {
+        let mut engines = Engines::new();
+        for (name, value) in self.merged.table("engines") {
+            let at = path(&["engines", name]);
+            if !self.is_table(&at, value) {
+                continue;
+            }
+            let engine = self.read::<ContainerEngine>(&at, value.clone());
+            for Issue { key, message, severity } in engine.iter().flat_map(ContainerEngine::check) {
+                self.problems
+                    .push(self.merged.problem(&inside(&at, &key), severity, message));
+            }
+            match name.parse::<EngineId>() {
+                Ok(id) => drop(engine.map(|engine| engines.insert(id, engine))),
+                Err(why) => self.problems.push(self.merged.problem_of_key(&at, why)),
+            }
+        }
+        engines
     }
 
     /// Warns of hosts that no job fetches from: their names may be mistyped.

@@ -170,6 +170,7 @@ impl Engine {
                 Event::Told(None) => self.begin_shutdown().await,
                 Event::Run(Next::Ended(ended)) => self.finish(ended).await,
                 Event::Run(Next::Over(ticket)) => self.free(ticket).await,
+                Event::Run(Next::Recovered) => {}
                 Event::Loaded(Some(loaded)) => self.apply_reload(*loaded).await,
                 Event::Loaded(None) => self.reloader.pass_over(),
             }
@@ -297,6 +298,7 @@ impl Engine {
         if self.shutdown.is_none() {
             let grace = self.plan().server.shutdown_grace.to_std();
             tracing::info!(runs = self.runs.len(), "shutting down");
+            self.runs.announce_end();
             self.shutdown = Some(Shutdown {
                 next_step: Instant::now() + grace,
                 has_asked_runs: false,
@@ -312,7 +314,7 @@ impl Engine {
         let Some(shutdown) = &mut self.shutdown else {
             return false;
         };
-        if self.runs.is_empty() {
+        if self.runs.is_empty() && !self.runs.is_recovering() {
             return true;
         }
         if Instant::now() < shutdown.next_step {

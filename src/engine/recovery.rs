@@ -36,6 +36,7 @@ impl Engine {
             self.clock.resume(last);
         }
         self.end_strays(&unfinished).await;
+        self.runs.take_up(&self.plan());
         self.journal.postpone_clearing(now);
         let stopped: BTreeSet<JobId> = stopped.iter().filter_map(|job| job.parse().ok()).collect();
         if !stopped.is_empty() {

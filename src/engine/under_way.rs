@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::runner::{self, Over, RunResult};
 use super::scheduler::PendingRun;
 use crate::config::{Invocation, Plan, Services};
+use crate::kinds::{Recovery, recover};
 use crate::run::{RunContext, Start};
 use crate::state::{Origin, RunId, Status};
 use crate::values::{CancelReason, CancellationToken, JobId, Progress, Threads, plural};
@@ -32,6 +33,10 @@ pub(super) struct Runs {
     /// Whoever waits for a run that was asked for, by its ticket.
     pub(super) replies: HashMap<u64, oneshot::Sender<RunResult>>,
     last_progress: Instant,
+    /// Takes up what runs of an earlier process left behind.
+    recovery: JoinSet<()>,
+    /// Asked for when that is to end.
+    end_of_recovery: CancellationToken,
 }
 
 /// What the engine holds of a run under way.
@@ -55,6 +60,8 @@ pub(super) enum Next {
     Ended(Vec<Ended>),
     /// The work of the abandoned run with this ticket is over.
     Over(u64),
+    /// What an earlier process left behind is put right.
+    Recovered,
 }
 
 /// A run that ended.
@@ -75,7 +82,34 @@ impl Runs {
             by_task: HashMap::new(),
             replies: HashMap::new(),
             last_progress: Instant::now(),
+            recovery: JoinSet::new(),
+            end_of_recovery: CancellationToken::default(),
         }
+    }
+
+    /// Takes up what runs of an earlier process left behind, beside everything else.
+    pub(super) fn take_up(&mut self, plan: &Plan) {
+        let recovery = Recovery {
+            store: self.services.store.clone(),
+            clock: self.services.clock.clone(),
+            turns: self.services.turns.clone(),
+            targets: Arc::clone(&plan.targets),
+            cancel: self.end_of_recovery.clone(),
+        };
+        self.recovery.spawn(recover(recovery));
+    }
+
+    /// Tells the runs under way that the service has begun to end.
+    pub(super) fn announce_end(&self) {
+        for handle in self.by_task.values() {
+            handle.cancel.announce_end();
+        }
+        self.end_of_recovery.announce_end();
+    }
+
+    /// Whether what an earlier process left behind is still being put right.
+    pub(super) fn is_recovering(&self) -> bool {
+        !self.recovery.is_empty()
     }
 
     pub(super) fn delivery_threads(&self) -> Threads {
@@ -95,6 +129,7 @@ impl Runs {
         tokio::select! {
             Some(first) = self.tasks.join_next_with_id() => Some(Next::Ended(self.ended_with(first))),
             Some(Ok(ticket)) = self.abandoned.join_next() => Some(Next::Over(ticket)),
+            Some(_) = self.recovery.join_next() => Some(Next::Recovered),
             else => None,
         }
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::inherited::Inherited;
 use super::programs::{AFTER_THE_KILL, with_programs};
 use crate::process::{
-    self, Asked, Ended, Exit, Identity, Log, Output, Program, Rules, StopSignal, Streams, Umask, User,
+    self, Asked, Ended, Exit, Identity, Log, Output, Program, Rules, Sink, StopSignal, Streams, Umask, User,
 };
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
@@ -72,8 +72,8 @@ pub(super) struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    /// That of a program which is all that a run does.
-    fn of(ctx: &'a RunContext) -> Self {
+    /// That of a program which has no folder of its own.
+    pub(super) fn of(ctx: &'a RunContext) -> Self {
         Self {
             folder: ".".as_ref(),
             inherited: &ctx.surroundings.variables,
@@ -116,6 +116,27 @@ fn ten_seconds() -> Duration {
 }
 
 impl Command {
+    /// A program with its arguments, and nothing else said of it.
+    pub(super) fn of(argv: Vec<String>) -> Self {
+        Self {
+            argv: Some(argv),
+            shell: None,
+            dir: None,
+            env: BTreeMap::new(),
+            inherit_env: Inherited::default(),
+            stdin: None,
+            success_codes: zero(),
+            retry_codes: may_pass(),
+            stop_signal: StopSignal::default(),
+            kill_after: ten_seconds(),
+            leftovers: Leftovers::default(),
+            user: None,
+            nice: None,
+            umask: None,
+            output: OutputRules::default(),
+        }
+    }
+
     /// What is wrong with the declaration itself.
     pub(super) fn issues(&self) -> Vec<Issue> {
         let mut issues = Vec::new();
@@ -195,8 +216,6 @@ impl Command {
 
     /// Runs it to its end.
     pub(super) fn execute(&self, ctx: &RunContext, asked: &Asked, setting: &Setting<'_>) -> Result<Ended, Failure> {
-        let program = self.program(ctx, setting).map_err(Failure::lasting)?;
-        let path = program.find().map_err(Failure::lasting)?;
         let mut output = Output {
             job: &ctx.job,
             run: ctx.run_number(),
@@ -206,7 +225,20 @@ impl Command {
             log: self.output.log.then(Log::default),
             streams: Streams::default(),
         };
-        process::run(&program, &path, self.rules(), asked, &mut output).map_err(Failure::lasting)
+        self.execute_into(ctx, asked, setting, &mut output)
+    }
+
+    /// The same; what it prints goes to `sink`.
+    pub(super) fn execute_into(
+        &self,
+        ctx: &RunContext,
+        asked: &Asked,
+        setting: &Setting<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Ended, Failure> {
+        let program = self.program(ctx, setting).map_err(Failure::lasting)?;
+        let path = program.find().map_err(Failure::lasting)?;
+        process::run(&program, &path, self.rules(), asked, sink).map_err(Failure::lasting)
     }
 
     fn rules(&self) -> Rules {

@@ -4,6 +4,7 @@
 mod alert;
 mod cleanup;
 mod command;
+mod container_update;
 mod dry_run;
 #[cfg(test)]
 pub(crate) mod echo;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use crate::docker::Engines;
 use crate::duplistatus::{Application, Duplistatus, OverdueBackups};
 use crate::notifications::{Email, Healthchecks, Integration, Log, Ntfy, Target, Webhook};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
@@ -32,6 +34,8 @@ use crate::values::{CancelReason, Issue, Secret, TargetId};
 use alert::Alert;
 use cleanup::Cleanup;
 use command::Command;
+use container_update::ContainerUpdate;
+pub(crate) use container_update::{Recovery, recover};
 use git_sync::GitSync;
 use http::Http;
 use sql::Sql;
@@ -102,6 +106,15 @@ macro_rules! job_kinds {
                 match self { $($(#[$attribute])* Self::$kind(kind) => kind.webhook(),)* }
             }
 
+            pub(crate) fn check_engine(&self, engines: &Engines) -> Result<(), String> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.check_engine(engines),)* }
+            }
+
+            /// What it changes that no other job may change.
+            pub(crate) fn claims(&self) -> Vec<(&'static str, String)> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.claims(),)* }
+            }
+
             pub(crate) fn takes_to_end(&self) -> Duration {
                 match self { $($(#[$attribute])* Self::$kind(kind) => kind.takes_to_end(),)* }
             }
@@ -125,6 +138,7 @@ job_kinds! {
     Command => "command",
     Http => "http",
     GitSync => "git_sync",
+    ContainerUpdate => "container_update",
     #[cfg(test)] Echo => "echo",
 }
 #[cfg(test)]

@@ -12,11 +12,25 @@ pub(super) async fn with_programs<G: Clone + Send + 'static, T: Send + 'static>(
     given: &G,
     work: impl FnOnce(&G, &RunContext, &Asked) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
+    with_programs_within(ctx, given, FOR_EVER, work).await
+}
+
+/// No limit but that of the run.
+const FOR_EVER: std::time::Duration = std::time::Duration::from_hours(24 * 365);
+
+/// The same; they are asked to end after `limit` as well.
+pub(super) async fn with_programs_within<G: Clone + Send + 'static, T: Send + 'static>(
+    ctx: &RunContext,
+    given: &G,
+    limit: std::time::Duration,
+    work: impl FnOnce(&G, &RunContext, &Asked) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let (ask, asked) = process::asking().map_err(|error| Failure::lasting(error.to_string()))?;
     let mut done = std::pin::pin!(ctx.blocking(given, move |given, ctx| work(given, ctx, &asked)));
     tokio::select! {
         done = &mut done => return done,
         () = ctx.cancel.cancelled() => ask.for_the_end(),
+        () = tokio::time::sleep(limit) => ask.for_the_end(),
     }
     tokio::select! {
         done = &mut done => return done,

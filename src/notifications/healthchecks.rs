@@ -31,7 +31,7 @@ impl Target for Healthchecks {
             Event::Started => "/start",
             Event::Failed | Event::Overdue => "/fail",
             Event::Succeeded | Event::Recovered => "",
-            Event::Test => "/log",
+            Event::Found | Event::Test => "/log",
         };
         let (path, query) = self.url.reveal().split_once('?').unzip();
         let path = path.unwrap_or_else(|| self.url.reveal()).trim_end_matches('/');

@@ -38,6 +38,8 @@ pub(crate) enum Address {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
     Overdue,
+    /// Something is there that may be used.
+    Found,
     Started,
     Succeeded,
     Failed,
@@ -50,6 +52,7 @@ impl Event {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Overdue => "overdue",
+            Self::Found => "found",
             Self::Started => "started",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",

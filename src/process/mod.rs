@@ -14,7 +14,7 @@ mod surroundings;
 
 pub(crate) use group::kill_all;
 pub(crate) use identity::{BECOME, Identity, Umask, User, become_it};
-pub(crate) use output::{Captured, Kept, Log, Output, Streams};
+pub(crate) use output::{Captured, Kept, Log, Output, Sink, Streams};
 pub(crate) use program::{Limits, Program};
 pub(crate) use signal::StopSignal;
 pub(crate) use strays::{RUN, STATE, end_strays};

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::docker::{Engines, Turns};
 use crate::git::GitHosts;
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
 use crate::process::{Kept, Surroundings};
@@ -61,6 +62,17 @@ pub(crate) trait Kind {
     fn webhook(&self) -> Option<&Secret> {
         None
     }
+    /// Whether the container engine that it names is declared, for kinds that work with one.
+    ///
+    /// # Errors
+    /// That it is not.
+    fn check_engine(&self, _engines: &Engines) -> Result<(), String> {
+        Ok(())
+    }
+    /// What it changes that no other job may change, by the key that names it and in words.
+    fn claims(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
     /// How long it may take to end once it is asked to; then its run is over without it.
     fn takes_to_end(&self) -> Duration {
         END_GRACE
@@ -104,6 +116,10 @@ pub(crate) struct RunContext {
     pub output: Kept,
     /// What hosts of repositories ask for.
     pub git_hosts: Arc<GitHosts>,
+    /// The container engines, by name.
+    pub engines: Arc<Engines>,
+    /// Whose turn it is to change containers.
+    pub turns: Turns,
     /// Told how far the run is.
     pub progress: Progress,
     /// The service's own state, which has the outbox.

@@ -25,6 +25,9 @@ struct Inner {
     /// Whether the service ends, whatever else was the first reason.
     shutdown: OnceLock<()>,
     shut_down: Notify,
+    /// Whether the service has begun to end: what must be put back is put back at once.
+    ending: OnceLock<()>,
+    told_ending: Notify,
 }
 
 impl CancellationToken {
@@ -35,6 +38,30 @@ impl CancellationToken {
         }
         if reason == CancelReason::Shutdown && self.0.shutdown.set(()).is_ok() {
             self.0.shut_down.notify_waiters();
+        }
+    }
+
+    /// Tells that the service has begun to end. Work may still go on for its grace time.
+    pub(crate) fn announce_end(&self) {
+        if self.0.ending.set(()).is_ok() {
+            self.0.told_ending.notify_waiters();
+        }
+    }
+
+    /// Whether the end was asked for, or will be soon.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_cancelled() || self.0.ending.get().is_some()
+    }
+
+    /// Waits until the end is asked for, or will be soon.
+    pub(crate) async fn end_is_near(&self) {
+        let mut told = std::pin::pin!(self.0.told_ending.notified());
+        told.as_mut().enable();
+        if self.0.ending.get().is_none() {
+            tokio::select! {
+                () = told => {}
+                () = self.cancelled() => {}
+            }
         }
     }
 

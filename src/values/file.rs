@@ -2,9 +2,9 @@
 //! long as a disk that works would take. A pipe, a device or a disk that hangs holds nobody up.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -32,6 +32,30 @@ pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
 pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
+}
+
+/// Puts a file with `content` in the place of the one at `path`, for good: at any moment, there is the one or the other. Its
+/// owner may read it, and nobody else. Its folder is made where it is missing.
+///
+/// # Errors
+/// Why it cannot be written.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let new = beside(path, ".new");
+    let replace = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        File::open(folder)?.sync_all()
+    };
+    replace().map_err(|error: io::Error| format!("{} cannot be written: {error}", path.display()))
 }
 
 /// The whole content of the regular file at `path`. It may wait for the disk: see [`within_patience`].

@@ -70,6 +70,10 @@ id!(
     pub(crate) GroupId
 );
 id!(
+    /// The id of a container engine: `[engines.<id>]`.
+    pub(crate) EngineId
+);
+id!(
     /// The id of a declared expectation: `[jobs.<id>.overdue_backups.expect.<id>]`.
     pub(crate) ExpectationId
 );

@@ -33,9 +33,11 @@ pub(crate) use cancellation::{CancelReason, CancellationToken};
 pub use clock::Clock;
 pub(crate) use clock::Moment;
 pub(crate) use duration::{Duration, spread};
-pub(crate) use file::{beside, identity, read_file, read_text, read_text_in_time, within_patience, within_patience_of};
+pub(crate) use file::{
+    beside, identity, read_file, read_text, read_text_in_time, replace_file, within_patience, within_patience_of,
+};
 pub use id::JobId;
-pub(crate) use id::{DatabaseId, ExpectationId, GroupId, TargetId};
+pub(crate) use id::{DatabaseId, EngineId, ExpectationId, GroupId, TargetId};
 pub(crate) use instant::{iso, later};
 pub(crate) use issue::Issue;
 pub(crate) use lock::lock;

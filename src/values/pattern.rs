@@ -9,6 +9,16 @@ use super::deserialize_from_text;
 pub(crate) struct Pattern(glob::Pattern);
 
 impl Pattern {
+    /// The pattern as it is written.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether it means one name only.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.0.as_str().contains(['*', '?', '['])
+    }
+
     /// Whether it means `name`. Upper and lower case differ.
     pub(crate) fn matches(&self, name: &str) -> bool {
         self.0.matches(name)

@@ -2,15 +2,15 @@
 //! beside the copy of the repository, so that `plan` can read it while the service runs.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::git::ObjectName;
-use crate::values::{beside, read_file};
+use crate::values::{read_file, replace_file};
 
 /// Written before each step that it speaks of, and on the disk before the step begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl Files {
     pub(super) fn remember(&self, memory: &Memory) -> Result<(), String> {
         let path = self.path("memory.json");
         let text = serde_json::to_vec_pretty(memory).map_err(|error| error.to_string())?;
-        replace(&path, &text).map_err(|error| format!("{} cannot be written: {error}", path.display()))
+        replace_file(&path, &text)
     }
 }
 
@@ -148,16 +148,4 @@ impl Memory {
             ..Self::default()
         }
     }
-}
-
-/// Puts a file with `content` in the place of the one at `path`: at any moment, there is the one or the other.
-fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    let new = beside(path, ".new");
-    let mut file = File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
 }

@@ -1,0 +1,92 @@
+//! How a container is connected to its networks: what was asked for, never what it happened to get.
+
+use serde_json::{Map, Value, json};
+
+use super::container::{Container, short};
+use super::difference::is_nothing;
+
+/// What is asked for of a network; all else is the engine's choice.
+const ASKED_FOR: &[&str] = &["IPAMConfig", "Links", "DriverOpts", "GwPriority"];
+
+/// A container's networks, each with what was asked for. Those that have no connection of their own have none.
+pub(super) fn endpoints(container: &Container) -> Map<String, Value> {
+    let mode = mode_of(container);
+    if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+        return Map::new();
+    }
+    let networks = container
+        .json()
+        .pointer("/NetworkSettings/Networks")
+        .and_then(Value::as_object);
+    let networks = networks
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != "none" && *name != "host");
+    networks
+        .map(|(name, found)| (name.clone(), asked_for(container, found)))
+        .collect()
+}
+
+fn mode_of(container: &Container) -> &str {
+    container
+        .json()
+        .pointer("/HostConfig/NetworkMode")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn asked_for(container: &Container, found: &Value) -> Value {
+    let own = ASKED_FOR.iter().filter(|key| !is_nothing(&found[**key]));
+    let mut asked: Map<String, Value> = own.map(|key| ((*key).to_owned(), found[*key].clone())).collect();
+    // An empty one is what the engine makes of none.
+    if asked
+        .get("IPAMConfig")
+        .is_some_and(|config| config.as_object().is_some_and(|config| config.values().all(is_nothing)))
+    {
+        asked.remove("IPAMConfig");
+    }
+    let id = container.id();
+    let hostname = container.json()["Config"]["Hostname"].as_str().unwrap_or_default();
+    let aliases = found["Aliases"].as_array().into_iter().flatten();
+    // Older engines tell what every container is called, too.
+    let is_own = |alias: &&Value| {
+        alias
+            .as_str()
+            .is_some_and(|alias| alias != short(id) && alias != id && alias != hostname)
+    };
+    let mut aliases: Vec<Value> = aliases.filter(is_own).cloned().collect();
+    aliases.sort_by_key(ToString::to_string);
+    aliases.dedup();
+    if !aliases.is_empty() {
+        asked.insert("Aliases".to_owned(), aliases.into());
+    }
+    asked.into()
+}
+
+/// The network that a container is created with: the one its mode names.
+pub(super) fn main_network(container: &Container, networks: &Map<String, Value>) -> Option<String> {
+    let mode = mode_of(container);
+    let found = container.json().pointer("/NetworkSettings/Networks");
+    let is_named = |name: &&String| {
+        let id = found.and_then(|found| found[name.as_str()]["NetworkID"].as_str());
+        name.as_str() == mode || id == Some(mode) || (matches!(mode, "default" | "") && name.as_str() == "bridge")
+    };
+    networks
+        .keys()
+        .find(is_named)
+        .or_else(|| networks.keys().next())
+        .cloned()
+}
+
+/// The containers it is linked to, as a create takes them: the engine tells `/target/of/alias`.
+pub(super) fn links(container: &Container) -> Value {
+    let told = container.json().pointer("/HostConfig/Links").and_then(Value::as_array);
+    let links = told.into_iter().flatten().filter_map(Value::as_str).map(|link| {
+        let (target, alias) = link.split_once(':').unwrap_or((link, link));
+        let alias = alias.rsplit('/').next().unwrap_or(alias);
+        format!("{}:{alias}", target.trim_start_matches('/'))
+    });
+    let mut links: Vec<String> = links.collect();
+    links.sort();
+    if links.is_empty() { Value::Null } else { json!(links) }
+}

@@ -1,0 +1,80 @@
+//! The volumes of a container: named ones are named again, and those without a name are carried over by the one they were given,
+//! so that nothing that is in them is lost.
+
+use serde_json::{Map, Value, json};
+
+use super::Container;
+
+/// `HostConfig.Mounts` of the same container made anew.
+pub(super) fn mounts(container: &Container, sources: &[Container]) -> Vec<Value> {
+    let declared = container.json().pointer("/HostConfig/Mounts").and_then(Value::as_array);
+    let mut mounts: Vec<Value> = declared.cloned().unwrap_or_default();
+    let found = container.json()["Mounts"].as_array().into_iter().flatten();
+    for volume in found.filter(|mount| mount["Type"] == "volume") {
+        let (name, place) = (&volume["Name"], &volume["Destination"]);
+        let is_here = |mount: &&mut Value| mount["Target"] == *place;
+        if let Some(mount) = mounts.iter_mut().find(is_here) {
+            if mount["Type"] == "volume" && mount["Source"].as_str().is_none_or(str::is_empty) {
+                mount["Source"] = name.clone();
+            }
+        } else if !is_bound(container, place) && !is_from_a_source(sources, name, place) {
+            let mut mount = Map::from_iter([
+                ("Type".to_owned(), json!("volume")),
+                ("Source".to_owned(), name.clone()),
+                ("Target".to_owned(), place.clone()),
+            ]);
+            if volume["RW"] == false {
+                mount.insert("ReadOnly".to_owned(), json!(true));
+            }
+            mounts.push(mount.into());
+        }
+    }
+    mounts
+}
+
+/// Whether one of `Binds` says what is at `place`.
+fn is_bound(container: &Container, place: &Value) -> bool {
+    let binds = container.json().pointer("/HostConfig/Binds").and_then(Value::as_array);
+    let place = place.as_str().unwrap_or_default();
+    let mut binds = binds.into_iter().flatten().filter_map(Value::as_str);
+    // `name:/place` or `name:/place:options`
+    binds.any(|bind| {
+        bind.split(':')
+            .nth(1)
+            .is_some_and(|target| target.trim_end_matches('/') == place.trim_end_matches('/'))
+    })
+}
+
+/// Whether it comes from a container whose volumes it has.
+fn is_from_a_source(sources: &[Container], name: &Value, place: &Value) -> bool {
+    let mut mounts = sources
+        .iter()
+        .filter_map(|source| source.json()["Mounts"].as_array())
+        .flatten();
+    mounts.any(|mount| mount["Name"] == *name && mount["Destination"] == *place)
+}
+
+/// The names of the containers whose volumes it has.
+pub(crate) fn volume_sources(container: &Container) -> impl Iterator<Item = &str> {
+    let sources = container
+        .json()
+        .pointer("/HostConfig/VolumesFrom")
+        .and_then(Value::as_array);
+    let sources = sources.into_iter().flatten().filter_map(Value::as_str);
+    sources.map(|source| source.split(':').next().unwrap_or(source))
+}
+
+/// What is mounted, as far as it must stay: by place.
+pub(super) fn mounted(container: &Container) -> Map<String, Value> {
+    let mounts = container.json()["Mounts"].as_array().into_iter().flatten();
+    let kept = mounts.map(|mount| {
+        let place = mount["Destination"].as_str().unwrap_or_default().to_owned();
+        let what = if mount["Type"] == "volume" {
+            &mount["Name"]
+        } else {
+            &mount["Source"]
+        };
+        (place, json!({ "Type": mount["Type"], "What": what, "RW": mount["RW"] }))
+    });
+    kept.collect()
+}

@@ -1,0 +1,194 @@
+//! An update under way, written down before each step that changes anything: whoever finds the file of one that was cut off knows
+//! what it was about, and what to look for.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::docker::{Address, Container, short};
+use crate::values::{JobId, TargetId, blocking, read_file, replace_file};
+
+/// The step that is about to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    Tagging,
+    Creating,
+    Stopping,
+    Renaming,
+    /// The old ones are kept from being started again by the engine.
+    Holding,
+    Starting,
+    Waiting,
+    /// The new ones are well: what is left of the old ones goes.
+    Done,
+}
+
+/// An update of a container, together with those that share a namespace of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Update {
+    pub job: JobId,
+    /// Where the engine is reached, and what it is known as.
+    pub engine: String,
+    pub key: String,
+    /// The image as it is asked for, and the digest that is brought in.
+    pub image: String,
+    pub digest: String,
+    pub old_image: String,
+    pub new_image: String,
+    /// What the image's name stood for before.
+    pub tagged_before: Option<String>,
+    /// The container that is updated first, then those that depend on it, in the order in which they are started.
+    pub members: Vec<Member>,
+    pub phase: Phase,
+    pub healthy_within: Duration,
+    pub settle: Duration,
+    /// Whom to tell.
+    pub notify: Vec<TargetId>,
+    pub began_at: Timestamp,
+    /// When the first of the old ones was asked to stop.
+    pub stopped_at: Option<Timestamp>,
+}
+
+/// A container that is replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Member {
+    pub name: String,
+    /// Everything that the engine told of it.
+    pub old: Value,
+    /// The id of the one that takes its place, once that is known.
+    pub new: Option<String>,
+}
+
+impl Member {
+    pub(super) fn of(old: &Container) -> Self {
+        Self {
+            name: old.name().to_owned(),
+            old: old.json().clone(),
+            new: None,
+        }
+    }
+
+    pub(super) fn old_id(&self) -> &str {
+        self.old["Id"].as_str().unwrap_or_default()
+    }
+
+    pub(super) fn was_running(&self) -> bool {
+        self.old["State"]["Running"] == true
+    }
+
+    /// What the new one is called at first.
+    pub(super) fn new_name(&self) -> String {
+        format!("{}_new_{}", self.name, short(self.old_id()))
+    }
+
+    /// What the old one is called once the new one has its name.
+    pub(super) fn old_name(&self) -> String {
+        format!("{}_old_{}", self.name, short(self.old_id()))
+    }
+}
+
+/// Whether a name is one that only an update gives.
+pub(super) fn is_given_by_an_update(name: &str) -> bool {
+    let ends = |word: &str| {
+        let id = name.rsplit_once(word).map(|(_, id)| id);
+        id.is_some_and(|id| id.len() == 12 && id.chars().all(|c| c.is_ascii_hexdigit()))
+    };
+    ends("_new_") || ends("_old_")
+}
+
+impl Update {
+    /// The name of the container that it is about.
+    pub(super) fn name(&self) -> &str {
+        self.members.first().map_or("", |member| member.name.as_str())
+    }
+
+    pub(super) fn address(&self) -> Result<Address, String> {
+        self.engine.parse()
+    }
+
+    fn file(&self, folder: &Path) -> PathBuf {
+        let id = self.members.first().map_or("", Member::old_id);
+        folder.join("updates").join(format!("{}.json", short(id)))
+    }
+
+    /// Writes down what is about to be done, for good.
+    ///
+    /// # Errors
+    /// That it cannot be written: then nothing may be done.
+    pub(super) async fn enter(&mut self, phase: Phase, folder: &Path) -> Result<(), String> {
+        self.phase = phase;
+        let path = self.file(folder);
+        let text = serde_json::to_vec_pretty(self).map_err(|error| error.to_string())?;
+        blocking(move || replace_file(&path, &text)).await
+    }
+
+    /// Forgets an update that is over.
+    pub(super) async fn close(&self, folder: &Path) -> Result<(), String> {
+        let path = self.file(folder);
+        let gone = blocking(move || match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("{} cannot be removed: {error}", path.display()))
+            }
+            _ => Ok(()),
+        });
+        gone.await
+    }
+
+    /// Puts the file of one that nothing can be done about where nobody takes it up again; gives where.
+    pub(super) async fn give_up(&self, folder: &Path) -> Result<PathBuf, String> {
+        let path = self.file(folder);
+        let aside = crate::values::beside(&path, ".lost");
+        let to = aside.clone();
+        blocking(move || std::fs::rename(&path, &to))
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(aside)
+    }
+}
+
+/// The updates that were not closed.
+///
+/// # Errors
+/// Which of them cannot be read.
+pub(super) async fn open_updates(folder: &Path) -> Result<Vec<Update>, String> {
+    let folder = folder.join("updates");
+    let read = move || {
+        let mut found = Vec::new();
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return Ok(found);
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_none_or(|end| end != "json") {
+                continue;
+            }
+            let unreadable = |why: String| format!("the update in {} cannot be taken up again: {why}", path.display());
+            let text = read_file(&path).map_err(unreadable)?;
+            let update = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+            found.push(update);
+        }
+        Ok(found)
+    };
+    blocking(read).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_updates_are_known() {
+        for (name, expected) in [
+            ("web_new_0123456789ab", true),
+            ("web_old_0123456789ab", true),
+            ("web_new_x", false),
+            ("web_old_0123456789abc", false),
+            ("brand_new_world", false),
+        ] {
+            assert_eq!(is_given_by_an_update(name), expected, "{name}");
+        }
+    }
+}

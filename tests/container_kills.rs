@@ -1,0 +1,180 @@
+//! A job of the kind `container_update` at whose every call something happens: the service is killed, the engine refuses, or the
+//! connection ends. One container of the name runs, on the old image or the new one, with its volume; nothing is left over.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::fake_engine::{FakeEngine, Fault, NEW, OLD, Seen};
+use crate::support::receivers::Ntfy;
+use crate::support::{Workplace, eventually};
+
+/// More calls than an update makes.
+const MOST_CALLS: usize = 200;
+
+/// A workplace whose job updates the container of a fake engine.
+struct Site {
+    place: Workplace,
+    engine: FakeEngine,
+    phone: Ntfy,
+}
+
+impl Site {
+    fn new(is_new_well: bool) -> Self {
+        let site = Self {
+            place: Workplace::empty(),
+            engine: FakeEngine::start(is_new_well),
+            phone: Ntfy::start(200),
+        };
+        let declaration = format!(
+            "databases = {{}}\n[engines.docker]\nhost = \"{}\"\ncredentials = \"none.json\"\n[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.up]\nschedule = \"0 0 1 1 *\"\nretry = {{ max_attempts = 1 }}\n[jobs.up.container_update]\ncontainers = [\"web\"]\nsettle = \"1ms\"\nhealthy_within = \"1ms\"\nretry_bad = \"never\"\nnotify = [\"phone\"]\n",
+            site.engine.host(),
+            site.phone.port,
+        );
+        site.place.write("jobs.toml", &declaration);
+        site
+    }
+
+    /// What is there once nothing is under way: one container of the name that runs as it did, and a tag that fits.
+    fn settled(&self, label: &str) -> String {
+        let state = eventually(&format!("{label}: everything to be settled"), || {
+            let state = self.engine.state();
+            let is_web = |one: &Seen| one.name == "web" && one.is_running && one.policy == "always";
+            let is_one = state.containers.len() == 1 && state.containers.iter().all(is_web);
+            (is_one && self.open_updates() == 0).then_some(state)
+        });
+        let web = &state.containers[0];
+        assert_eq!(web.volume, "unnamed-1", "{label}: the volume is the one it was");
+        assert_eq!(
+            state.tag.as_ref(),
+            Some(&web.image),
+            "{label}: the tag stands for what runs"
+        );
+        assert!(!state.overlapped, "{label}: the two have run at once");
+        web.image.clone()
+    }
+
+    fn open_updates(&self) -> usize {
+        let folder = self.place.file("data/duplistatus-cron.db-containers/updates");
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        files
+            .filter(|file| file.path().extension().is_some_and(|end| end == "json"))
+            .count()
+    }
+
+    /// How often it was told that the container was updated, or rolled back.
+    fn told(&self, what: &str) -> usize {
+        let received = self.phone.received();
+        received
+            .iter()
+            .filter(|message| message["path"].as_str().unwrap_or_default().contains(what))
+            .count()
+    }
+}
+
+/// How many calls an update makes, in a service of its own.
+fn calls(is_new_well: bool) -> Vec<String> {
+    let site = Site::new(is_new_well);
+    let service = site.place.start();
+    let (_, answer) = service.post("/trigger/up");
+    assert_eq!(answer["success"] == true, is_new_well, "{answer}");
+    assert_eq!(site.settled("undisturbed"), if is_new_well { NEW } else { OLD });
+    site.engine.calls()
+}
+
+/// Kills the service at every call of an update, has it start again, and looks what there is.
+fn killed_at_every_call(is_new_well: bool, fault: Fault, reboots: bool) {
+    let calls = calls(is_new_well);
+    assert!((15..MOST_CALLS).contains(&calls.len()), "{calls:?}");
+    for (number, call) in calls.iter().enumerate() {
+        let label = format!("killed {fault:?} {number} ({call})");
+        let site = Site::new(is_new_well);
+        let service = site.place.start();
+        site.engine.at_call(number, fault);
+        let mut stream = service.connect();
+        stream
+            .write_all(b"POST /trigger/up HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        assert!(
+            site.engine.is_held(Duration::from_secs(30)),
+            "{label}: the call never came"
+        );
+        service.kill();
+        if reboots {
+            site.engine.reboot();
+        }
+        let service = site.place.start();
+        site.settled(&label);
+        // Whatever that was, the next run gets on, and nothing is told twice.
+        let (_, answer) = service.post("/trigger/up");
+        let image = site.settled(&label);
+        assert_eq!(image, if is_new_well { NEW } else { OLD }, "{label}: {answer}");
+        let word = if is_new_well { "updated" } else { "rolled" };
+        eventually(&format!("{label}: a message"), || (site.told(word) > 0).then_some(()));
+        assert!(site.told("updated") <= 1, "{label}: {:?}", site.phone.received());
+    }
+}
+
+#[test]
+fn a_kill_before_any_call_of_a_good_update_loses_nothing() {
+    killed_at_every_call(true, Fault::HoldBefore, false);
+}
+
+#[test]
+fn a_kill_after_any_call_of_a_good_update_loses_nothing() {
+    killed_at_every_call(true, Fault::HoldAfter, false);
+}
+
+#[test]
+fn a_kill_before_any_call_of_a_bad_update_loses_nothing() {
+    killed_at_every_call(false, Fault::HoldBefore, false);
+}
+
+#[test]
+fn a_kill_after_any_call_of_a_bad_update_loses_nothing() {
+    killed_at_every_call(false, Fault::HoldAfter, false);
+}
+
+#[test]
+fn a_reboot_after_any_call_of_an_update_loses_nothing() {
+    killed_at_every_call(true, Fault::HoldAfter, true);
+    killed_at_every_call(false, Fault::HoldAfter, true);
+}
+
+#[test]
+fn an_engine_that_refuses_or_breaks_off_any_call_leaves_one_container_that_runs() {
+    for is_new_well in [true, false] {
+        let calls = calls(is_new_well);
+        for fault in [Fault::Refuse, Fault::CutBefore, Fault::CutAfter] {
+            for (number, call) in calls.iter().enumerate() {
+                let label = format!("{fault:?} {number} ({call})");
+                let site = Site::new(is_new_well);
+                let service = site.place.start();
+                site.engine.at_call(number, fault);
+                let (_, answer) = service.post("/trigger/up");
+                assert!(answer.is_object(), "{label}: {answer}");
+                site.engine.without_fault();
+                // What could not be put back at once is by the next run.
+                let (_, answer) = service.post("/trigger/up");
+                let image = site.settled(&label);
+                let is_known_bad = answer["statistics"]["containers"][0]["result"] == "bad";
+                assert!(image == NEW || !is_new_well || is_known_bad, "{label}: {answer}");
+            }
+        }
+    }
+}
+
+#[test]
+fn secrets_of_a_container_are_in_no_log_and_no_history() {
+    let site = Site::new(false);
+    let service = site.place.start();
+    service.post("/trigger/up");
+    let shown: Vec<String> = [service.newest("up").to_string()]
+        .into_iter()
+        .chain(service.log())
+        .collect();
+    assert!(!shown.iter().any(|line| line.contains("s3cret-value")), "{shown:?}");
+    let told: Vec<Value> = site.phone.received();
+    assert!(!format!("{told:?}").contains("s3cret-value"));
+}
