@@ -1,7 +1,8 @@
-//! A job of the kind `container_update` at whose every call something happens: the service is killed, the engine refuses, or the
+//! A job of the kind `container_update` at whose every call that changes something, something else happens: the service is killed, the engine refuses, or the
 //! connection ends. One container of the name runs, on the old image or the new one, with its volume; nothing is left over.
 
 use std::io::Write;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -21,31 +22,46 @@ struct Site {
 }
 
 impl Site {
-    fn new(is_new_well: bool) -> Self {
+    fn new(is_new_well: bool, version: &'static str) -> Self {
         let site = Self {
             place: Workplace::empty(),
-            engine: FakeEngine::start(is_new_well),
+            engine: FakeEngine::start(is_new_well, version),
             phone: Ntfy::start(200),
         };
         let declaration = format!(
-            "databases = {{}}\n[engines.docker]\nhost = \"{}\"\ncredentials = \"none.json\"\n[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.up]\nschedule = \"0 0 1 1 *\"\nretry = {{ max_attempts = 1 }}\n[jobs.up.container_update]\ncontainers = [\"web\"]\nsettle = \"1ms\"\nhealthy_within = \"1ms\"\nretry_bad = \"never\"\nnotify = [\"phone\"]\n",
+            "databases = {{}}\n[engines.docker]\nhost = \"{}\"\ncredentials = \"logins.json\"\n[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.up]\nschedule = \"0 0 1 1 *\"\nretry = {{ max_attempts = 1 }}\n[jobs.up.container_update]\ncontainers = [\"web\"]\nsettle = \"1ms\"\nhealthy_within = \"1ms\"\nretry_bad = \"never\"\nnotify = [\"phone\"]\n",
             site.engine.host(),
             site.phone.port,
         );
         site.place.write("jobs.toml", &declaration);
+        site.place.write("logins.json", "{}");
         site
     }
 
-    /// What is there once nothing is under way: one container of the name that runs as it did, and a tag that fits.
+    /// What is there once nothing is under way: one container of each name that runs as it did, and a tag that fits.
     fn settled(&self, label: &str) -> String {
         let state = eventually(&format!("{label}: everything to be settled"), || {
             let state = self.engine.state();
-            let is_web = |one: &Seen| one.name == "web" && one.is_running && one.policy == "always";
-            let is_one = state.containers.len() == 1 && state.containers.iter().all(is_web);
-            (is_one && self.open_updates() == 0).then_some(state)
+            let is_well = |one: &Seen| one.is_running && one.policy == "always";
+            let is_whole = state.containers.len() == 2 && state.containers.iter().all(is_well);
+            (is_whole && self.open_updates() == 0).then_some(state)
         });
-        let web = &state.containers[0];
-        assert_eq!(web.volume, "unnamed-1", "{label}: the volume is the one it was");
+        let named = |name: &str| {
+            let found = state.containers.iter().find(|one| one.name == name);
+            found.unwrap_or_else(|| panic!("{label}: no {name}"))
+        };
+        let (web, side) = (named("web"), named("side"));
+        assert_eq!(
+            [&web.volume, &side.volume],
+            ["unnamed-1", "unnamed-2"],
+            "{label}: the volumes are what they were"
+        );
+        assert_eq!(
+            side.network,
+            format!("container:{}", web.id),
+            "{label}: it has the network of the one that runs"
+        );
+        assert_eq!(side.image, OLD, "{label}: it stays on its own image");
         assert_eq!(
             state.tag.as_ref(),
             Some(&web.image),
@@ -74,8 +90,8 @@ impl Site {
 }
 
 /// How many calls an update makes, in a service of its own.
-fn calls(is_new_well: bool) -> Vec<String> {
-    let site = Site::new(is_new_well);
+fn calls(is_new_well: bool, version: &'static str) -> Vec<String> {
+    let site = Site::new(is_new_well, version);
     let service = site.place.start();
     let (_, answer) = service.post("/trigger/up");
     assert_eq!(answer["success"] == true, is_new_well, "{answer}");
@@ -83,23 +99,28 @@ fn calls(is_new_well: bool) -> Vec<String> {
     site.engine.calls()
 }
 
-/// Kills the service at every call of an update, has it start again, and looks what there is.
+/// Whether a call changes something: between those, one moment is like any other.
+fn changes(call: &str) -> bool {
+    !call.starts_with("GET")
+}
+
+/// Kills the service at every call that changes something of an update, has it start again, and looks what there is.
 fn killed_at_every_call(is_new_well: bool, fault: Fault, reboots: bool) {
-    let calls = calls(is_new_well);
+    // Where nobody reboots, networks are joined one by one.
+    let version = if reboots { "1.45" } else { "1.41" };
+    let calls = calls(is_new_well, version);
     assert!((15..MOST_CALLS).contains(&calls.len()), "{calls:?}");
-    for (number, call) in calls.iter().enumerate() {
+    let changing = calls.iter().enumerate().filter(|(_, call)| changes(call));
+    several_at_once(changing, |(number, call)| {
         let label = format!("killed {fault:?} {number} ({call})");
-        let site = Site::new(is_new_well);
+        let site = Site::new(is_new_well, version);
         let service = site.place.start();
         site.engine.at_call(number, fault);
         let mut stream = service.connect();
-        stream
-            .write_all(b"POST /trigger/up HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .unwrap();
-        assert!(
-            site.engine.is_held(Duration::from_secs(30)),
-            "{label}: the call never came"
-        );
+        let request = b"POST /trigger/up HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).unwrap();
+        let is_held = site.engine.is_held(Duration::from_secs(30));
+        assert!(is_held, "{label}: the call never came");
         service.kill();
         if reboots {
             site.engine.reboot();
@@ -113,7 +134,23 @@ fn killed_at_every_call(is_new_well: bool, fault: Fault, reboots: bool) {
         let word = if is_new_well { "updated" } else { "rolled" };
         eventually(&format!("{label}: a message"), || (site.told(word) > 0).then_some(()));
         assert!(site.told("updated") <= 1, "{label}: {:?}", site.phone.received());
-    }
+    });
+}
+
+/// Tries each case; most of the time of one is spent on waiting.
+fn several_at_once<C: Send>(cases: impl IntoIterator<Item = C>, case: impl Fn(C) + Sync) {
+    let cases = Mutex::new(cases.into_iter().collect::<Vec<C>>());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let next = cases.lock().unwrap().pop();
+                    let Some(next) = next else { return };
+                    case(next);
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -142,32 +179,46 @@ fn a_reboot_after_any_call_of_an_update_loses_nothing() {
     killed_at_every_call(false, Fault::HoldAfter, true);
 }
 
+/// Has something go wrong at the calls of an update, and looks what there is after the next run.
+fn broken_at_every_call(is_new_well: bool) {
+    let calls = calls(is_new_well, "1.45");
+    // What is only asked is refused or not.
+    let refused = calls
+        .iter()
+        .enumerate()
+        .map(|(number, call)| (number, call, Fault::Refuse));
+    let changing = || calls.iter().enumerate().filter(|(_, call)| changes(call));
+    let cut = [Fault::CutBefore, Fault::CutAfter].into_iter();
+    let cut = cut.flat_map(|fault| changing().map(move |(number, call)| (number, call, fault)));
+    several_at_once(refused.chain(cut), |(number, call, fault)| {
+        let label = format!("{fault:?} {number} ({call})");
+        let site = Site::new(is_new_well, "1.45");
+        let service = site.place.start();
+        site.engine.at_call(number, fault);
+        let (_, answer) = service.post("/trigger/up");
+        assert!(answer.is_object(), "{label}: {answer}");
+        site.engine.without_fault();
+        // What could not be put back at once is by the next run.
+        let (_, answer) = service.post("/trigger/up");
+        let image = site.settled(&label);
+        let is_known_bad = answer["statistics"]["containers"][0]["result"] == "bad";
+        assert!(image == NEW || !is_new_well || is_known_bad, "{label}: {answer}");
+    });
+}
+
 #[test]
-fn an_engine_that_refuses_or_breaks_off_any_call_leaves_one_container_that_runs() {
-    for is_new_well in [true, false] {
-        let calls = calls(is_new_well);
-        for fault in [Fault::Refuse, Fault::CutBefore, Fault::CutAfter] {
-            for (number, call) in calls.iter().enumerate() {
-                let label = format!("{fault:?} {number} ({call})");
-                let site = Site::new(is_new_well);
-                let service = site.place.start();
-                site.engine.at_call(number, fault);
-                let (_, answer) = service.post("/trigger/up");
-                assert!(answer.is_object(), "{label}: {answer}");
-                site.engine.without_fault();
-                // What could not be put back at once is by the next run.
-                let (_, answer) = service.post("/trigger/up");
-                let image = site.settled(&label);
-                let is_known_bad = answer["statistics"]["containers"][0]["result"] == "bad";
-                assert!(image == NEW || !is_new_well || is_known_bad, "{label}: {answer}");
-            }
-        }
-    }
+fn an_engine_that_refuses_or_breaks_off_any_call_of_a_good_update_leaves_one_container_that_runs() {
+    broken_at_every_call(true);
+}
+
+#[test]
+fn an_engine_that_refuses_or_breaks_off_any_call_of_a_bad_update_leaves_one_container_that_runs() {
+    broken_at_every_call(false);
 }
 
 #[test]
 fn secrets_of_a_container_are_in_no_log_and_no_history() {
-    let site = Site::new(false);
+    let site = Site::new(false, "1.45");
     let service = site.place.start();
     service.post("/trigger/up");
     let shown: Vec<String> = [service.newest("up").to_string()]

@@ -74,6 +74,9 @@ impl Site {
             self.name,
         );
         self.place.write("jobs.toml", &declaration);
+        if !self.place.file("config.json").exists() {
+            self.place.write("config.json", "{}");
+        }
     }
 
     /// The titles of what was told, once there are so many.
@@ -378,7 +381,7 @@ fn what_ends_or_is_unhealthy_is_rolled_back(release: Release) {
             "the tag is back"
         );
         assert_eq!(site.containers(), [site.name.as_str()]);
-        assert_eq!(site.told(1), [format!("{}: an update was rolled back", site.name)]);
+        assert_eq!(site.told(1), [format!("{}: update rolled back", site.name)]);
         if kind == "sick" {
             let told = site.phone.received();
             let text = told[0]["body"].as_str().unwrap();
@@ -407,7 +410,7 @@ fn a_failed_sibling_keeps_the_image_from_the_others(release: Release) {
     assert_eq!(result(&answer, &names[0]).0, "rolled back", "{answer}");
     let (verdict, why) = result(&answer, &names[1]);
     assert_eq!(verdict, "skipped", "{answer}");
-    assert!(why.contains("another container of the same image"), "{why}");
+    assert!(why.contains("was rolled back from the same image"), "{why}");
     assert_eq!(
         ids,
         names
@@ -464,7 +467,7 @@ fn those_on_its_network_are_made_anew_with_it(release: Release) {
     let service = site.serve("");
     let plan = String::from_utf8(site.place.run(&["plan", "up"]).stdout).unwrap();
     assert!(
-        plan.contains(&format!("made anew with it, and down as long: {dependent}")),
+        plan.contains(&format!("recreated with it, and down for as long: {dependent}")),
         "{plan}"
     );
     let answer = update(&service);
@@ -644,7 +647,7 @@ fn verify_keeps_images_out(release: Release) {
         let told = if verdict == "updated" {
             "updated"
         } else {
-            "an update was kept out"
+            "update blocked"
         };
         assert_eq!(site.told(1), [format!("{}: {told}", site.name)], "once");
         site.engine.docker(&["rm", "-f", &site.name]);
@@ -881,11 +884,7 @@ fn a_service_that_is_killed_in_the_window_goes_on(release: Release) {
         in_the_window(&site, &service);
         service.kill();
         let service = site.place.start();
-        let title = if is_well {
-            "updated"
-        } else {
-            "an update was rolled back"
-        };
+        let title = if is_well { "updated" } else { "update rolled back" };
         eventually("it to be settled", || {
             (site.containers() == [site.name.as_str()]).then_some(())
         });

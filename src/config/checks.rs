@@ -10,12 +10,13 @@ use super::invocation::Services;
 use super::merged::{Merged, below, inside, path};
 use super::plan::{Job, Plan};
 use super::problem::Problem;
+use crate::docker::Engines;
 use crate::sql::{CheckedDatabase, open_read_in_time};
 use crate::state::Store;
 use crate::values::{Clock, JobId, Severity, plural};
 
 /// What is wrong with the actions of `jobs`.
-pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) -> Vec<Problem> {
+pub(super) fn check<'a>(merged: &Merged, engines: &Engines, jobs: impl Iterator<Item = &'a Job>) -> Vec<Problem> {
     let mut databases: BTreeMap<&Path, Option<CheckedDatabase>> = BTreeMap::new();
     let (mut problems, mut folders, mut claimed) = (Vec::new(), Vec::new(), BTreeMap::new());
     for job in jobs {
@@ -32,7 +33,15 @@ pub(super) fn check<'a>(merged: &Merged, jobs: impl Iterator<Item = &'a Job>) ->
             }
             problems.push(merged.problem(&inside(&at, &issue.key), issue.severity, issue.message));
         }
-        for (key, claim) in job.action.claims() {
+        if let Some(needed) = job.action.needs().filter(|needed| *needed >= job.timeout.to_std()) {
+            let why = format!(
+                "the job's timeout is {}, and one container alone may take {} s by what is declared here: what is not finished in time is undone",
+                job.timeout,
+                needed.as_secs()
+            );
+            problems.push(merged.problem(&at, Severity::Warning, why));
+        }
+        for (key, claim) in job.action.claims(engines) {
             if let Some(other) = claimed.insert(claim.clone(), &job.id) {
                 let why = format!("the job `{other}` updates {claim} as well; one of the two is enough");
                 problems.push(merged.problem(&below(&at, key), Severity::Error, why));

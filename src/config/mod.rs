@@ -37,6 +37,8 @@ pub use problem::{Problem, Problems};
 pub(crate) use schema::schema;
 pub use sources::{Environment, File, Sources};
 
+use std::sync::Arc;
+
 use crate::duplistatus::settings::Overrides;
 use layer::Layer;
 use merged::Merged;
@@ -263,10 +265,15 @@ impl Layers {
                 resolve::resolve(merged, environment, Some(jobs)).problems
             });
             if at_fault.is_empty() {
-                let found = checks::check(&self.merged, resolved.jobs.values().map(AsRef::as_ref));
+                let engines = resolved
+                    .plan
+                    .as_ref()
+                    .map(|plan| Arc::clone(&plan.engines))
+                    .unwrap_or_default();
+                let found = checks::check(&self.merged, &engines, resolved.jobs.values().map(AsRef::as_ref));
                 at_fault = row_attribution::at_fault(&self.merged, &found, |merged, jobs| {
                     let resolved = resolve::resolve(merged, environment, Some(jobs));
-                    checks::check(merged, resolved.jobs.values().map(AsRef::as_ref))
+                    checks::check(merged, &engines, resolved.jobs.values().map(AsRef::as_ref))
                 });
                 resolved.problems.extend(found);
             }
@@ -298,7 +305,7 @@ mod tests {
     #[test]
     fn a_default_that_jobs_toml_shows_is_the_one_in_force() {
         let plan = |text: String| {
-            let file = File::Kept(std::sync::Arc::new(vec![("jobs.toml".to_owned(), text)]));
+            let file = File::Kept(Arc::new(vec![("jobs.toml".to_owned(), text)]));
             let sources = Sources {
                 file,
                 ..Sources::default()

@@ -14,17 +14,32 @@ pub(crate) enum Address {
 }
 
 impl Address {
+    /// Whether it is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(host) => {
+                let name = name_in(host);
+                name == "localhost"
+                    || name
+                        .parse()
+                        .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+            }
+        }
+    }
+
     /// Whether others on the way could read what is said, and control the engine.
     pub(crate) fn is_exposed(&self) -> bool {
         let Self::Tcp(host) = self else { return false };
-        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-        let name = name.trim_start_matches('[').trim_end_matches(']');
-        let is_loopback = name
-            .parse()
-            .is_ok_and(|address: std::net::IpAddr| address.is_loopback());
         // Containers call each other by names without a dot.
-        !is_loopback && name.contains(['.', ':'])
+        !self.is_loopback() && name_in(host).contains(['.', ':'])
     }
+}
+
+/// The name or address in a host with its port.
+fn name_in(host: &str) -> &str {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// What an address looks like.

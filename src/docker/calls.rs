@@ -26,6 +26,14 @@ impl Client {
     /// The first version whose create takes several networks, and their MAC addresses.
     const SEVERAL_NETWORKS: Version = Version(1, 44);
 
+    /// The first version that keeps a container's own names from its aliases.
+    const OWN_NAMES_APART: Version = Version(1, 45);
+
+    /// Whether a container's aliases have its own names among them.
+    pub(crate) fn tells_own_names(&self) -> bool {
+        self.version < Self::OWN_NAMES_APART
+    }
+
     /// Whether a container is created with all its networks.
     pub(crate) fn takes_all_networks(&self) -> bool {
         self.version >= Self::SEVERAL_NETWORKS
@@ -47,7 +55,7 @@ impl Client {
         };
         match self.call(&call).await? {
             Value::Array(containers) => Ok(containers),
-            _ => Err(DockerError::lasting("the engine's list of containers is none")),
+            _ => Err(DockerError::lasting("the engine's answer is not a list of containers")),
         }
     }
 
@@ -219,16 +227,13 @@ impl Client {
         self.call(&call).await.map(drop)
     }
 
-    /// Removes a container, with the volumes that it alone was given where `with_own_volumes` says so. One that is gone
-    /// already is no error.
+    /// Removes a container, running or not, with the volumes that it alone was given where `with_own_volumes` says so. One that
+    /// is gone already is no error.
     pub(crate) async fn remove(&self, id: &str, with_own_volumes: bool) -> Result<(), DockerError> {
         let path = format!("/containers/{id}");
+        let volumes = if with_own_volumes { "1" } else { "0" };
         let call = Call {
-            query: if with_own_volumes {
-                &[("force", "1"), ("v", "1")]
-            } else {
-                &[]
-            },
+            query: &[("force", "1"), ("v", volumes)],
             ..Call::new(Method::DELETE, &path)
         };
         match self.call(&call).await {
@@ -245,31 +250,29 @@ impl Client {
             ..Call::new(Method::GET, &path)
         };
         let answer = self.send(&call, true).await?;
-        let mut log = Vec::new();
-        self.read(answer, |piece| {
-            log.extend_from_slice(piece);
-            Ok(())
-        })
-        .await?;
+        let log = self.whole(answer).await?;
         let mut log = if container.has_terminal() {
             log
         } else {
             without_frames(&log)
         };
-        log.drain(..log.len().saturating_sub(LONGEST_LOG));
+        let surplus = log.len().saturating_sub(LONGEST_LOG);
+        if surplus > 0 {
+            // What is left of a line could be what is left of a secret.
+            let end = log[surplus..].iter().position(|byte| *byte == b'\n');
+            log.drain(..end.map_or(log.len(), |end| surplus + end + 1));
+        }
         Ok(String::from_utf8_lossy(&log).into_owned())
     }
 
-    /// What a container's own files differ in from those of its image: paths that were added.
-    pub(super) async fn added_paths(&self, id: &str) -> Result<Vec<String>, DockerError> {
-        const ADDED: u64 = 1;
+    /// What a container's own files differ in from those of its image: paths that were added or changed.
+    pub(super) async fn changed_paths(&self, id: &str) -> Result<Vec<String>, DockerError> {
+        const DELETED: u64 = 2;
         let found = self.get(&format!("/containers/{id}/changes")).await?;
         let changes = found.as_array().into_iter().flatten();
-        let added = changes.filter(|change| change["Kind"].as_u64() == Some(ADDED));
-        Ok(added
-            .filter_map(|change| change["Path"].as_str())
-            .map(str::to_owned)
-            .collect())
+        let there = changes.filter(|change| change["Kind"].as_u64() != Some(DELETED));
+        let paths = there.filter_map(|change| change["Path"].as_str());
+        Ok(paths.map(str::to_owned).collect())
     }
 
     /// What is known of a file in a container, in Base64; none where there is no such file any more.

@@ -22,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(super) const ANSWER: Duration = Duration::from_mins(1);
 /// How long an answer may be silent before it is complete: layers are unpacked without a word.
 const SILENCE: Duration = Duration::from_mins(5);
+/// How long an answer may take that is not long.
+const WHOLE: Duration = Duration::from_mins(2);
 /// How large an answer may be, in bytes.
 const LARGEST: usize = 64 << 20;
 /// The newest version of the interface that is spoken: later ones do not tell which MAC address was asked for.
@@ -132,7 +134,13 @@ impl Client {
             name: String::new(),
             platform: String::new(),
         };
-        let said = unversioned.send(&Call::new(Method::GET, "/version"), false).await?;
+        let said = unversioned.send(&Call::new(Method::GET, "/version"), false).await;
+        let no_engine = |status: u16| {
+            DockerError::lasting(format!(
+                "what answers at {address} is not a container engine, or does not let this be asked: GET /version gave HTTP {status}"
+            ))
+        };
+        let said = said.map_err(|error| error.status.map_or(error, no_engine))?;
         let found: Value = unversioned.json(said).await?;
         let text = |key: &str| found[key].as_str().unwrap_or_default();
         let components = found["Components"].as_array().into_iter().flatten();
@@ -143,7 +151,8 @@ impl Client {
             )));
         }
         let refuse = |why: String| DockerError::lasting(format!("the container engine at {address} {why}"));
-        let speaks = Version::read(text("ApiVersion")).ok_or_else(|| refuse("does not tell its version".to_owned()))?;
+        let speaks = Version::read(text("ApiVersion"))
+            .ok_or_else(|| refuse("does not tell the version of its API".to_owned()))?;
         let least = Version::read(text("MinAPIVersion")).unwrap_or(OLDEST);
         if speaks < OLDEST {
             return Err(refuse(format!(
@@ -174,13 +183,25 @@ impl Client {
     }
 
     async fn json(&self, answer: Response<Incoming>) -> Result<Value, DockerError> {
+        Ok(serde_json::from_slice(&self.whole(answer).await?).unwrap_or_default())
+    }
+
+    /// The whole of an answer that is not long.
+    pub(super) async fn whole(&self, answer: Response<Incoming>) -> Result<Vec<u8>, DockerError> {
         let mut body = Vec::new();
-        self.read(answer, |piece| {
+        let read = self.read(answer, |piece| {
             body.extend_from_slice(piece);
             Ok(())
-        })
-        .await?;
-        Ok(serde_json::from_slice(&body).unwrap_or_default())
+        });
+        let slow = |_| {
+            DockerError::away(format!(
+                "{} has not finished an answer within {} s",
+                self.address,
+                WHOLE.as_secs()
+            ))
+        };
+        timeout(WHOLE, read).await.map_err(slow)??;
+        Ok(body)
     }
 
     /// Reads an answer piece by piece.
@@ -295,7 +316,9 @@ impl Client {
         let opened = timeout(CONNECT, opened).await.map_err(late).and_then(|opened| opened);
         opened.map_err(|error| {
             let why = match error.kind() {
-                ErrorKind::NotFound => "there is no such socket; is the engine running?".to_owned(),
+                ErrorKind::NotFound => {
+                    "there is no such socket; is the engine running? `host` in [engines.<id>] names another".to_owned()
+                }
                 ErrorKind::PermissionDenied => {
                     "permission denied; the service's user must be in the group that owns the socket".to_owned()
                 }
@@ -314,3 +337,61 @@ impl Client {
 /// What a connection is made of.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// An engine that says `said`, and then nothing more.
+    fn hanging(folder: &std::path::Path, said: &'static str) -> Client {
+        let path = folder.join("d.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 1024]).await;
+                stream.write_all(said.as_bytes()).await.unwrap();
+                kept.push(stream);
+            }
+        });
+        Client {
+            address: Address::Unix(path),
+            version: NEWEST,
+            name: String::new(),
+            platform: String::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_hangs_holds_nobody_up_for_ever() {
+        for (said, expected) in [
+            ("", "has not answered for 60 s"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"a\":", "within 120 s"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n",
+                "within 120 s",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let error = hanging(folder.path(), said).get("/x").await.unwrap_err();
+            assert!(error.is_transient && error.message.contains(expected), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_cannot_be_reached_is_told_with_what_would_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusing = folder.path().join("refusing.sock");
+        drop(std::os::unix::net::UnixListener::bind(&refusing).unwrap());
+        for (path, expected) in [
+            (folder.path().join("none.sock"), "there is no such socket"),
+            (refusing, "nobody listens there"),
+        ] {
+            let error = Client::connect(&Address::Unix(path)).await.unwrap_err();
+            assert!(error.is_transient && error.message.contains(expected), "{error}");
+        }
+    }
+}

@@ -36,16 +36,18 @@ pub(crate) struct Login {
 }
 
 impl<'a> Credentials<'a> {
-    /// Reads the file at `path`; one that is not there has no credentials. It may wait for the disk.
+    /// Reads the file that is declared; docker's usual one may be missing. It may wait for the disk.
     ///
     /// # Errors
     /// That it cannot be read.
-    pub(crate) fn read(path: &Path, surroundings: &'a Surroundings, asked: &'a Asked) -> Result<Self, String> {
+    pub(crate) fn read(declared: &Path, surroundings: &'a Surroundings, asked: &'a Asked) -> Result<Self, String> {
         let home = surroundings.variables.get("HOME").map_or("/", String::as_str);
-        let path = path
+        let path = declared
             .strip_prefix("~")
-            .map_or_else(|_| path.to_owned(), |rest| Path::new(home).join(rest));
-        let content = if path.exists() {
+            .map_or_else(|_| declared.to_owned(), |rest| Path::new(home).join(rest));
+        // Whoever has never logged in has no such file; one that is declared must be there.
+        let may_be_missing = declared.ends_with(".docker/config.json");
+        let content = if !may_be_missing || path.exists() {
             let text = read_text_in_time(&path).map_err(|why| format!("{} cannot be read: {why}", path.display()))?;
             // What is wrong is not told in the words of the parser, which may repeat what it has read.
             serde_json::from_str(&text)
@@ -222,7 +224,8 @@ mod tests {
                 .unwrap_err()
                 .contains("docker-credential-no-such-helper")
         );
-        let none = Credentials::read(Path::new("/no/such/file"), &surroundings, &asked).unwrap();
+        assert!(Credentials::read(Path::new("/no/such/file"), &surroundings, &asked).is_err());
+        let none = Credentials::read(Path::new("/no/such/.docker/config.json"), &surroundings, &asked).unwrap();
         assert!(none.of(&Reference::parse("nginx").unwrap()).unwrap().is_none());
     }
 }

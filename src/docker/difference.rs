@@ -1,9 +1,12 @@
 //! Whether two tables of an engine say the same: what is absent, null or empty means one thing to it.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Keys of lists that mean something else when they are empty than when they are absent.
 const EXACT: &[&str] = &["MaskedPaths", "ReadonlyPaths"];
+
+/// Keys of tables in which a name that has nothing is not the same as no name.
+const SETS: &[&str] = &["Networks", "ExposedPorts", "Volumes"];
 
 /// The paths at which `found` says something else than `expected`, without any value: some are secrets.
 pub(crate) fn differences(expected: &Value, found: &Value) -> Vec<String> {
@@ -34,6 +37,23 @@ fn compare(expected: &Value, found: &Value, path: &str, differences: &mut Vec<St
             names.dedup();
             differences.extend(names);
         }
+        (expected, found) if SETS.contains(&key) => {
+            let none = Map::new();
+            let (expected, found) = (
+                expected.as_object().unwrap_or(&none),
+                found.as_object().unwrap_or(&none),
+            );
+            let names = expected
+                .keys()
+                .chain(found.keys().filter(|name| !expected.contains_key(*name)));
+            for name in names {
+                let below = format!("{path}.{name}");
+                match (expected.get(name), found.get(name)) {
+                    (Some(expected), Some(found)) => compare(expected, found, &below, differences),
+                    _ => differences.push(below),
+                }
+            }
+        }
         (Value::Object(expected), Value::Object(found)) => {
             let others = found.keys().filter(|key| !expected.contains_key(*key));
             for key in expected.keys().chain(others) {
@@ -42,7 +62,7 @@ fn compare(expected: &Value, found: &Value, path: &str, differences: &mut Vec<St
                 } else {
                     format!("{path}.{key}")
                 };
-                let value = |table: &serde_json::Map<String, Value>| table.get(key).cloned().unwrap_or_default();
+                let value = |table: &Map<String, Value>| table.get(key).cloned().unwrap_or_default();
                 compare(&value(expected), &value(found), &below, differences);
             }
         }
@@ -91,6 +111,8 @@ mod tests {
         }
         let expected = json!({ "Env": ["A=s3cret", "B=2"], "HostConfig": { "MaskedPaths": [] }, "Cmd": ["a"] });
         let found = json!({ "Env": ["A=other", "B=2"], "HostConfig": { "MaskedPaths": null }, "Cmd": ["b"], "New": 1 });
+        let networks = differences(&json!({ "Networks": { "a": {} } }), &json!({ "Networks": null }));
+        assert_eq!(networks, ["Networks.a"]);
         assert_eq!(
             differences(&expected, &found),
             ["Env.A", "HostConfig.MaskedPaths", "Cmd.0", "New"]

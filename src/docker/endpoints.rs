@@ -8,23 +8,35 @@ use super::difference::is_nothing;
 /// What is asked for of a network; all else is the engine's choice.
 const ASKED_FOR: &[&str] = &["IPAMConfig", "Links", "DriverOpts", "GwPriority"];
 
-/// A container's networks, each with what was asked for. Those that have no connection of their own have none.
-pub(super) fn endpoints(container: &Container) -> Map<String, Value> {
+/// A container's networks, each with what was asked for. Those that have no connection of their own have none. Whether the
+/// engine tells the host's name among the aliases depends on its age.
+pub(super) fn endpoints(container: &Container, tells_own_names: bool) -> Map<String, Value> {
     let mode = mode_of(container);
-    if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+    let has_none = container.json()["Config"]["NetworkDisabled"] == true;
+    if has_none || matches!(mode, "host" | "none") || mode.starts_with("container:") {
         return Map::new();
     }
     let networks = container
         .json()
         .pointer("/NetworkSettings/Networks")
         .and_then(Value::as_object);
-    let networks = networks
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| *name != "none" && *name != "host");
+    let networks = networks.into_iter().flatten();
     networks
-        .map(|(name, found)| (name.clone(), asked_for(container, found)))
+        .map(|(name, found)| (name.clone(), asked_for(container, found, tells_own_names)))
         .collect()
+}
+
+/// The network of containers that name none.
+const BRIDGE: &str = "bridge";
+
+fn is_default(mode: &str) -> bool {
+    matches!(mode, "" | "default" | BRIDGE)
+}
+
+/// Whether a container has the one network that it gets without asking, as it gets it.
+pub(super) fn is_as_usual(container: &Container, networks: &Map<String, Value>) -> bool {
+    let is_bare = networks.get(BRIDGE).is_some_and(is_nothing);
+    is_default(mode_of(container)) && networks.len() == 1 && is_bare
 }
 
 fn mode_of(container: &Container) -> &str {
@@ -35,7 +47,7 @@ fn mode_of(container: &Container) -> &str {
         .unwrap_or_default()
 }
 
-fn asked_for(container: &Container, found: &Value) -> Value {
+fn asked_for(container: &Container, found: &Value, tells_own_names: bool) -> Value {
     let own = ASKED_FOR.iter().filter(|key| !is_nothing(&found[**key]));
     let mut asked: Map<String, Value> = own.map(|key| ((*key).to_owned(), found[*key].clone())).collect();
     // An empty one is what the engine makes of none.
@@ -48,11 +60,11 @@ fn asked_for(container: &Container, found: &Value) -> Value {
     let id = container.id();
     let hostname = container.json()["Config"]["Hostname"].as_str().unwrap_or_default();
     let aliases = found["Aliases"].as_array().into_iter().flatten();
-    // Older engines tell what every container is called, too.
+    // Older engines tell what every container is called, too: those names are given anew.
     let is_own = |alias: &&Value| {
         alias
             .as_str()
-            .is_some_and(|alias| alias != short(id) && alias != id && alias != hostname)
+            .is_some_and(|alias| alias != short(id) && alias != id && !(tells_own_names && alias == hostname))
     };
     let mut aliases: Vec<Value> = aliases.filter(is_own).cloned().collect();
     aliases.sort_by_key(ToString::to_string);
@@ -69,7 +81,7 @@ pub(super) fn main_network(container: &Container, networks: &Map<String, Value>)
     let found = container.json().pointer("/NetworkSettings/Networks");
     let is_named = |name: &&String| {
         let id = found.and_then(|found| found[name.as_str()]["NetworkID"].as_str());
-        name.as_str() == mode || id == Some(mode) || (matches!(mode, "default" | "") && name.as_str() == "bridge")
+        name.as_str() == mode || id == Some(mode) || (is_default(mode) && name.as_str() == BRIDGE)
     };
     networks
         .keys()

@@ -85,9 +85,17 @@ pub(crate) fn chosen(engines: &Engines, named: Option<&EngineId>) -> Result<Cont
 pub(crate) struct Turns(Arc<StdMutex<HashMap<String, Arc<Mutex<()>>>>>);
 
 impl Turns {
+    /// The turn on the engine that is called so, where nobody has it.
+    pub(crate) fn try_take(&self, engine: &str) -> Option<OwnedMutexGuard<()>> {
+        self.of(engine).try_lock_owned().ok()
+    }
+
     /// Waits for the turn on the engine that is called so; it ends when it is dropped.
     pub(crate) async fn take(&self, engine: &str) -> OwnedMutexGuard<()> {
-        let turn = Arc::clone(lock(&self.0).entry(engine.to_owned()).or_default());
-        turn.lock_owned().await
+        self.of(engine).lock_owned().await
+    }
+
+    fn of(&self, engine: &str) -> Arc<Mutex<()>> {
+        Arc::clone(lock(&self.0).entry(engine.to_owned()).or_default())
     }
 }

@@ -12,7 +12,7 @@ use super::{Client, DockerError};
 /// How long after a container was created such files are written.
 const SOON: SignedDuration = SignedDuration::from_secs(15);
 /// How many files are looked at, those near the top first.
-const MOST: usize = 1000;
+const MOST: usize = 5000;
 /// The bits by which the engine tells what is no file: folders, links, devices, pipes, sockets.
 const NO_FILE: u64 = 0x8000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0200_0000 | 0x0100_0000;
 
@@ -24,8 +24,15 @@ pub(crate) async fn injected_files(client: &Client, container: &Container) -> Re
     let Some(created) = container.created_at() else {
         return Ok(Vec::new());
     };
-    let mut paths = client.added_paths(container.id()).await?;
+    let mut paths = client.changed_paths(container.id()).await?;
     paths.sort_by_key(|path| path.matches('/').count());
+    if paths.len() > MOST {
+        let (name, paths) = (container.name(), paths.len());
+        tracing::warn!(
+            container = name,
+            "of {paths} files that it has changed, {MOST} are looked at"
+        );
+    }
     let mut injected = Vec::new();
     for path in paths.into_iter().take(MOST) {
         let facts = client.file_facts(container.id(), &path).await?;

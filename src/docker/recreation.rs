@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::container::{Container, short};
 use super::difference::{differences, is_nothing};
-use super::endpoints::{endpoints, links, main_network};
+use super::endpoints::{endpoints, is_as_usual, links, main_network};
 use super::inheritance::{Inheritance, without_others};
 use super::volumes::{mounted, mounts};
 
@@ -26,6 +26,8 @@ pub(crate) struct Around<'a> {
     pub host_name: &'a str,
     /// Whether a create takes all networks.
     pub takes_all_networks: bool,
+    /// Whether the engine tells a container's own names among its aliases.
+    pub tells_own_names: bool,
     /// The containers whose volumes it has.
     pub sources: &'a [Container],
     /// The ids that containers it shares something with had, and have.
@@ -43,6 +45,7 @@ pub(crate) struct Recreation {
     /// What differs from before all the same, for people.
     pub notes: Vec<String>,
     expected: Value,
+    tells_own_names: bool,
     /// Where the new image has volumes of its own.
     volumes_of_image: Vec<String>,
 }
@@ -65,7 +68,7 @@ impl Recreation {
         let mut notes = mark_for_compose(&mut inheritance, images);
         let published = found.pointer("/HostConfig/PortBindings").and_then(Value::as_object);
         keep_published_ports(&mut inheritance, published);
-        let networks = endpoints(container);
+        let networks = endpoints(container, around.tells_own_names);
         let host = host_config(container, around);
         notes.extend(changes_anyway(container, &networks));
         let mut body = inheritance.own.clone();
@@ -83,6 +86,7 @@ impl Recreation {
             networks_after,
             notes,
             expected,
+            tells_own_names: around.tells_own_names,
             volumes_of_image: table(&new.get("Volumes").cloned().unwrap_or_default())
                 .keys()
                 .cloned()
@@ -101,7 +105,7 @@ impl Recreation {
         let found = json!({
             "Config": without_others(&table(&made.json()["Config"])),
             "HostConfig": comparable_host(&host),
-            "Networks": endpoints(made),
+            "Networks": endpoints(made, self.tells_own_names),
             "Mounts": mounts,
         });
         let mut differences = differences(&self.expected, &found);
@@ -145,7 +149,7 @@ fn mark_for_compose(inheritance: &mut Inheritance, images: Images<'_>) -> Vec<St
         .map(|(_, new)| new);
     let Some(new) = new else {
         return vec![format!(
-            "the label {COMPOSE_IMAGE} stays as it is, for it is not that of the old image: the next `compose up` may create the container anew"
+            "the label {COMPOSE_IMAGE} stays as it is, as it does not name the old image: the next `compose up` may recreate the container"
         )];
     };
     for part in [&mut inheritance.own, &mut inheritance.expected] {
@@ -203,6 +207,10 @@ fn split_networks(
     takes_all: bool,
 ) -> (Value, Vec<(String, Value)>) {
     let main = main_network(container, networks);
+    let mac = body.get("MacAddress").filter(|mac| !is_nothing(mac)).cloned();
+    if mac.is_none() && is_as_usual(container, networks) {
+        return (json!({}), Vec::new());
+    }
     let mut at_once = networks.clone();
     if !takes_all {
         let after = networks.iter().filter(|(name, _)| Some(*name) != main.as_ref());
@@ -210,7 +218,6 @@ fn split_networks(
         at_once.retain(|name, _| Some(name) == main.as_ref());
         return (at_once.into(), after);
     }
-    let mac = body.get("MacAddress").filter(|mac| !is_nothing(mac)).cloned();
     if let (Some(mac), Some(main)) = (mac, main) {
         at_once[&main]["MacAddress"] = mac;
         body.remove("MacAddress");
@@ -236,6 +243,11 @@ fn changes_anyway(container: &Container, networks: &Map<String, Value>) -> Vec<S
     if networks.values().any(|network| network["IPAMConfig"].is_null()) {
         notes.push("its address and MAC address may be others, where none are declared".to_owned());
     }
+    if networks.len() > 1 {
+        let note =
+            "a MAC address that was asked for on another network than the first is not known, and may be another";
+        notes.push(note.to_owned());
+    }
     notes.push(
         "its log, and files that it wrote outside volumes, stay with the old container and go with it".to_owned(),
     );
@@ -244,12 +256,14 @@ fn changes_anyway(container: &Container, networks: &Map<String, Value>) -> Vec<S
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn container(changes: Value) -> Container {
         let mut found = json!({
             "Id": "0123456789abcdef".repeat(4), "Name": "/web", "Image": "sha256:old", "State": { "Running": true },
-            "Config": { "Image": "app:1", "Hostname": "0123456789ab", "Env": ["PATH=/bin", "OWN=s3cret"], "Cmd": ["run"], "Labels": { "own": "1" }, "Unknown": { "deep": [1] } },
+            "Config": { "Image": "app:1", "Hostname": "0123456789ab", "Env": ["PATH=/bin", "OWN=s3cret"], "Cmd": ["run"], "Labels": { "own": "1" }, "Volumes": { "/data": {} }, "Unknown": { "deep": [1] } },
             "HostConfig": { "NetworkMode": "front", "Binds": ["named:/n:ro"], "NewKey": { "a": [null, 1] }, "MaskedPaths": [], "RestartPolicy": { "Name": "always" } },
             "Mounts": [
                 { "Type": "volume", "Name": "named", "Destination": "/n", "RW": false },
@@ -286,6 +300,7 @@ mod tests {
         let around = Around {
             host_name: "host",
             takes_all_networks,
+            tells_own_names: !takes_all_networks,
             sources: &[Container::new(source).unwrap()],
             replaced,
         };
@@ -298,7 +313,7 @@ mod tests {
         assert_eq!(
             made.body,
             json!({
-                "Image": "app:1", "Env": ["OWN=s3cret"], "Labels": { "own": "1" }, "Unknown": { "deep": [1] },
+                "Image": "app:1", "Env": ["OWN=s3cret"], "Labels": { "own": "1" }, "Volumes": {}, "Unknown": { "deep": [1] },
                 "HostConfig": {
                     "NetworkMode": "front", "Binds": ["named:/n:ro"], "NewKey": { "a": [null, 1] }, "MaskedPaths": [],
                     "RestartPolicy": { "Name": "always" }, "Links": null,
@@ -313,6 +328,35 @@ mod tests {
         assert_eq!(older.networks_after, [("back".to_owned(), json!({}))]);
         assert!(older.body["NetworkingConfig"]["EndpointsConfig"].get("back").is_none());
         assert_eq!(made.expected["Config"]["Cmd"], json!(["run2"]));
+    }
+
+    /// Anything that an engine could say.
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[a-z:/]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[A-Z][a-z]{1,5}", inner, 0..4).prop_map(|table| json!(table)),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_that_an_engine_says_of_the_host_is_lost(host in prop::collection::btree_map("X[a-z]{1,8}", anything(), 0..8)) {
+            let made = recreated(&container(json!({ "HostConfig": host })), true, &[]);
+            let told = container(json!({ "HostConfig": host }));
+            for (key, value) in told.json()["HostConfig"].as_object().unwrap() {
+                prop_assert!(key == "Mounts" || key == "Links" || made.body["HostConfig"].get(key) == Some(value));
+            }
+        }
     }
 
     #[test]
@@ -352,11 +396,12 @@ mod tests {
             &mut made,
             json!({
                 "Id": "f".repeat(64), "Image": "sha256:new",
-                "Config": { "Hostname": "ffffffffffff", "Env": ["OWN=s3cret", "PATH=/usr/bin"], "Cmd": ["run2"], "Volumes": { "/more": {} } },
+                "Config": { "Hostname": "ffffffffffff", "Env": ["OWN=s3cret", "PATH=/usr/bin"], "Cmd": ["run2"] },
                 "HostConfig": { "Mounts": [{ "Type": "volume", "Source": "anonymous", "Target": "/data" }] },
                 "NetworkSettings": { "Networks": { "front": { "Aliases": ["ffffffffffff", "www"] } } },
             }),
         );
+        made["Config"]["Volumes"] = json!({ "/more": {} });
         made["Mounts"]
             .as_array_mut()
             .unwrap()

@@ -12,7 +12,7 @@ pub(super) fn mounts(container: &Container, sources: &[Container]) -> Vec<Value>
     let found = container.json()["Mounts"].as_array().into_iter().flatten();
     for volume in found.filter(|mount| mount["Type"] == "volume") {
         let (name, place) = (&volume["Name"], &volume["Destination"]);
-        let is_here = |mount: &&mut Value| mount["Target"] == *place;
+        let is_here = |mount: &&mut Value| is_same_place(&mount["Target"], place);
         if let Some(mount) = mounts.iter_mut().find(is_here) {
             if mount["Type"] == "volume" && mount["Source"].as_str().is_none_or(str::is_empty) {
                 mount["Source"] = name.clone();
@@ -35,14 +35,21 @@ pub(super) fn mounts(container: &Container, sources: &[Container]) -> Vec<Value>
 /// Whether one of `Binds` says what is at `place`.
 fn is_bound(container: &Container, place: &Value) -> bool {
     let binds = container.json().pointer("/HostConfig/Binds").and_then(Value::as_array);
-    let place = place.as_str().unwrap_or_default();
     let mut binds = binds.into_iter().flatten().filter_map(Value::as_str);
     // `name:/place` or `name:/place:options`
     binds.any(|bind| {
         bind.split(':')
             .nth(1)
-            .is_some_and(|target| target.trim_end_matches('/') == place.trim_end_matches('/'))
+            .is_some_and(|target| is_same_place(&target.into(), place))
     })
+}
+
+fn is_same_place(one: &Value, other: &Value) -> bool {
+    let parts = |place: &Value| {
+        let parts = place.as_str()?.split('/').filter(|part| !matches!(*part, "" | "."));
+        Some(parts.map(str::to_owned).collect::<Vec<String>>())
+    };
+    parts(one) == parts(other)
 }
 
 /// Whether it comes from a container whose volumes it has.

@@ -111,8 +111,13 @@ macro_rules! job_kinds {
             }
 
             /// What it changes that no other job may change.
-            pub(crate) fn claims(&self) -> Vec<(&'static str, String)> {
-                match self { $($(#[$attribute])* Self::$kind(kind) => kind.claims(),)* }
+            pub(crate) fn claims(&self, engines: &Engines) -> Vec<(&'static str, String)> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.claims(engines),)* }
+            }
+
+            /// The shortest time in which a run could do its work, where that is known.
+            pub(crate) fn needs(&self) -> Option<Duration> {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.needs(),)* }
             }
 
             pub(crate) fn takes_to_end(&self) -> Duration {

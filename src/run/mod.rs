@@ -70,8 +70,12 @@ pub(crate) trait Kind {
         Ok(())
     }
     /// What it changes that no other job may change, by the key that names it and in words.
-    fn claims(&self) -> Vec<(&'static str, String)> {
+    fn claims(&self, _engines: &Engines) -> Vec<(&'static str, String)> {
         Vec::new()
+    }
+    /// The shortest time in which a run could do its work, for kinds that know.
+    fn needs(&self) -> Option<Duration> {
+        None
     }
     /// How long it may take to end once it is asked to; then its run is over without it.
     fn takes_to_end(&self) -> Duration {

@@ -53,6 +53,11 @@ impl CancellationToken {
         self.is_cancelled() || self.0.ending.get().is_some()
     }
 
+    /// Whether the service ends, or is about to.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.0.ending.get().is_some() || self.0.shutdown.get().is_some()
+    }
+
     /// Waits until the end is asked for, or will be soon.
     pub(crate) async fn end_is_near(&self) {
         let mut told = std::pin::pin!(self.0.told_ending.notified());

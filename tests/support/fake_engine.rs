@@ -43,6 +43,7 @@ struct Container {
 
 /// What the engine has.
 struct Model {
+    version: &'static str,
     containers: BTreeMap<String, Container>,
     tag: Option<String>,
     has_new: bool,
@@ -73,6 +74,9 @@ pub(crate) struct Seen {
     /// What becomes of it when it ends.
     pub policy: String,
     pub volume: String,
+    pub id: String,
+    /// Whose network it has.
+    pub network: String,
 }
 
 /// The engine, listening.
@@ -83,29 +87,40 @@ pub(crate) struct FakeEngine {
 }
 
 impl FakeEngine {
-    /// An engine on which the container `web` runs on the old image, while its registry has a newer one.
-    pub(crate) fn start(is_new_well: bool) -> Self {
+    /// An engine of some version on which the container `web` runs on the old image, and `side` on its network, while its registry
+    /// has a newer one.
+    pub(crate) fn start(is_new_well: bool, version: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("fe").tempdir_in("/tmp").unwrap();
         let listener = UnixListener::bind(folder.path().join("d.sock")).unwrap();
-        let body = json!({
+        let policy = json!({ "Name": "always", "MaximumRetryCount": 0 });
+        let web = json!({
             "Image": IMAGE, "Hostname": "", "Env": ["OWN=s3cret-value"], "Labels": {}, "Cmd": ["run"],
-            "HostConfig": { "NetworkMode": "front", "RestartPolicy": { "Name": "always", "MaximumRetryCount": 0 }, "FromTheFuture": { "deep": [1, null] } },
-            "NetworkingConfig": { "EndpointsConfig": { "front": { "Aliases": ["www"] } } },
+            "HostConfig": { "NetworkMode": "front", "RestartPolicy": policy, "FromTheFuture": { "deep": [1, null] } },
+            "NetworkingConfig": { "EndpointsConfig": { "front": { "Aliases": ["www"] }, "back": {} } },
         });
-        let web = Container {
-            name: "web".to_owned(),
-            image: OLD.to_owned(),
-            body,
-            is_running: true,
-            starts: 1,
-            volume: "unnamed-1".to_owned(),
+        let side = json!({
+            "Image": IMAGE, "Env": [], "Labels": {}, "Cmd": ["run"],
+            "HostConfig": { "NetworkMode": format!("container:{}", id(1)), "RestartPolicy": policy },
+            "NetworkingConfig": { "EndpointsConfig": {} },
+        });
+        let running = |name: &str, body, number: u32| {
+            let container = Container {
+                name: name.to_owned(),
+                image: OLD.to_owned(),
+                body,
+                is_running: true,
+                starts: 1,
+                volume: format!("unnamed-{number}"),
+            };
+            (id(number), container)
         };
         let model = Arc::new(Mutex::new(Model {
-            containers: BTreeMap::from([(id(1), web)]),
+            containers: BTreeMap::from([running("web", web, 1), running("side", side, 2)]),
+            version,
             tag: Some(OLD.to_owned()),
             has_new: false,
             is_new_well,
-            made: 1,
+            made: 2,
             calls: Vec::new(),
             fault: None,
             overlapped: false,
@@ -151,7 +166,9 @@ impl FakeEngine {
     /// What there is.
     pub(crate) fn state(&self) -> State {
         let model = self.model.lock().unwrap();
-        let containers = model.containers.values().map(|container| Seen {
+        let containers = model.containers.iter().map(|(id, container)| Seen {
+            id: id.clone(),
+            network: container.body["HostConfig"]["NetworkMode"].as_str().unwrap().to_owned(),
             name: container.name.clone(),
             image: container.image.clone(),
             is_running: container.is_running,
@@ -258,13 +275,13 @@ fn refused(status: u16, why: &str) -> (u16, Value) {
 impl Model {
     fn answer(&mut self, method: &str, target: &str, body: Value) -> (u16, Value) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = path.strip_prefix("/v1.45").unwrap_or(path);
+        let path = path.strip_prefix(&format!("/v{}", self.version)).unwrap_or(path);
         let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match (method, parts.as_slice()) {
             ("GET", ["version"]) => (
                 200,
-                json!({ "ApiVersion": "1.45", "MinAPIVersion": "1.24", "Version": "26", "Os": "linux", "Arch": "amd64" }),
+                json!({ "ApiVersion": self.version, "MinAPIVersion": "1.24", "Version": "26", "Os": "linux", "Arch": "amd64" }),
             ),
             ("GET", ["info"]) => (200, json!({ "ID": "fake", "Name": "host" })),
             ("GET", ["distribution", ..]) => (200, json!({ "Descriptor": { "digest": NEW_DIGEST }, "Platforms": [] })),
@@ -285,6 +302,11 @@ impl Model {
                 (200, list.collect())
             }
             ("POST", ["containers", "create"]) => self.create(&query["name"], body),
+            ("POST", ["networks", network, "connect"]) => {
+                let container = self.containers.get_mut(body["Container"].as_str().unwrap()).unwrap();
+                container.body["NetworkingConfig"]["EndpointsConfig"][*network] = body["EndpointConfig"].clone();
+                (200, Value::Null)
+            }
             (_, ["containers", name, rest @ ..]) => self.of_container(method, name, rest, &query, &body),
             _ => refused(404, "no such call"),
         }
@@ -348,10 +370,12 @@ impl Model {
             return refused(409, "the name is taken");
         }
         let is_well = self.is_new_well;
-        let others = self
+        let own = of(&self.containers[&id].name);
+        let mut others = self
             .containers
             .iter()
-            .any(|(other, container)| *other != id && container.is_running);
+            .filter(|(other, container)| **other != id && of(&container.name) == own);
+        let others = others.any(|(_, container)| container.is_running);
         let container = self.containers.get_mut(&id).unwrap();
         match (method, rest) {
             ("GET", ["json"]) => return (200, container.told(&id)),
@@ -375,6 +399,11 @@ impl Model {
     }
 }
 
+/// The container whose successor or predecessor a name is of.
+fn of(name: &str) -> String {
+    name.split('_').next().unwrap().to_owned()
+}
+
 impl Container {
     /// What an engine tells of it.
     fn told(&self, id: &str) -> Value {
@@ -392,7 +421,9 @@ impl Container {
         let mut told = Map::new();
         for (name, settings) in networks.as_object().unwrap() {
             let mut settings = settings.clone();
-            settings["Aliases"] = json!(["www", &id[..12]]);
+            let mut aliases = settings["Aliases"].as_array().cloned().unwrap_or_default();
+            aliases.push(json!(&id[..12]));
+            settings["Aliases"] = aliases.into();
             told.insert(name.clone(), settings);
         }
         let started = if self.starts == 0 {

@@ -3,7 +3,7 @@
 use super::survey::Site;
 use super::verification::FIELDS;
 use super::{ContainerUpdate, Extent};
-use crate::docker::Address;
+use crate::docker::{Address, Engines, chosen};
 use crate::kinds::command::{Command, Setting};
 use crate::run::{Failure, RunContext};
 use crate::values::{Issue, Pattern, Template, with_suggestion};
@@ -52,27 +52,33 @@ impl ContainerUpdate {
     }
 
     /// The containers that no other job may update.
-    pub(super) fn claimed(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn claimed(&self, engines: &Engines) -> Vec<(&'static str, String)> {
+        let Ok(engine) = chosen(engines, self.engine.as_ref()) else {
+            return Vec::new();
+        };
         if self.action != Extent::Update {
             return Vec::new();
         }
-        let engine = self
-            .engine
-            .as_ref()
-            .map_or_else(String::new, |engine| format!(" of the engine `{engine}`"));
-        let plain = self
-            .containers
-            .iter()
-            .flatten()
-            .filter(|pattern| pattern.is_plain())
-            .map(Pattern::as_str);
-        let mut names: Vec<&str> = plain.collect();
+        let plain = self.containers.iter().flatten().filter(|pattern| pattern.is_plain());
+        let mut names: Vec<&str> = plain.map(Pattern::as_str).collect();
         names.sort_unstable();
         names.dedup();
-        names
-            .into_iter()
-            .map(|name| ("containers", format!("the container `{name}`{engine}")))
-            .collect()
+        let claim = |name: &str| ("containers", format!("the container `{name}` at {}", engine.host));
+        names.into_iter().map(claim).collect()
+    }
+
+    /// How long the update of one container may take, by its own rules.
+    pub(super) fn takes(&self) -> Option<std::time::Duration> {
+        let well = self.healthy_within.to_std().max(self.settle.to_std());
+        let verified = self
+            .verify
+            .as_ref()
+            .map_or(std::time::Duration::ZERO, |verify| verify.timeout.to_std());
+        match self.action {
+            Extent::Tell => None,
+            Extent::Pull => Some(verified),
+            Extent::Update => Some(well.saturating_add(verified)),
+        }
     }
 
     /// What a run would meet, as far as this machine tells.

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::messages::from_to;
 use super::registry::Registry;
 use super::standing::{Newer, Standing, Wait};
 use super::survey::Site;
 use super::{ContainerUpdate, Extent};
-use crate::docker::{Container, Inheritance, Reference, short};
+use crate::docker::{Container, Inheritance};
 use crate::run::{DryRun, Failure, RunContext};
 use crate::values::iso;
 
@@ -25,12 +26,7 @@ async fn look(job: &ContainerUpdate, ctx: &RunContext) -> Result<DryRun, Failure
     let site = Site::reach(job, ctx).await?;
     let memory = site.files.recall().await.map_err(Failure::lasting)?;
     let survey = site.survey(job).await?;
-    let images = survey
-        .chosen
-        .iter()
-        .filter_map(|(container, _)| Reference::parse(container.asked_image()).ok())
-        .collect();
-    let mut registry = Registry::new(images, &site.credentials, ctx).await?;
+    let mut registry = Registry::new(survey.images(), &site.credentials, ctx).await?;
     let mut lines = vec![format!(
         "{} at {}, API {}",
         site.client.name, site.address, site.client.version
@@ -96,16 +92,8 @@ impl Prospect {
 impl ContainerUpdate {
     /// What would become of a container that has a newer image.
     async fn prospect(&self, site: &Site, container: &Container, newer: &Newer) -> Result<Prospect, Failure> {
-        let from = newer
-            .from
-            .as_deref()
-            .map_or_else(String::new, |from| format!("{} → ", short(from)));
-        let change = format!(
-            "{}: {from}{}, known since {}",
-            newer.image,
-            short(&newer.digest),
-            iso(newer.first)
-        );
+        let change = from_to(&newer.image.to_string(), newer.from.as_deref(), &newer.digest);
+        let change = format!("{change}, {}", newer.since());
         let word = match self.action {
             Extent::Tell => "would be told",
             Extent::Pull => "would be pulled",
@@ -126,27 +114,34 @@ impl ContainerUpdate {
             Err(why) => return Ok(Prospect::of("skipped", why)),
         };
         let dependents: Vec<&str> = prepared.iter().skip(1).map(|of| of.container.name()).collect();
-        let recreation = match prepared[0].recreation(&[], &site.client) {
-            Ok(recreation) => recreation,
-            Err(why) => return Ok(Prospect::of("skipped", why)),
-        };
         prospect.lines = self.steps(&dependents);
-        let parts = &recreation.inheritance;
-        prospect.tell("stays", &parts.stays());
-        prospect.tell("follows the image", &parts.follows);
-        prospect.tell("stays, as nobody can tell whose it is", &parts.fixed);
-        if here.is_some() {
-            prospect.tell("differs with the new image", &changes(container, parts));
-        } else {
-            prospect
-                .lines
-                .push("what differs with the new image is known once it is pulled".to_owned());
+        let mut notes = Vec::new();
+        for of in &prepared {
+            let recreation = match of.recreation(&[], &site.client) {
+                Ok(recreation) => recreation,
+                Err(why) => return Ok(Prospect::of("skipped", format!("{}: {why}", of.container.name()))),
+            };
+            notes.extend(recreation.notes);
+            if of.container.id() != container.id() {
+                continue;
+            }
+            let parts = &recreation.inheritance;
+            prospect.tell("stays", "stays", &[parts.stays(), own(container)].concat());
+            prospect.tell("fixed", "stays, because its origin is unclear", &parts.fixed);
+            prospect.tell("follows", "follows the image", &parts.follows);
+            if here.is_some() {
+                prospect.tell("changes", "differs with the new image", &changes(container, parts));
+            } else {
+                let unknown = "what differs with the new image is known once it is pulled";
+                prospect.lines.push(unknown.to_owned());
+            }
         }
-        for note in &recreation.notes {
+        notes.dedup();
+        for note in &notes {
             prospect.lines.push(format!("note: {note}"));
         }
         prospect.json["dependents"] = json!(dependents);
-        prospect.json["notes"] = json!(recreation.notes);
+        prospect.json["notes"] = json!(notes);
         Ok(prospect)
     }
 
@@ -161,7 +156,7 @@ impl ContainerUpdate {
         )];
         if !dependents.is_empty() {
             steps.push(format!(
-                "made anew with it, and down as long: {}",
+                "recreated with it, and down for as long: {}",
                 dependents.join(", ")
             ));
         }
@@ -173,12 +168,34 @@ impl ContainerUpdate {
 }
 
 impl Prospect {
-    fn tell(&mut self, what: &str, names: &[String]) {
+    fn tell(&mut self, key: &str, what: &str, names: &[String]) {
         if !names.is_empty() {
             self.lines.push(format!("{what}: {}", names.join(", ")));
         }
-        self.json[what.replace([' ', ','], "_")] = json!(names);
+        self.json[key] = json!(names);
     }
+}
+
+/// What a container has that no image says anything of, by names.
+fn own(container: &Container) -> Vec<String> {
+    let found = container.json();
+    let table = |pointer: &str| found.pointer(pointer).and_then(Value::as_object);
+    let named = |word: &str, pointer: &str| -> Vec<String> {
+        let names = table(pointer)
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| format!("{word} {name}"));
+        names.collect()
+    };
+    let mounts = found["Mounts"].as_array().into_iter().flatten();
+    let mounts = mounts.filter_map(|mount| Some(format!("mount {}", mount["Destination"].as_str()?)));
+    let policy = found.pointer("/HostConfig/RestartPolicy/Name").and_then(Value::as_str);
+    let policy = policy
+        .filter(|policy| !policy.is_empty())
+        .map(|policy| format!("restart policy {policy}"));
+    let networks = named("network", "/NetworkSettings/Networks");
+    let ports = named("published port", "/HostConfig/PortBindings");
+    networks.into_iter().chain(ports).chain(mounts).chain(policy).collect()
 }
 
 /// In what a container differs with its new image, by names.

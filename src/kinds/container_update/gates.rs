@@ -1,6 +1,5 @@
 //! Why a container is left alone, whatever its image.
 
-use super::journal::is_given_by_an_update;
 use super::{ContainerUpdate, OPT_OUT};
 use crate::docker::{Container, Health, own_container, short};
 
@@ -22,12 +21,12 @@ impl Itself {
         }
     }
 
-    fn is(&self, container: &Container) -> bool {
+    pub(super) fn is(&self, container: &Container) -> bool {
         self.own.as_deref() == Some(container.id()) || self.machine == short(container.id())
     }
 }
 
-/// Why nobody may replace a container, if so.
+/// Why nobody may replace a container, however it is now, if so.
 pub(super) fn refusal(container: &Container, itself: &Itself) -> Option<String> {
     let label = |name: &str| container.label(name).unwrap_or_default();
     let name = container.name();
@@ -36,8 +35,6 @@ pub(super) fn refusal(container: &Container, itself: &Itself) -> Option<String> 
         .is_some_and(|(id, _)| id.len() == 12 && id.chars().all(|c| c.is_ascii_hexdigit()));
     let why = if label(OPT_OUT).eq_ignore_ascii_case("false") {
         "its label says so"
-    } else if is_given_by_an_update(name) {
-        "it is left over from an update that was cut off; look at it, then remove it"
     } else if itself.is(container) {
         "the service runs in it, and cannot replace itself"
     } else if container.is_removed_at_its_end() {
@@ -51,15 +48,15 @@ pub(super) fn refusal(container: &Container, itself: &Itself) -> Option<String> 
     } else if is_interrupted_compose {
         "compose was cut off while it replaced it"
     } else {
-        return not_now(container);
+        return None;
     };
     Some(why.to_owned())
 }
 
 /// Why a container is left alone as it is now.
-fn not_now(container: &Container) -> Option<String> {
+pub(super) fn not_now(container: &Container) -> Option<String> {
     match container.status() {
-        "running" if container.health() == Health::Starting => Some("its health check has not decided yet".to_owned()),
+        "running" if container.health() == Health::Starting => Some("its health check is still starting".to_owned()),
         "running" => None,
         "paused" => Some("it is paused, perhaps for a backup".to_owned()),
         other => Some(format!("it is not running ({other})")),
@@ -108,7 +105,6 @@ mod tests {
         assert_eq!(refusal(&container(&[]), &none), None);
         for (pointer, value, why) in [
             ("/Config/Labels/duplistatus-cron.update", json!("false"), "its label"),
-            ("/Name", json!("/web_old_0123456789ab"), "left over"),
             ("/Name", json!("/0123456789ab_web"), "compose was cut off"),
             ("/HostConfig/AutoRemove", json!(true), "--rm"),
             ("/Config/Labels/com.docker.swarm.task.id", json!("x"), "Swarm"),
@@ -116,9 +112,12 @@ mod tests {
             ("/Config/Labels/com.docker.compose.oneoff", json!("True"), "compose run"),
             ("/State/Status", json!("paused"), "paused"),
             ("/State/Status", json!("exited"), "not running (exited)"),
-            ("/State/Health/Status", json!("starting"), "has not decided"),
+            ("/State/Health/Status", json!("starting"), "still starting"),
         ] {
-            let found = refusal(&container(&[(pointer, value)]), &none).unwrap_or_default();
+            let container = container(&[(pointer, value)]);
+            let found = refusal(&container, &none)
+                .or_else(|| not_now(&container))
+                .unwrap_or_default();
             assert!(found.contains(why), "{pointer}: {found}");
         }
         let inside = [

@@ -1,6 +1,7 @@
 //! An update under way, written down before each step that changes anything: whoever finds the file of one that was cut off knows
 //! what it was about, and what to look for.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,16 +92,21 @@ impl Member {
     }
 }
 
-/// Whether a name is one that only an update gives.
-pub(super) fn is_given_by_an_update(name: &str) -> bool {
-    let ends = |word: &str| {
-        let id = name.rsplit_once(word).map(|(_, id)| id);
-        id.is_some_and(|id| id.len() == 12 && id.chars().all(|c| c.is_ascii_hexdigit()))
+/// The name of the container whose update has given this one, where only an update gives such names.
+pub(super) fn given_by_an_update_of(name: &str) -> Option<&str> {
+    let of = |word: &str| {
+        let (of, id) = name.rsplit_once(word)?;
+        (id.len() == 12 && id.chars().all(|c| c.is_ascii_hexdigit())).then_some(of)
     };
-    ends("_new_") || ends("_old_")
+    of("_new_").or_else(|| of("_old_"))
 }
 
 impl Update {
+    /// Whether it is about a container of this name, or one that depends on it is.
+    pub(super) fn involves(&self, name: &str) -> bool {
+        self.members.iter().any(|member| member.name == name)
+    }
+
     /// The name of the container that it is about.
     pub(super) fn name(&self) -> &str {
         self.members.first().map_or("", |member| member.name.as_str())
@@ -110,7 +116,8 @@ impl Update {
         self.engine.parse()
     }
 
-    fn file(&self, folder: &Path) -> PathBuf {
+    /// Where it is written down.
+    pub(super) fn file(&self, folder: &Path) -> PathBuf {
         let id = self.members.first().map_or("", Member::old_id);
         folder.join("updates").join(format!("{}.json", short(id)))
     }
@@ -120,17 +127,21 @@ impl Update {
     /// # Errors
     /// That it cannot be written: then nothing may be done.
     pub(super) async fn enter(&mut self, phase: Phase, folder: &Path) -> Result<(), String> {
-        self.phase = phase;
+        let before = std::mem::replace(&mut self.phase, phase);
         let path = self.file(folder);
         let text = serde_json::to_vec_pretty(self).map_err(|error| error.to_string())?;
-        blocking(move || replace_file(&path, &text)).await
+        let written = blocking(move || replace_file(&path, &text)).await;
+        if written.is_err() {
+            self.phase = before;
+        }
+        written
     }
 
     /// Forgets an update that is over.
     pub(super) async fn close(&self, folder: &Path) -> Result<(), String> {
         let path = self.file(folder);
         let gone = blocking(move || match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(format!("{} cannot be removed: {error}", path.display()))
             }
             _ => Ok(()),
@@ -150,27 +161,32 @@ impl Update {
     }
 }
 
-/// The updates that were not closed.
-///
-/// # Errors
-/// Which of them cannot be read.
-pub(super) async fn open_updates(folder: &Path) -> Result<Vec<Update>, String> {
+/// The updates that were not closed; and what is wrong with those that cannot be read.
+pub(super) async fn open_updates(folder: &Path) -> (Vec<Update>, Vec<String>) {
     let folder = folder.join("updates");
     let read = move || {
-        let mut found = Vec::new();
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            return Ok(found);
+        let (mut found, mut problems) = (Vec::new(), Vec::new());
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return (found, problems),
+            Err(error) => return (found, vec![format!("{} cannot be read: {error}", folder.display())]),
         };
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.extension().is_none_or(|end| end != "json") {
                 continue;
             }
-            let unreadable = |why: String| format!("the update in {} cannot be taken up again: {why}", path.display());
-            let text = read_file(&path).map_err(unreadable)?;
-            let update = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
-            found.push(update);
+            let read = read_file(&path)
+                .and_then(|text| serde_json::from_slice::<Update>(&text).map_err(|error| error.to_string()));
+            match read {
+                Ok(update) if update.members.is_empty() => problems.push(format!("{} tells of no container", path.display())),
+                Ok(update) => found.push(update),
+                Err(why) => problems.push(format!(
+                    "an update that was cut off cannot be continued, as {} cannot be read: {why}; see to its container, then remove the file",
+                    path.display()
+                )),
+            }
         }
-        Ok(found)
+        (found, problems)
     };
     blocking(read).await
 }
@@ -182,13 +198,13 @@ mod tests {
     #[test]
     fn names_of_updates_are_known() {
         for (name, expected) in [
-            ("web_new_0123456789ab", true),
-            ("web_old_0123456789ab", true),
-            ("web_new_x", false),
-            ("web_old_0123456789abc", false),
-            ("brand_new_world", false),
+            ("web_new_0123456789ab", Some("web")),
+            ("web_old_0123456789ab", Some("web")),
+            ("web_new_x", None),
+            ("web_old_0123456789abc", None),
+            ("brand_new_world", None),
         ] {
-            assert_eq!(is_given_by_an_update(name), expected, "{name}");
+            assert_eq!(given_by_an_update_of(name), expected, "{name}");
         }
     }
 }

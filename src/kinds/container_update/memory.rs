@@ -16,6 +16,8 @@ use crate::values::{blocking, digest, lock, read_file, replace_file};
 pub(super) struct Memory {
     /// The newest digest of each image, by its name.
     pub seen: BTreeMap<String, Seen>,
+    /// The digest that names the same content as an image, by the image's id.
+    pub same: BTreeMap<String, String>,
     /// What was rolled back, by the name of the container.
     pub bad: BTreeMap<String, Bad>,
 }
@@ -54,6 +56,26 @@ impl Files {
     pub(super) async fn recall(&self) -> Result<Memory, String> {
         let path = self.path();
         blocking(move || read(&path)).await
+    }
+
+    /// Remembers that an image was not well in a container.
+    ///
+    /// # Errors
+    /// As of [`Files::change`].
+    pub(super) async fn remember_bad(
+        &self,
+        container: &str,
+        digest: &str,
+        at: Timestamp,
+        why: &str,
+    ) -> Result<(), String> {
+        let bad = Bad {
+            digest: digest.to_owned(),
+            at,
+            why: why.to_owned(),
+        };
+        let container = container.to_owned();
+        self.change(move |memory| drop(memory.bad.insert(container, bad))).await
     }
 
     /// Changes what is remembered, for good.

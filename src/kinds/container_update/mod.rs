@@ -10,6 +10,7 @@ mod messages;
 mod preparation;
 mod recovery;
 mod registry;
+mod replacement;
 mod restoration;
 mod round;
 mod standing;
@@ -194,8 +195,12 @@ impl Kind for ContainerUpdate {
         chosen(engines, self.engine.as_ref()).map(drop)
     }
 
-    fn claims(&self) -> Vec<(&'static str, String)> {
-        self.claimed()
+    fn claims(&self, engines: &Engines) -> Vec<(&'static str, String)> {
+        self.claimed(engines)
+    }
+
+    fn needs(&self) -> Option<std::time::Duration> {
+        self.takes()
     }
 
     fn takes_to_end(&self) -> std::time::Duration {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::journal::{Member, Phase, Update};
 use super::standing::Newer;
-use super::survey::Site;
+use super::survey::{Site, dependents, linked_to};
 use super::{ContainerUpdate, Dependents};
 use crate::docker::{Container, DockerError, injected_files, volume_sources};
 use crate::run::RunContext;
@@ -38,38 +38,48 @@ impl Site {
         newer: &Newer,
         new_image: &Value,
     ) -> Result<Result<Vec<Prepared>, String>, DockerError> {
-        let linked = self.linked_to(container.name()).await?;
+        let all = self.all().await?;
+        let linked = linked_to(container.name(), &all);
         if !linked.is_empty() {
+            let linked = linked.join(", ");
             return Ok(Err(format!(
-                "{} is linked to it in the old way (--link), and would lose it",
-                linked.join(", ")
+                "{linked} is linked to it in the old way (--link), and would lose it"
             )));
         }
-        let dependents = self.dependents(container).await?;
+        let dependents = match dependents(container, &all) {
+            Ok(dependents) => dependents,
+            Err(why) => return Ok(Err(why)),
+        };
         if job.dependents == Dependents::Refuse && !dependents.is_empty() {
+            let names: Vec<&str> = dependents.iter().map(Container::name).collect();
             return Ok(Err(format!(
                 "{} depends on it, and `dependents` says \"refuse\"",
-                names(&dependents)
+                names.join(", ")
             )));
         }
-        let mut prepared = vec![
-            self.prepared(
-                container,
-                newer.old_image.clone(),
-                new_image.clone(),
-                newer.platform.clone(),
-            )
-            .await?,
-        ];
+        let new = (newer.old_image.clone(), new_image.clone(), newer.platform.clone());
+        let mut prepared = vec![self.prepared(container, new).await?];
         for dependent in dependents {
-            let name = dependent.name().to_owned();
-            if let Some(why) = self.refusal(&dependent).filter(|_| dependent.is_running()) {
-                return Ok(Err(format!("{name} depends on it, and cannot be replaced: {why}")));
-            }
-            let Some(image) = self.client.image(dependent.image()).await? else {
-                return Ok(Err(format!("{name} depends on it, and its image was removed")));
+            let why = match self.dependent_image(&dependent).await? {
+                Ok(image) => {
+                    prepared.push(self.prepared(&dependent, (image.clone(), image, None)).await?);
+                    continue;
+                }
+                Err(why) => why,
             };
-            prepared.push(self.prepared(&dependent, image.clone(), image, None).await?);
+            return Ok(Err(format!(
+                "{} depends on it, and cannot be recreated: {why}",
+                dependent.name()
+            )));
+        }
+        for (key, id) in prepared.iter().flat_map(|of| of.container.providers()) {
+            let is_replaced = prepared.iter().any(|of| of.container.id() == id);
+            let runs = all.iter().any(|other| other.id() == id && other.is_running());
+            if !is_replaced && !runs {
+                return Ok(Err(format!(
+                    "the container that it shares something with ({key}) was replaced or does not run"
+                )));
+            }
         }
         for of in &prepared {
             let files = injected_files(&self.client, &of.container).await?;
@@ -85,12 +95,29 @@ impl Site {
         Ok(Ok(prepared))
     }
 
+    /// The image of a container that is recreated with another one; or why it cannot be.
+    async fn dependent_image(&self, dependent: &Container) -> Result<Result<Value, String>, DockerError> {
+        let now = self.refusal(dependent).filter(|_| dependent.is_running());
+        if let Some(why) = self.lasting_refusal(dependent).or(now) {
+            return Ok(Err(why));
+        }
+        let Some(image) = self.client.image(dependent.image()).await? else {
+            return Ok(Err("its image was removed".to_owned()));
+        };
+        let named = self.client.image(dependent.asked_image()).await?;
+        if named.is_none_or(|named| named["Id"] != image["Id"]) {
+            return Ok(Err(format!(
+                "{} points to another image than it has",
+                dependent.asked_image()
+            )));
+        }
+        Ok(Ok(image))
+    }
+
     async fn prepared(
         &self,
         container: &Container,
-        old_image: Value,
-        new_image: Value,
-        platform: Option<String>,
+        (old_image, new_image, platform): (Value, Value, Option<String>),
     ) -> Result<Prepared, DockerError> {
         let mut sources = Vec::new();
         for name in volume_sources(container) {
@@ -134,9 +161,4 @@ impl Site {
             stopped_at: None,
         })
     }
-}
-
-fn names(containers: &[Container]) -> String {
-    let names: Vec<&str> = containers.iter().map(Container::name).collect();
-    names.join(", ")
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::journal::{Member, Phase, Update, open_updates};
-use super::memory::{Bad, Files};
-use super::messages::{News, Teller, from_to};
+use super::memory::Files;
+use super::messages::{News, Teller, not_put_back, put_back, updated};
 use super::own_folder;
-use super::swap::in_words;
 use super::worker::{Blame, Broken, Worker};
 use crate::docker::{Client, Container, Turns};
 use crate::notifications::Targets;
 use crate::state::Store;
-use crate::values::{CancellationToken, Clock, later};
+use crate::values::{CancellationToken, Clock};
 
-/// How long to wait for an engine that does not answer.
-const PAUSE: Duration = Duration::from_secs(15);
+/// How often to look for updates that are still cut off, where there are some, and where there are none.
+const SOON: Duration = Duration::from_secs(15);
+const LATER: Duration = Duration::from_secs(30);
 
 /// What a start takes up updates with.
 #[derive(Clone, Debug)]
@@ -47,46 +47,44 @@ struct Found {
     new: Option<Container>,
 }
 
-/// Takes up what an earlier process left, and goes on until nothing is left or the service ends.
+/// Takes up what was cut off, by the end of an earlier process or because an engine did not answer, until the service ends.
 pub(crate) async fn recover(recovery: Recovery) {
     let folder = own_folder(&recovery.store);
-    while let Err(why) = recovery.take_up(&folder, None).await {
-        tracing::warn!(
-            "an update of a container is still cut off, and is taken up again in {} s: {why}",
-            PAUSE.as_secs()
-        );
+    loop {
+        let pause = match recovery.take_up(&folder, None).await {
+            Ok(()) => LATER,
+            Err(why) => {
+                tracing::warn!(
+                    "updates of containers are still cut off, and are looked at again in {} s: {why}",
+                    SOON.as_secs()
+                );
+                SOON
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
             () = recovery.cancel.end_is_near() => return,
         }
     }
 }
 
 impl Recovery {
-    /// Takes up the updates that were cut off: all, or those of the engine that is known as `key`, whose turn the caller
+    /// Takes up the updates that were cut off: all, or those of the engine that is known as `key` and whose turn the caller
     /// has.
     ///
     /// # Errors
     /// Which of them could not be settled.
-    pub(super) async fn take_up(&self, folder: &Path, key: Option<&str>) -> Result<(), String> {
-        let mut failed = Vec::new();
-        for update in open_updates(folder).await? {
-            if key.is_some_and(|key| key != update.key) {
+    pub(super) async fn take_up(&self, folder: &Path, of: Option<(&str, &Client)>) -> Result<(), String> {
+        let (updates, mut failed) = open_updates(folder).await;
+        for update in updates {
+            if of.is_some_and(|(key, _)| key != update.key) {
                 continue;
             }
-            let _turn = match key {
-                Some(_) => None,
-                None => Some(self.turns.take(&update.key).await),
+            let settled = match of {
+                Some((_, client)) => self.settle(folder, update, client).await,
+                None => self.take_up_in_turn(folder, update).await,
             };
-            // A run may have settled it while this waited for its turn.
-            let is_open = open_updates(folder)
-                .await?
-                .iter()
-                .any(|open| open.members[0].old_id() == update.members[0].old_id());
-            let name = update.name().to_owned();
-            if is_open && let Err(why) = self.settle(folder, update).await {
-                failed.push(format!("{name}: {why}"));
-            }
+            failed.extend(settled.err());
         }
         if failed.is_empty() {
             Ok(())
@@ -95,76 +93,97 @@ impl Recovery {
         }
     }
 
-    async fn settle(&self, folder: &Path, mut update: Update) -> Result<(), String> {
-        let client = Client::connect(&update.address()?)
-            .await
-            .map_err(|error| error.message)?;
+    async fn take_up_in_turn(&self, folder: &Path, update: Update) -> Result<(), String> {
+        let _turn = tokio::select! {
+            turn = self.turns.take(&update.key) => turn,
+            () = self.cancel.end_is_near() => return Ok(()),
+        };
+        // A run may have gone on with it, or have ended it, while this waited for its turn.
+        let (updates, _) = open_updates(folder).await;
+        let now = updates.into_iter().find(|now| now.file(folder) == update.file(folder));
+        let Some(update) = now else { return Ok(()) };
+        let client = Client::connect(&update.address()?).await;
+        let client = client.map_err(|error| format!("{}: {error}", update.name()))?;
+        self.settle(folder, update, &client).await
+    }
+
+    async fn settle(&self, folder: &Path, update: Update, client: &Client) -> Result<(), String> {
+        let (name, identity) = (update.name().to_owned(), update.clone());
         let worker = Worker {
-            client: &client,
+            client,
             folder,
             clock: &self.clock,
             cancel: &self.cancel,
         };
+        let Err(broken) = self.settle_with(&worker, update).await else {
+            return Ok(());
+        };
+        if broken.blame != Blame::Moment {
+            let text = not_put_back(&identity, &broken.why, folder);
+            self.tell(&identity, News::Broken, text).await?;
+        }
+        Err(format!("{name}: {}", broken.why))
+    }
+
+    async fn settle_with(&self, worker: &Worker<'_>, mut update: Update) -> Result<(), Broken> {
         let mut found = Vec::new();
         for member in &mut update.members {
-            let old = client.find(member.old_id()).await.map_err(|error| error.message)?;
-            let new = worker.find_new(member).await.map_err(|error| error.message)?;
+            let old = worker.client.find(member.old_id()).await?;
+            let new = worker.find_new(member).await?;
             member.new = new.as_ref().map(|new| new.id().to_owned());
             found.push(Found { old, new });
         }
-        let name = update.name().to_owned();
-        let way = way(update.phase, &found);
-        tracing::info!(
-            container = name,
-            "an update was cut off ({:?}); it goes {way:?}",
-            update.phase
-        );
+        let (way, name) = (way(update.phase, &found), update.name().to_owned());
+        tracing::info!(job = %update.job, container = name, "an update was cut off ({:?}): {}", update.phase, way.in_words());
         match way {
             Way::Finish => {
-                self.tell_updated(&update, SignedDuration::ZERO).await?;
-                worker.finish(&update).await.map_err(|broken| broken.why)
+                self.tell_updated(&update).await?;
+                worker.finish(&update).await
             }
-            Way::Forwards => self.go_on(&worker, update, &found).await,
+            Way::Forwards => self.go_on(worker, update, &found).await,
             Way::Back => {
-                let why = "the service ended in the midst of it".to_owned();
-                self.go_back(
-                    &worker,
-                    &update,
-                    Broken {
-                        why,
-                        blame: Blame::Circumstances,
-                    },
-                )
-                .await
+                let why = "it was cut off";
+                self.go_back(worker, &update, Broken::by_the_moment(why)).await
             }
             Way::Lost => {
-                let kept = update.give_up(folder).await?;
+                let kept = update.give_up(worker.folder).await?;
                 let text = format!(
-                    "Neither the old container {name} nor the new one is there any more: somebody has removed them while the service was down. What the container was is kept in {}.",
+                    "Neither the old container {name} nor the new one is there any more: somebody has removed them. What the engine told of the old one is kept in {}.",
                     kept.display()
                 );
                 tracing::error!(container = name, "{text}");
-                self.tell(&update, News::Broken, text).await
+                Ok(self.tell(&update, News::Broken, text).await?)
             }
         }
     }
 
-    async fn go_on(&self, worker: &Worker<'_>, mut update: Update, found: &[Found]) -> Result<(), String> {
+    async fn go_on(&self, worker: &Worker<'_>, mut update: Update, found: &[Found]) -> Result<(), Broken> {
         let gone_on = async {
             for (member, Found { old, new }) in update.members.iter().zip(found) {
                 self.take_places(worker, member, old.as_ref(), new.as_ref()).await?;
             }
             worker.start_all(&mut update).await
         };
-        match gone_on.await {
+        let gone_on = gone_on.await;
+        let has_a_way_back = found.iter().all(|found| found.old.is_some());
+        match gone_on {
+            // How long it was down cannot be told apart from how long the service was.
             Ok(_) => {
-                // How long it was down cannot be told apart from how long the service was.
                 update.enter(Phase::Done, worker.folder).await?;
-                self.tell_updated(&update, SignedDuration::ZERO).await?;
-                worker.finish(&update).await.map_err(|broken| broken.why)
+                self.tell_updated(&update).await?;
+                worker.finish(&update).await
             }
-            Err(broken) if found.iter().all(|found| found.old.is_some()) => self.go_back(worker, &update, broken).await,
-            Err(broken) => Err(broken.why),
+            Err(broken) if has_a_way_back => self.go_back(worker, &update, broken).await,
+            Err(broken) if broken.blame == Blame::Moment => Err(broken),
+            Err(broken) => {
+                let kept = update.give_up(worker.folder).await?;
+                let text = format!(
+                    "{}. There is no way back, as somebody has removed the old container. What the engine told of it is kept in {}.",
+                    broken.why,
+                    kept.display()
+                );
+                Ok(self.tell(&update, News::Broken, text).await?)
+            }
         }
     }
 
@@ -188,41 +207,28 @@ impl Recovery {
         Ok(())
     }
 
-    async fn go_back(&self, worker: &Worker<'_>, update: &Update, broken: Broken) -> Result<(), String> {
+    async fn go_back(&self, worker: &Worker<'_>, update: &Update, broken: Broken) -> Result<(), Broken> {
         let evidence = worker.evidence(update).await;
-        let was_touched = update.phase >= Phase::Stopping;
-        if broken.blame == Blame::Image {
-            self.remember_bad(worker.folder, update, &broken.why).await?;
-        }
-        worker.restore(update).await?;
+        let ended = worker.restore(update).await?;
         let name = update.name();
-        if !was_touched {
-            tracing::info!(
-                container = name,
-                "an update was undone that had not touched the container: {}",
-                broken.why
-            );
-            return Ok(());
+        if broken.blame == Blame::Image {
+            let files = Files::of(worker.folder, &update.key);
+            files
+                .remember_bad(name, &update.digest, self.clock.now(), &broken.why)
+                .await?;
         }
-        tracing::warn!(container = name, "rolled back: {}", broken.why);
-        let text = rolled_back(update, &broken.why, None, &evidence);
-        self.tell(update, News::RolledBack, text).await
+        tracing::warn!(job = %update.job, container = name, "the old container is back: {}", broken.why);
+        if update.phase >= Phase::Stopping {
+            let (news, text) = put_back(update, &broken, ended, None, &evidence);
+            self.tell(update, news, text).await?;
+        }
+        Ok(update.close(worker.folder).await?)
     }
 
-    async fn remember_bad(&self, folder: &Path, update: &Update, why: &str) -> Result<(), String> {
-        let bad = Bad {
-            digest: update.digest.clone(),
-            at: self.clock.now(),
-            why: why.to_owned(),
-        };
-        let name = update.name().to_owned();
-        let files = Files::of(folder, &update.key);
-        files.change(move |memory| drop(memory.bad.insert(name, bad))).await
-    }
-
-    async fn tell_updated(&self, update: &Update, down: SignedDuration) -> Result<(), String> {
-        tracing::info!(container = update.name(), "updated");
-        self.tell(update, News::Updated, updated(update, None, down)).await
+    async fn tell_updated(&self, update: &Update) -> Result<(), String> {
+        tracing::info!(job = %update.job, container = update.name(), "updated");
+        self.tell(update, News::Updated, updated(update, None, SignedDuration::ZERO))
+            .await
     }
 
     async fn tell(&self, update: &Update, news: News, text: String) -> Result<(), String> {
@@ -238,46 +244,15 @@ impl Recovery {
     }
 }
 
-impl Update {
-    /// Tells it from every other one.
-    pub(super) fn identity(&self) -> String {
-        format!("{} {}", self.digest, later(self.began_at, SignedDuration::ZERO))
+impl Way {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Forwards => "it goes on",
+            Self::Back => "the old container is put back",
+            Self::Finish => "what is left of the old container is removed",
+            Self::Lost => "the container is gone",
+        }
     }
-}
-
-/// What is told of an update.
-pub(super) fn updated(update: &Update, from: Option<&str>, down: SignedDuration) -> String {
-    let others: Vec<&str> = update
-        .members
-        .iter()
-        .skip(1)
-        .map(|member| member.name.as_str())
-        .collect();
-    let others = if others.is_empty() {
-        String::new()
-    } else {
-        format!("\nMade anew with it: {}.", others.join(", "))
-    };
-    let down = if down.is_zero() {
-        String::new()
-    } else {
-        format!("\nIt was down for {}.", in_words(down))
-    };
-    format!("{}{down}{others}", from_to(&update.image, from, &update.digest))
-}
-
-/// What is told of one that was rolled back.
-pub(super) fn rolled_back(update: &Update, why: &str, down: Option<SignedDuration>, evidence: &str) -> String {
-    let down = down.map_or_else(String::new, |down| format!("\nIt was down for {}.", in_words(down)));
-    let evidence = if evidence.is_empty() {
-        String::new()
-    } else {
-        format!("\n\n{}", evidence.trim_end())
-    };
-    format!(
-        "{}\n{why}. The container runs on its old image again.{down}{evidence}",
-        from_to(&update.image, None, &update.digest)
-    )
 }
 
 fn way(phase: Phase, found: &[Found]) -> Way {
@@ -286,15 +261,13 @@ fn way(phase: Phase, found: &[Found]) -> Way {
     let is_old_gone = found.iter().any(|found| found.old.is_none());
     let runs = |container: &Option<Container>| container.as_ref().is_some_and(Container::is_running);
     let old_runs = found.iter().any(|found| runs(&found.old));
-    let has_begun = found
-        .first()
-        .and_then(|found| found.new.as_ref())
-        .is_some_and(Container::has_started);
+    let new_runs = found.first().is_some_and(|first| runs(&first.new));
     match phase {
+        // It was well, and that was told: whoever removed it since then meant to.
+        Phase::Done => Way::Finish,
         _ if is_lost => Way::Lost,
-        Phase::Done if all_new => Way::Finish,
         _ if is_old_gone => Way::Forwards,
-        Phase::Starting | Phase::Waiting if all_new && has_begun && !old_runs => Way::Forwards,
+        Phase::Starting | Phase::Waiting if all_new && new_runs && !old_runs => Way::Forwards,
         _ => Way::Back,
     }
 }
@@ -327,12 +300,12 @@ mod tests {
             (Phase::Starting, stopped(), fresh(), Way::Back),
             (Phase::Starting, stopped(), runs(), Way::Forwards),
             (Phase::Waiting, stopped(), runs(), Way::Forwards),
-            (Phase::Waiting, stopped(), stopped(), Way::Forwards),
+            (Phase::Waiting, stopped(), stopped(), Way::Back),
             (Phase::Waiting, runs(), runs(), Way::Back),
             (Phase::Waiting, stopped(), None, Way::Back),
             (Phase::Done, stopped(), runs(), Way::Finish),
             (Phase::Done, None, runs(), Way::Finish),
-            (Phase::Done, stopped(), None, Way::Back),
+            (Phase::Done, stopped(), None, Way::Finish),
             (Phase::Creating, None, fresh(), Way::Forwards),
             (Phase::Waiting, None, None, Way::Lost),
         ] {

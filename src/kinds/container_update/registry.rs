@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::docker::{Client, Credentials, DockerError, Login, Published, Reference};
-use crate::kinds::programs::with_programs;
+use crate::kinds::programs::with_programs_within;
 use crate::run::{Failure, RunContext};
 
 /// The registries, as far as a run asks them.
@@ -22,24 +23,26 @@ pub(super) struct Unanswered {
     pub is_transient: bool,
 }
 
-/// What a registry says that has had enough of questions.
+/// What a registry says that limits requests.
 const LIMITED: &[&str] = &["toomanyrequests", "too many requests", "rate limit"];
-/// What one says that will say so again.
-const LASTING: &[&str] = &[
+/// What one says that wants to know who asks.
+const WANTS_A_LOGIN: &[&str] = &[
     "unauthorized",
     "denied",
-    "not found",
-    "unknown",
     "authentication required",
     "no basic auth",
     "forbidden",
 ];
+/// What one says that does not have the image.
+const MISSING: &[&str] = &["manifest unknown", "name unknown", "not found"];
+/// How long the helpers may take that know credentials.
+const HELPERS: Duration = Duration::from_secs(30);
 
 impl Registry {
     /// Reads the credentials of all `images`, as the file at `path` has them.
     pub(super) async fn new(images: Vec<Reference>, path: &Path, ctx: &RunContext) -> Result<Self, Failure> {
         let given = (images, path.to_owned());
-        let logins = with_programs(ctx, &given, |(images, path), ctx, asked| {
+        let logins = with_programs_within(ctx, &given, HELPERS, |(images, path), ctx, asked| {
             let credentials = Credentials::read(path, &ctx.surroundings, asked);
             let login = |image: &Reference| {
                 credentials
@@ -61,62 +64,62 @@ impl Registry {
         self.logins.get(image).cloned().unwrap_or(Ok(None))
     }
 
+    /// Why the registry of an image is not asked any more, if so.
+    pub(super) fn refusal(&self, image: &Reference) -> Option<Unanswered> {
+        self.refusing.get(image.host()).cloned()
+    }
+
     /// What the registry has for an image.
-    ///
-    /// # Errors
-    /// That the engine cannot be asked.
-    pub(super) async fn ask(
-        &mut self,
-        client: &Client,
-        image: &Reference,
-    ) -> Result<Result<Published, Unanswered>, DockerError> {
+    pub(super) async fn ask(&mut self, client: &Client, image: &Reference) -> Result<Published, Unanswered> {
         if let Some(known) = self.answers.get(image) {
-            return Ok(known.clone());
+            return known.clone();
         }
-        let answer = match (self.refusing.get(image.host()), self.login(image)) {
-            (Some(refused), _) => Err(refused.clone()),
+        let answer = match (self.refusal(image), self.login(image)) {
+            (Some(refused), _) => Err(refused),
             (None, Err(why)) => Err(Unanswered {
                 why,
                 is_transient: false,
             }),
-            (None, Ok(login)) => self.ask_for(client, image, login.as_ref()).await?,
+            (None, Ok(login)) => {
+                let asked = client
+                    .published(image, login.as_ref().map(|login| login.header.reveal()))
+                    .await;
+                asked.map_err(|error| self.explain(&format!("{image} is not known"), image, &error, login.as_ref()))
+            }
         };
         self.answers.insert(image.clone(), answer.clone());
-        Ok(answer)
+        answer
     }
 
-    async fn ask_for(
+    /// What an error says of the registry of an image, which is not asked again where it limits requests or does not answer.
+    pub(super) fn explain(
         &mut self,
-        client: &Client,
+        what: &str,
         image: &Reference,
+        error: &DockerError,
         login: Option<&Login>,
-    ) -> Result<Result<Published, Unanswered>, DockerError> {
-        let error = match client.published(image, login.map(|login| login.header.reveal())).await {
-            Ok(published) => return Ok(Ok(published)),
-            Err(error) if error.is_transient => return Err(error),
-            Err(error) => error,
-        };
+    ) -> Unanswered {
         let said = login.map_or(error.message.clone(), |login| login.redactor.redact(&error.message));
         let lower = said.to_lowercase();
         let says_one_of = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-        let host = image.host();
-        if error.status == Some(429) || says_one_of(LIMITED) {
-            let refused = Unanswered {
-                why: format!("{host} has had enough of questions for now: {said}"),
-                is_transient: true,
-            };
-            self.refusing.insert(host.to_owned(), refused.clone());
-            return Ok(Err(refused));
-        }
-        let is_lasting = matches!(error.status, Some(401 | 403 | 404)) || says_one_of(LASTING);
-        let hint = if is_lasting && login.is_none() {
-            "; no credential is kept for it"
+        let (status, host) = (error.status, image.host());
+        let is_limited = status == Some(429) || says_one_of(LIMITED);
+        let wants_a_login = matches!(status, Some(401 | 403)) || says_one_of(WANTS_A_LOGIN);
+        let is_missing = status == Some(404) || says_one_of(MISSING);
+        let why = if is_limited {
+            format!("{host} limits requests for now: {said}")
+        } else if wants_a_login && login.is_none() {
+            format!("{what}: {host} says: {said}; no credential is kept for it")
         } else {
-            ""
+            format!("{what}: {host} says: {said}")
         };
-        Ok(Err(Unanswered {
-            why: format!("{host} does not tell what {image} is: {said}{hint}"),
-            is_transient: !is_lasting,
-        }))
+        let unanswered = Unanswered {
+            why,
+            is_transient: is_limited || !(wants_a_login || is_missing),
+        };
+        if is_limited || error.is_transient {
+            self.refusing.insert(host.to_owned(), unanswered.clone());
+        }
+        unanswered
     }
 }

@@ -1,70 +1,51 @@
 //! A run: every container of the job is looked at, one after the other, and brought as far as the job says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::SignedDuration;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 
-use super::journal::{Phase, Update};
-use super::memory::{Bad, Seen};
+use super::journal::open_updates;
+use super::memory::Seen;
 use super::messages::{News, Teller, from_to};
-use super::preparation::Prepared;
-use super::recovery::{Recovery, rolled_back, updated};
-use super::registry::Registry;
-use super::standing::{Newer, Standing, Wait, is_same_platform, platform_of};
+use super::recovery::Recovery;
+use super::registry::{Registry, Unanswered};
+use super::standing::{Newer, Standing, Wait, is_same_content, is_same_platform, platform_of};
 use super::survey::Site;
-use super::swap::in_words;
 use super::verdict::{Entry, Verdict, report, statistics, summary};
 use super::verification::Subject;
-use super::worker::{Blame, Broken, Worker};
 use super::{ContainerUpdate, Extent};
-use crate::docker::{Container, Reference};
+use crate::docker::{Container, DockerError, Reference};
 use crate::run::{Failure, Report, RunContext};
-use crate::values::iso;
+use crate::values::CancelReason;
 
-/// A run at work.
-struct Round<'a> {
-    job: &'a ContainerUpdate,
-    ctx: &'a RunContext,
-    site: &'a Site,
-    registry: Registry,
-    teller: Teller,
-    entries: Vec<Entry>,
-    /// The images that were rolled back in this run: no other container gets them.
-    failed: BTreeSet<(Reference, String)>,
+/// A run at work, whose `replacement` of containers stands in a file of its own.
+pub(super) struct Round<'a> {
+    pub job: &'a ContainerUpdate,
+    pub ctx: &'a RunContext,
+    pub site: &'a Site,
+    pub registry: Registry,
+    pub teller: Teller,
+    pub entries: Vec<Entry>,
+    /// What was pulled.
+    pub pulled: BTreeMap<(Reference, String), Value>,
+    /// The images that were rolled back: no other container gets them in this run.
+    pub failed: BTreeSet<(Reference, String)>,
     /// The images that containers had before.
-    left: BTreeSet<String>,
+    pub left: BTreeSet<String>,
 }
 
 /// Does the work of a run.
 pub(super) async fn run(job: &ContainerUpdate, ctx: &RunContext) -> Result<Report, Failure> {
     let site = Site::reach(job, ctx).await?;
-    let recovery = Recovery {
-        store: ctx.store.clone(),
-        clock: ctx.clock.clone(),
-        turns: ctx.turns.clone(),
-        targets: Arc::clone(&ctx.targets),
-        cancel: ctx.cancel.clone(),
-    };
-    {
-        let _turn = turn(&site, ctx).await?;
-        recovery
-            .take_up(&site.folder, Some(&site.key))
-            .await
-            .map_err(Failure::lasting)?;
-    }
+    finish_what_was_cut_off(&site, ctx).await?;
     let survey = site.survey(job).await?;
-    let images = survey
-        .chosen
-        .iter()
-        .filter_map(|(container, _)| Reference::parse(container.asked_image()).ok())
-        .collect();
     let mut round = Round {
         job,
         ctx,
         site: &site,
-        registry: Registry::new(images, &site.credentials, ctx).await?,
+        registry: Registry::new(survey.images(), &site.credentials, ctx).await?,
         teller: Teller {
             job: ctx.job.clone(),
             notify: job.notify.clone(),
@@ -73,6 +54,7 @@ pub(super) async fn run(job: &ContainerUpdate, ctx: &RunContext) -> Result<Repor
             clock: ctx.clock.clone(),
         },
         entries: Vec::new(),
+        pulled: BTreeMap::new(),
         failed: BTreeSet::new(),
         left: BTreeSet::new(),
     };
@@ -80,9 +62,21 @@ pub(super) async fn run(job: &ContainerUpdate, ctx: &RunContext) -> Result<Repor
         if ctx.cancel.is_ending() {
             return Err(round.cut_off());
         }
-        match refusal {
-            Some(why) => round.note(container, Verdict::Skipped, why.clone(), None),
-            None => round.look_at(container).await?,
+        if let Some(why) = refusal {
+            round.note(container, Verdict::Skipped, why.clone(), None);
+            continue;
+        }
+        let Err(failure) = round.look_at(container).await else {
+            continue;
+        };
+        if ctx.cancel.is_ending() {
+            return Err(round.cut_off());
+        }
+        let is_transient = failure.is_transient;
+        round.note(container, Verdict::Failed { is_transient }, failure.message, None);
+        if is_transient {
+            // The engine does not answer: the others would not get any further.
+            break;
         }
     }
     round.remove_old_images().await;
@@ -93,19 +87,52 @@ pub(super) async fn run(job: &ContainerUpdate, ctx: &RunContext) -> Result<Repor
     report(&round.entries, survey.warnings)
 }
 
-/// Waits until no other job changes anything on the engine.
-async fn turn(site: &Site, ctx: &RunContext) -> Result<tokio::sync::OwnedMutexGuard<()>, Failure> {
+/// Has updates that were cut off finished before anything is looked at.
+async fn finish_what_was_cut_off(site: &Site, ctx: &RunContext) -> Result<(), Failure> {
+    let (updates, _) = open_updates(&site.folder).await;
+    if !updates.iter().any(|update| update.key == site.key) {
+        return Ok(());
+    }
+    let recovery = Recovery {
+        store: ctx.store.clone(),
+        clock: ctx.clock.clone(),
+        turns: ctx.turns.clone(),
+        targets: Arc::clone(&ctx.targets),
+        cancel: ctx.cancel.clone(),
+    };
+    let _turn = turn(site, ctx).await?;
+    if let Err(why) = recovery.take_up(&site.folder, Some((&site.key, &site.client))).await {
+        // Other containers have nothing to do with it.
+        tracing::warn!(job = %ctx.job, "{why}");
+    }
+    Ok(())
+}
+
+/// Waits until nobody else changes anything on the engine.
+pub(super) async fn turn(site: &Site, ctx: &RunContext) -> Result<OwnedMutexGuard<()>, Failure> {
+    if let Some(turn) = ctx.turns.try_take(&site.key) {
+        return Ok(turn);
+    }
+    tracing::info!(job = %ctx.job, "waiting for another update on the same engine");
     tokio::select! {
         turn = ctx.turns.take(&site.key) => Ok(turn),
-        () = ctx.cancel.end_is_near() => Err(Failure::before_it_began("it was still waiting for another job that updates a container")),
+        () = ctx.cancel.end_is_near() => Err(Failure::before_it_began("it was still waiting for another update on the same engine")),
     }
 }
 
 impl Round<'_> {
-    fn note(&mut self, container: &Container, verdict: Verdict, why: String, newer: Option<&Newer>) {
+    pub(super) fn note(&mut self, container: &Container, verdict: Verdict, why: String, newer: Option<&Newer>) {
         let (name, image) = (container.name().to_owned(), container.asked_image().to_owned());
-        let level = if verdict.is_failure() { "failed: " } else { "" };
-        tracing::info!(job = %self.ctx.job, container = name, "{level}{}{}{why}", verdict.word(), if why.is_empty() { "" } else { ": " });
+        let said = if why.is_empty() {
+            verdict.word().to_owned()
+        } else {
+            format!("{}: {why}", verdict.word())
+        };
+        if verdict.is_failure() {
+            tracing::warn!(job = %self.ctx.job, container = name, "{said}");
+        } else {
+            tracing::info!(job = %self.ctx.job, container = name, "{said}");
+        }
         self.entries.push(Entry {
             name,
             image,
@@ -147,18 +174,21 @@ impl Round<'_> {
             None => None,
         };
         if let Some((verdict, why)) = waits {
+            if verdict == Verdict::Bad {
+                self.failed.insert((newer.image.clone(), newer.digest.clone()));
+            }
             self.note(container, verdict, why, Some(&newer));
             return Ok(());
         }
         if self.job.action == Extent::Tell {
             let change = from_to(&newer.image.to_string(), newer.from.as_deref(), &newer.digest);
-            let text = format!("{change}\nKnown since {}.", iso(newer.first));
+            let text = format!("{change}, {}.", newer.since());
             self.tell(News::Found, container, &newer, text).await?;
             self.note(container, Verdict::Found, change, Some(&newer));
             return Ok(());
         }
         if self.failed.contains(&(newer.image.clone(), newer.digest.clone())) {
-            let why = "another container of the same image was rolled back in this run".to_owned();
+            let why = "another container was rolled back from the same image".to_owned();
             self.note(container, Verdict::Skipped, why, Some(&newer));
             return Ok(());
         }
@@ -200,24 +230,26 @@ impl Round<'_> {
 
     /// Pulls the newer image; gives it where it is another one than the container has, and fits.
     async fn pull(&mut self, container: &Container, newer: &Newer) -> Result<Option<Value>, Failure> {
-        let login = self.registry.login(&newer.image).map_err(Failure::lasting)?;
-        let header = login.as_ref().map(|login| login.header.reveal());
-        let pulled = tokio::select! {
-            pulled = self.site.client.pull(&newer.image, &newer.digest, (header, newer.platform.as_deref())) => pulled,
-            () = self.ctx.cancel.end_is_near() => return Err(self.cut_off()),
-        };
-        let image = match pulled {
+        let image = match self.pulled(newer).await? {
             Ok(image) => image,
-            Err(error) => {
-                let said = login
-                    .as_ref()
-                    .map_or(error.message.clone(), |login| login.redactor.redact(&error.message));
-                let why = format!("{} was not pulled: {said}", newer.image);
-                self.note(container, Verdict::Undecided { is_transient: true }, why, Some(newer));
+            Err(unanswered) => {
+                let is_transient = unanswered.is_transient;
+                self.note(
+                    container,
+                    Verdict::Undecided { is_transient },
+                    unanswered.why,
+                    Some(newer),
+                );
                 return Ok(None);
             }
         };
-        if image["Id"] == container.image() {
+        if is_same_content(&image, &newer.old_image) {
+            let (id, digest) = (container.image().to_owned(), newer.digest.clone());
+            let remembered = self
+                .site
+                .files
+                .change(move |memory| drop(memory.same.insert(id, digest)));
+            remembered.await.map_err(Failure::lasting)?;
             let why = "the registry has another digest for the same image".to_owned();
             self.note(container, Verdict::Current, why, Some(newer));
             return Ok(None);
@@ -229,6 +261,34 @@ impl Round<'_> {
             return Ok(None);
         }
         Ok(Some(image))
+    }
+
+    /// The image that a digest names, pulled once in a run.
+    async fn pulled(&mut self, newer: &Newer) -> Result<Result<Value, Unanswered>, Failure> {
+        let key = (newer.image.clone(), newer.digest.clone());
+        if let Some(image) = self.pulled.get(&key) {
+            return Ok(Ok(image.clone()));
+        }
+        if let Some(refused) = self.registry.refusal(&newer.image) {
+            return Ok(Err(refused));
+        }
+        let login = self.registry.login(&newer.image).map_err(Failure::lasting)?;
+        let header = login.as_ref().map(|login| login.header.reveal());
+        let platform = newer.platform.as_deref();
+        let pulled = tokio::select! {
+            pulled = self.site.client.pull(&newer.image, &newer.digest, (header, platform)) => pulled,
+            () = self.ctx.cancel.end_is_near() => return Err(self.cut_off()),
+        };
+        Ok(match pulled {
+            Ok(image) => {
+                self.pulled.insert(key, image.clone());
+                Ok(image)
+            }
+            Err(error) => {
+                let what = format!("{} was not pulled", newer.image);
+                Err(self.registry.explain(&what, &newer.image, &error, login.as_ref()))
+            }
+        })
     }
 
     /// Whether `verify` keeps the image out.
@@ -249,165 +309,18 @@ impl Round<'_> {
             return Ok(false);
         };
         let change = from_to(&newer.image.to_string(), newer.from.as_deref(), &newer.digest);
-        self.tell(News::Blocked, container, newer, format!("{change}\n{why}."))
-            .await?;
+        // Another reason is news.
+        let of = format!("{} {why}", newer.digest);
+        let text = format!("{change}\n{why}.");
+        self.teller.tell(News::Blocked, container.name(), &of, text).await?;
         self.note(container, Verdict::Blocked, why, Some(newer));
         Ok(true)
-    }
-
-    /// Updates a container, which may have changed since it was looked at.
-    async fn update(&mut self, container: &Container, newer: &Newer, new_image: &Value) -> Result<(), Failure> {
-        let _turn = turn(self.site, self.ctx).await?;
-        let now = self
-            .site
-            .client
-            .find(container.name())
-            .await?
-            .filter(|now| now.name() == container.name());
-        let Some(now) = now else {
-            self.note(container, Verdict::Skipped, "it is gone".to_owned(), Some(newer));
-            return Ok(());
-        };
-        if now.image() == new_image["Id"] {
-            self.note(
-                &now,
-                Verdict::Current,
-                "it was updated in the meantime".to_owned(),
-                None,
-            );
-            return Ok(());
-        }
-        let refusal = self.site.refusal(&now);
-        let changed = (now.image() != container.image()).then(|| "it has another image than a moment ago".to_owned());
-        let prepared = match refusal.or(changed) {
-            Some(why) => Err(why),
-            None => self.site.prepare(self.job, &now, newer, new_image).await?,
-        };
-        match prepared {
-            Ok(prepared) => self.replace(&now, newer, &prepared).await,
-            Err(why) => {
-                self.note(&now, Verdict::Skipped, why, Some(newer));
-                Ok(())
-            }
-        }
-    }
-
-    async fn replace(&mut self, container: &Container, newer: &Newer, prepared: &[Prepared]) -> Result<(), Failure> {
-        let mut update = self.site.update(self.job, self.ctx, newer, prepared).await?;
-        let worker = Worker {
-            client: &self.site.client,
-            folder: &self.site.folder,
-            clock: &self.ctx.clock,
-            cancel: &self.ctx.cancel,
-        };
-        tracing::info!(job = %self.ctx.job, container = container.name(), "updating: {}", from_to(&update.image, newer.from.as_deref(), &update.digest));
-        let done = async {
-            worker.create(&mut update, prepared).await?;
-            let down = worker.swap(&mut update).await?;
-            update.enter(Phase::Done, worker.folder).await?;
-            Ok(down)
-        };
-        match done.await {
-            Ok(down) => self.updated(&worker, container, newer, (update, down)).await,
-            Err(broken) => self.broken(&worker, container, newer, (update, broken)).await,
-        }
-    }
-
-    async fn updated(
-        &mut self,
-        worker: &Worker<'_>,
-        container: &Container,
-        newer: &Newer,
-        (update, down): (Update, SignedDuration),
-    ) -> Result<(), Failure> {
-        let text = updated(&update, newer.from.as_deref(), down);
-        self.teller
-            .tell(News::Updated, container.name(), &update.identity(), text)
-            .await?;
-        let finished = worker.finish(&update).await;
-        let mut why = format!("down for {}", in_words(down));
-        if let Err(broken) = finished {
-            why = format!("{why}; {}, and is at the next run", broken.why);
-        }
-        self.left.insert(update.old_image.clone());
-        for follower in self.site.restarting_with(container).await? {
-            // Those that were made anew have just begun.
-            let is_new = update.members.iter().any(|member| member.name == follower.name());
-            if !is_new && let Err(error) = self.site.client.restart(&follower).await {
-                why = format!("{why}; {} was not restarted with it: {error}", follower.name());
-            }
-        }
-        self.note(container, Verdict::Updated, why, Some(newer));
-        if let Some(entry) = self.entries.last_mut() {
-            entry.down = Some(down);
-        }
-        Ok(())
-    }
-
-    async fn broken(
-        &mut self,
-        worker: &Worker<'_>,
-        container: &Container,
-        newer: &Newer,
-        (update, broken): (Update, Broken),
-    ) -> Result<(), Failure> {
-        let was_touched = update.phase >= Phase::Stopping;
-        let evidence = if was_touched {
-            worker.evidence(&update).await
-        } else {
-            String::new()
-        };
-        if !evidence.is_empty() {
-            self.ctx.output.keep_start(&evidence, 64 * 1024);
-        }
-        if broken.blame == Blame::Image {
-            self.remember_bad(container, newer, &broken.why).await?;
-            self.failed.insert((newer.image.clone(), newer.digest.clone()));
-        }
-        if let Err(why) = worker.restore(&update).await {
-            let text = format!(
-                "{}. It was not put back: {why}. What it was is kept in {}.",
-                broken.why,
-                self.site.folder.display()
-            );
-            self.teller
-                .tell(News::Broken, container.name(), &update.identity(), text.clone())
-                .await?;
-            self.note(container, Verdict::Failed { is_transient: false }, text, Some(newer));
-            return Ok(());
-        }
-        if !was_touched {
-            let why = format!("{}; nothing was changed", broken.why);
-            self.note(container, Verdict::Failed { is_transient: false }, why, Some(newer));
-            return Ok(());
-        }
-        let down = update.stopped_at.map(|at| self.ctx.clock.now().duration_since(at));
-        let text = rolled_back(&update, &broken.why, down, &evidence);
-        self.teller
-            .tell(News::RolledBack, container.name(), &update.identity(), text)
-            .await?;
-        self.note(container, Verdict::RolledBack, broken.why, Some(newer));
-        if let Some(entry) = self.entries.last_mut() {
-            entry.down = down;
-        }
-        Ok(())
-    }
-
-    async fn remember_bad(&self, container: &Container, newer: &Newer, why: &str) -> Result<(), Failure> {
-        let bad = Bad {
-            digest: newer.digest.clone(),
-            at: self.ctx.clock.now(),
-            why: why.to_owned(),
-        };
-        let name = container.name().to_owned();
-        let remembered = self.site.files.change(move |memory| drop(memory.bad.insert(name, bad)));
-        remembered.await.map_err(Failure::lasting)
     }
 
     /// Removes the images that nothing needs any more, once every container has its new one.
     async fn remove_old_images(&self) {
         for image in self.left.iter().filter(|_| self.job.remove_old_image) {
-            let removed = self.site.client.remove_image(image).await;
+            let removed = self.remove_unless_needed(image).await;
             let what = match removed {
                 Ok(true) => "was removed".to_owned(),
                 Ok(false) => "is still needed, or has other names".to_owned(),
@@ -417,8 +330,26 @@ impl Round<'_> {
         }
     }
 
+    /// Removes an image that no name and no container needs; gives whether it did.
+    async fn remove_unless_needed(&self, image: &str) -> Result<bool, DockerError> {
+        let Some(found) = self.site.client.image(image).await? else {
+            return Ok(false);
+        };
+        let has_names = found["RepoTags"].as_array().is_some_and(|names| !names.is_empty());
+        // A name and a digest of one repository are one to the engine, which would take both.
+        if has_names {
+            Ok(false)
+        } else {
+            self.site.client.remove_image(image).await
+        }
+    }
+
     /// The failure of a run that must end before it is through.
     fn cut_off(&self) -> Failure {
+        if self.ctx.cancel.is_cut_short() {
+            // It is not for the job's sake that it ends.
+            self.ctx.cancel.cancel(CancelReason::Shutdown);
+        }
         let done = summary(&self.entries);
         Failure {
             done: Some(done.clone()),

@@ -26,6 +26,8 @@ pub(super) struct Newer {
     pub digest: String,
     /// Since when it is known.
     pub first: Timestamp,
+    /// Whether no run has seen it before.
+    pub is_new: bool,
     /// Everything that the engine tells of the image that the container has.
     pub old_image: Value,
     /// The digest it was pulled by, where that is known.
@@ -65,11 +67,12 @@ impl Site {
             Ok(known) => known,
             Err(why) => return Ok(Standing::Skipped(why)),
         };
-        let published = match registry.ask(&self.client, &known.image).await? {
+        let published = match registry.ask(&self.client, &known.image).await {
             Ok(published) => published,
             Err(unanswered) => return Ok(Standing::Undecided(unanswered)),
         };
-        if known.digests.contains(&published.digest) {
+        let is_same = memory.same.get(container.image()) == Some(&published.digest);
+        if is_same || known.digests.contains(&published.digest) {
             return Ok(Standing::Current);
         }
         let wanted = platform_of(&known.old_image);
@@ -90,6 +93,7 @@ impl Site {
             .filter(|seen| seen.digest == published.digest);
         Ok(Standing::Newer(Box::new(Newer {
             first: seen.map_or(now, |seen| seen.first),
+            is_new: seen.is_none(),
             digest: published.digest,
             from: known.digests.into_iter().next(),
             platform: (wanted != self.client.platform).then_some(wanted),
@@ -152,13 +156,24 @@ impl Newer {
             .and_then(|age| self.first.checked_add(age.signed()).ok())?;
         let why = || {
             format!(
-                "{} is known since {}, and used from {} on",
+                "{}, {}, is used from {} on",
                 short(&self.digest),
-                iso(self.first),
+                self.since(),
                 iso(from)
             )
         };
         (now < from).then(|| Wait::Held(why()))
+    }
+}
+
+impl Newer {
+    /// Since when it is known, for people.
+    pub(super) fn since(&self) -> String {
+        if self.is_new {
+            "which no run has seen before".to_owned()
+        } else {
+            format!("known since {}", iso(self.first))
+        }
     }
 }
 
@@ -178,6 +193,13 @@ fn digests_of(found: &Value, image: &Reference) -> Vec<String> {
         .filter_map(|digest| image.digest_in(digest.as_str()?))
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether two images are one under two names: an index may be new while what it has for this platform is not.
+pub(super) fn is_same_content(one: &Value, other: &Value) -> bool {
+    let layers = |image: &Value| image.pointer("/RootFS/Layers").cloned();
+    let has_layers = layers(one).is_some_and(|layers| layers.is_array());
+    one["Id"] == other["Id"] || (has_layers && layers(one) == layers(other) && one["Config"] == other["Config"])
 }
 
 /// What an image is for, such as `linux/arm64/v8`.

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::ContainerUpdate;
-use super::gates::{Itself, refusal};
-use super::journal::is_given_by_an_update;
+use super::gates::{Itself, not_now, refusal};
+use super::journal::{given_by_an_update_of, open_updates};
 use super::memory::Files;
-use crate::docker::{Address, Client, Container, DockerError};
+use crate::docker::{Address, Client, Container, DockerError, Reference};
 use crate::run::{Failure, RunContext};
-use crate::values::plural;
+use crate::values::{Pattern, plural, with_suggestion};
 
 /// An engine that answers, and what is known of it.
 pub(super) struct Site {
@@ -68,111 +68,158 @@ impl Site {
     /// That the engine does not tell.
     pub(super) async fn survey(&self, job: &ContainerUpdate) -> Result<Survey, DockerError> {
         let list = self.client.list().await?;
-        let mut survey = Survey {
-            chosen: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let (under_way, mut warnings) = open_updates(&self.folder).await;
+        let (mut chosen, mut names) = (Vec::new(), Vec::new());
         for listed in &list {
             let label = |name: &str| listed["Labels"][name].as_str();
             let Some((name, id)) = own_name(listed).zip(listed["Id"].as_str()) else {
                 continue;
             };
-            if is_given_by_an_update(name) {
-                survey
-                    .warnings
-                    .push(format!("{name} is left over from an update that was cut off"));
+            names.push(name);
+            if let Some(of) = given_by_an_update_of(name) {
+                let is_known = under_way.iter().any(|update| update.involves(of));
+                if !is_known && job.selects(of, label) {
+                    warnings.push(format!(
+                        "{name} is left over from an update of {of} that nothing is known of; look at both, then remove it"
+                    ));
+                }
             } else if job.selects(name, label)
                 && let Some(container) = self.client.find(id).await?
             {
                 let refusal = self.refusal(&container);
-                survey.chosen.push((container, refusal));
+                chosen.push((container, refusal));
             }
         }
-        survey
-            .chosen
-            .sort_by(|(one, _), (other, _)| one.name().cmp(other.name()));
-        let names: Vec<&str> = survey.chosen.iter().map(|(container, _)| container.name()).collect();
-        let missing: Vec<&str> = job.unmatched(&names).collect();
-        if !missing.is_empty() {
-            let containers = plural(list.len() as u64, "container");
-            survey.warnings.push(format!(
-                "no container is called {}; the engine has {containers}",
-                missing.join(" or ")
-            ));
-        }
-        Ok(survey)
+        chosen.sort_by(|(one, _): &(Container, _), (other, _)| one.name().cmp(other.name()));
+        warnings.extend(job.unmatched(&chosen, &names));
+        Ok(Survey { chosen, warnings })
     }
 
-    /// Why a container is left alone, if so.
+    /// Why a container is left alone as it is now, if so.
     pub(super) fn refusal(&self, container: &Container) -> Option<String> {
+        self.lasting_refusal(container).or_else(|| not_now(container))
+    }
+
+    /// Why a container is always left alone, if so.
+    pub(super) fn lasting_refusal(&self, container: &Container) -> Option<String> {
+        if self.is_the_way(container) {
+            return Some("the engine is reached through it".to_owned());
+        }
         refusal(container, &self.itself)
     }
 
-    /// The containers that share a namespace of those, directly or through others, in the order in which they can be started.
+    /// Whether a container is the proxy that the engine is reached through.
+    fn is_the_way(&self, container: &Container) -> bool {
+        let Address::Tcp(host) = &self.address else {
+            return false;
+        };
+        let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+        let networks = container
+            .json()
+            .pointer("/NetworkSettings/Networks")
+            .and_then(Value::as_object);
+        let mut networks = networks.into_iter().flatten().map(|(_, network)| network);
+        let is_there = networks.any(|network| {
+            let aliases = network["Aliases"].as_array().into_iter().flatten();
+            network["IPAddress"] == name || aliases.into_iter().any(|alias| alias == name)
+        });
+        let ports = container
+            .json()
+            .pointer("/HostConfig/PortBindings")
+            .and_then(Value::as_object);
+        let mut bindings = ports
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, bindings)| bindings.as_array())
+            .flatten();
+        let is_published = bindings.any(|binding| binding["HostPort"] == port);
+        container.name() == name || is_there || (is_published && self.address.is_loopback())
+    }
+
+    /// Every container of the engine.
     ///
     /// # Errors
     /// That the engine does not tell.
-    pub(super) async fn dependents(&self, of: &Container) -> Result<Vec<Container>, DockerError> {
+    pub(super) async fn all(&self) -> Result<Vec<Container>, DockerError> {
         let mut all = Vec::new();
         for listed in self.client.list().await? {
             if let Some(id) = listed["Id"].as_str() {
                 all.extend(self.client.find(id).await?);
             }
         }
-        let mut found: Vec<Container> = Vec::new();
-        let mut providers = vec![of.id().to_owned()];
-        while let Some(provider) = providers.pop() {
-            for container in &all {
-                let depends = container.providers().any(|(_, id)| id == provider);
-                if depends && !found.iter().any(|known| known.id() == container.id()) {
-                    found.push(container.clone());
-                    providers.push(container.id().to_owned());
-                }
-            }
-        }
-        Ok(found)
+        Ok(all)
     }
 
     /// The running containers whose compose file says that they restart with this one.
     pub(super) async fn restarting_with(&self, container: &Container) -> Result<Vec<Container>, DockerError> {
         const PROJECT: &str = "com.docker.compose.project";
-        let Some((project, service)) = container
+        let of = container
             .label(PROJECT)
-            .zip(container.label("com.docker.compose.service"))
-        else {
+            .zip(container.label("com.docker.compose.service"));
+        let Some((project, service)) = of else {
             return Ok(Vec::new());
         };
-        let mut found = Vec::new();
-        for listed in self.client.list().await? {
-            let label = |name: &str| listed["Labels"][name].as_str().unwrap_or_default();
+        let restarts = |other: &Container| {
+            let depends = other.label("com.docker.compose.depends_on").unwrap_or_default();
             // `service:condition:restart`, with commas between them
-            let depends = label("com.docker.compose.depends_on").split(',').any(|one| {
-                let mut parts = one.split(':');
-                parts.next() == Some(service) && parts.next_back() == Some("true")
-            });
-            if label(PROJECT) == project && depends && listed["State"] == "running" {
-                found.extend(self.client.find(listed["Id"].as_str().unwrap_or_default()).await?);
-            }
-        }
-        Ok(found)
+            let mut depends = depends.split(',').map(|one| one.split(':').collect::<Vec<&str>>());
+            let with_it = depends.any(|one| one.first() == Some(&service) && one.last() == Some(&"true"));
+            with_it && other.label(PROJECT) == Some(project) && other.is_running() && !self.itself.is(other)
+        };
+        Ok(self.all().await?.into_iter().filter(restarts).collect())
     }
+}
 
-    /// The containers that are linked to one in the old way, which is lost with it.
-    pub(super) async fn linked_to(&self, name: &str) -> Result<Vec<String>, DockerError> {
-        let start = format!("/{name}:/");
-        let mut linked = Vec::new();
-        for listed in self.client.list().await? {
-            let Some(id) = listed["Id"].as_str() else { continue };
-            let Some(container) = self.client.find(id).await? else {
-                continue;
-            };
-            let links = container.json().pointer("/HostConfig/Links").and_then(Value::as_array);
-            let mut links = links.into_iter().flatten().filter_map(Value::as_str);
-            if links.any(|link| link.starts_with(&start)) {
-                linked.push(container.name().to_owned());
+/// The containers of `all` that share a namespace of one, directly or through others, in the order in which they can be started.
+///
+/// # Errors
+/// That there is no such order.
+pub(super) fn dependents(of: &Container, all: &[Container]) -> Result<Vec<Container>, String> {
+    let mut found: Vec<&Container> = Vec::new();
+    let mut providers = vec![of.id()];
+    while let Some(provider) = providers.pop() {
+        for container in all {
+            let depends = container.providers().any(|(_, id)| id == provider);
+            if depends && !found.iter().any(|known| known.id() == container.id()) {
+                found.push(container);
+                providers.push(container.id());
             }
         }
-        Ok(linked)
+    }
+    let mut ordered: Vec<Container> = Vec::new();
+    while !found.is_empty() {
+        let waits = |container: &Container| {
+            container
+                .providers()
+                .any(|(_, id)| found.iter().any(|one| one.id() == id))
+        };
+        let Some(next) = found.iter().position(|container| !waits(container)) else {
+            let names: Vec<&str> = found.iter().map(|container| container.name()).collect();
+            return Err(format!("{} depend on each other", names.join(", ")));
+        };
+        ordered.push(found.remove(next).clone());
+    }
+    Ok(ordered)
+}
+
+/// The containers of `all` that are linked to one in the old way, which is lost with it.
+pub(super) fn linked_to<'a>(name: &str, all: &'a [Container]) -> Vec<&'a str> {
+    let start = format!("/{name}:/");
+    let is_linked = |container: &&Container| {
+        let links = container.json().pointer("/HostConfig/Links").and_then(Value::as_array);
+        let mut links = links.into_iter().flatten().filter_map(Value::as_str);
+        links.any(|link| link.starts_with(&start))
+    };
+    all.iter().filter(is_linked).map(Container::name).collect()
+}
+
+impl Survey {
+    /// The images that registries are asked for.
+    pub(super) fn images(&self) -> Vec<Reference> {
+        let asked = self.chosen.iter().filter(|(_, refusal)| refusal.is_none());
+        asked
+            .filter_map(|(container, _)| Reference::parse(container.asked_image()).ok())
+            .collect()
     }
 }
 
@@ -185,11 +232,28 @@ fn own_name(listed: &Value) -> Option<&str> {
 }
 
 impl ContainerUpdate {
-    /// The names it is about that nothing has.
-    fn unmatched<'a>(&'a self, names: &[&str]) -> impl Iterator<Item = &'a str> {
-        let plain = self.containers.iter().flatten().filter(|pattern| pattern.is_plain());
-        plain
-            .map(crate::values::Pattern::as_str)
-            .filter(|name| !names.contains(name))
+    /// What it says of containers that are not among the chosen ones; `names` are those of all.
+    fn unmatched(&self, chosen: &[(Container, Option<String>)], names: &[&str]) -> Vec<String> {
+        let plain = self
+            .containers
+            .iter()
+            .flatten()
+            .filter(|pattern| pattern.is_plain())
+            .map(Pattern::as_str);
+        let missing = plain.filter(|name| !chosen.iter().any(|(container, _)| container.name() == *name));
+        let warnings = missing.map(|name| {
+            if names.contains(&name) {
+                return format!(
+                    "{name} is there, but another condition leaves it out: `project`, `labels` or `exclude`"
+                );
+            }
+            with_suggestion(format!("no container is called {name}"), name, names.iter().copied())
+        });
+        let mut warnings: Vec<String> = warnings.collect();
+        if warnings.is_empty() && chosen.is_empty() {
+            let containers = plural(names.len() as u64, "container");
+            warnings.push(format!("no container is selected; the engine has {containers}"));
+        }
+        warnings
     }
 }

@@ -1,8 +1,6 @@
 //! The update itself: the new containers are created and compared, then the old ones stop and the new ones take their names. From
 //! the stop on, every step has its way back, which `restoration` goes.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -20,17 +18,24 @@ impl Worker<'_> {
     /// Why they are not.
     pub(super) async fn create(&self, update: &mut Update, prepared: &[Prepared]) -> Result<(), Broken> {
         update.enter(Phase::Tagging, self.folder).await?;
-        let image = Reference::parse(&update.image).map_err(Broken::by_circumstances)?;
+        let image = Reference::parse(&update.image).map_err(|why| Broken::from(why.to_owned()))?;
         self.client
             .tag(&update.new_image, &image)
             .await
-            .map_err(|error| step("the new image was not tagged", &error))?;
+            .map_err(|error| step("the new image was not tagged", error))?;
         update.enter(Phase::Creating, self.folder).await?;
         let mut replaced = Vec::new();
         for (number, of) in prepared.iter().enumerate() {
+            let wanted = of.new_image["Id"].as_str().unwrap_or_default();
+            // One that depends on it may have the same image, and stays on that.
+            let is_of_same_name = Reference::parse(of.container.asked_image()).as_ref() == Ok(&image);
+            if number > 0 && is_of_same_name {
+                self.client.tag(wanted, &image).await?;
+            }
             let id = self.create_one(update, number, of, &replaced).await?;
             replaced.push((of.container.id().to_owned(), id));
         }
+        self.client.tag(&update.new_image, &image).await?;
         for of in prepared {
             let is_as_before = self
                 .client
@@ -39,7 +44,7 @@ impl Worker<'_> {
                 .is_some_and(|now| is_unchanged(&of.container, &now));
             if !is_as_before {
                 let why = format!("{} was changed by somebody else in the meantime", of.container.name());
-                return Err(Broken::by_circumstances(why));
+                return Err(why.into());
             }
         }
         Ok(())
@@ -59,7 +64,7 @@ impl Worker<'_> {
         let temporary = update.members[number].new_name();
         let platform = of.platform.as_deref();
         let created = self.client.create(&temporary, &recreation.body, platform).await;
-        let (id, warnings) = created.map_err(|error| step(&format!("the new {name} was not created"), &error))?;
+        let (id, warnings) = created.map_err(|error| step(&format!("the new {name} was not created"), error))?;
         for warning in warnings {
             tracing::warn!(container = name, "the engine warns: {warning}");
         }
@@ -67,23 +72,21 @@ impl Worker<'_> {
         update.enter(Phase::Creating, self.folder).await?;
         for (network, settings) in &recreation.networks_after {
             let joined = self.client.join(network, &id, settings).await;
-            joined.map_err(|error| step(&format!("the new {name} did not join the network {network}"), &error))?;
+            joined.map_err(|error| step(&format!("the new {name} did not join the network {network}"), error))?;
         }
         let made = self.client.container(&id).await?;
         if made.image() != of.new_image["Id"] {
-            return Err(Broken::by_circumstances(format!(
-                "{name}: its image's name stands for another image now"
-            )));
+            return Err(format!("{name}: the tag of its image points to another image now").into());
         }
         let differences = recreation.differences(&made);
         if differences.is_empty() {
             return Ok(id);
         }
         let why = format!(
-            "the engine would make {name} otherwise than it is: {}",
+            "the new {name} would differ from the old one in {}",
             differences.join(", ")
         );
-        Err(Broken::by_circumstances(why))
+        Err(why.into())
     }
 
     /// Has the new containers take the places of the old ones; gives how long the first was down.
@@ -92,7 +95,7 @@ impl Worker<'_> {
     /// Why that did not go well: everything must be put back.
     pub(super) async fn swap(&self, update: &mut Update) -> Result<SignedDuration, Broken> {
         if self.cancel.is_ending() {
-            return Err(Broken::by_circumstances("the run had to end"));
+            return Err(Broken::by_the_moment("the run had to end"));
         }
         update.stopped_at = Some(self.clock.now());
         update.enter(Phase::Stopping, self.folder).await?;
@@ -102,9 +105,9 @@ impl Worker<'_> {
             };
             let stopped = tokio::select! {
                 stopped = self.client.stop(&old, None) => stopped,
-                () = self.cancel.end_is_near() => return Err(Broken::by_circumstances("the run had to end while a container was stopping")),
+                () = self.cancel.end_is_near() => return Err(Broken::by_the_moment("the run had to end while the container was stopping")),
             };
-            stopped.map_err(|error| step(&format!("{} did not stop", member.name), &error))?;
+            stopped.map_err(|error| step(&format!("{} did not stop", member.name), error))?;
         }
         update.enter(Phase::Renaming, self.folder).await?;
         for member in &update.members {
@@ -115,7 +118,7 @@ impl Worker<'_> {
             };
             renamed
                 .await
-                .map_err(|error| step(&format!("{} was not renamed", member.name), &error))?;
+                .map_err(|error| step(&format!("{} was not renamed", member.name), error))?;
         }
         update.enter(Phase::Holding, self.folder).await?;
         for member in &update.members {
@@ -146,7 +149,7 @@ impl Worker<'_> {
             let (name, id) = (member.name.clone(), member.new.clone().unwrap_or_default());
             if !self.client.container(&id).await?.has_started() {
                 let started = self.client.start(&id).await;
-                started.map_err(|error| blame_for(&format!("the new {name} did not start"), &error))?;
+                started.map_err(|error| blame_for(&format!("the new {name} did not start"), error))?;
             }
             let started_at = self.clock.now();
             if update.phase < Phase::Waiting {
@@ -158,7 +161,7 @@ impl Worker<'_> {
                     why: format!("the new {name} is not well: {why}"),
                     blame: Blame::Image,
                 },
-                Unwell::Unknown(why) => Broken::by_circumstances(format!("{name}: {why}")),
+                Unwell::Unknown(why) => Broken::by_the_moment(format!("{name}: {why}")),
             })?;
             let is_checked = self.client.container(&id).await?.decides_within().is_some();
             up_at.get_or_insert(if is_checked { self.clock.now() } else { started_at });
@@ -166,26 +169,25 @@ impl Worker<'_> {
         Ok(down(update.stopped_at, up_at))
     }
 
-    /// Removes the old containers, and forgets the update. What cannot be removed now is at the next start.
+    /// Removes the old containers, and forgets the update. What cannot be removed now will be later.
     pub(super) async fn finish(&self, update: &Update) -> Result<(), Broken> {
         for member in &update.members {
             let removed = self.client.remove(member.old_id(), false).await;
-            removed.map_err(|error| step(&format!("the old {} was not removed", member.name), &error))?;
+            removed.map_err(|error| step(&format!("the old {} was not removed", member.name), error))?;
         }
         Ok(update.close(self.folder).await?)
     }
 }
 
 /// An engine that refuses to start a container has a reason that may be the image's.
-fn blame_for(what: &str, error: &DockerError) -> Broken {
-    Broken {
-        why: format!("{what}: {error}"),
-        blame: if error.is_transient {
-            Blame::Circumstances
-        } else {
-            Blame::Image
-        },
-    }
+fn blame_for(what: &str, error: DockerError) -> Broken {
+    let broken = step(what, error);
+    let blame = if broken.blame == Blame::Moment {
+        Blame::Moment
+    } else {
+        Blame::Image
+    };
+    Broken { blame, ..broken }
 }
 
 fn down(from: Option<Timestamp>, to: Option<Timestamp>) -> SignedDuration {
@@ -195,7 +197,17 @@ fn down(from: Option<Timestamp>, to: Option<Timestamp>) -> SignedDuration {
 
 /// Whether a container is the same as it was, and has run on.
 fn is_unchanged(before: &Container, now: &Container) -> bool {
-    before.name() == now.name() && before.started_at() == now.started_at() && before.is_running() == now.is_running()
+    let is_same = |pointer: &str| before.json().pointer(pointer) == now.json().pointer(pointer);
+    [
+        "/Name",
+        "/State/StartedAt",
+        "/State/Running",
+        "/Config",
+        "/HostConfig",
+        "/NetworkSettings/Networks",
+    ]
+    .into_iter()
+    .all(is_same)
 }
 
 impl Prepared {
@@ -208,19 +220,10 @@ impl Prepared {
         let around = Around {
             host_name: &self.host_name,
             takes_all_networks: client.takes_all_networks(),
+            tells_own_names: client.tells_own_names(),
             sources: &self.sources,
             replaced,
         };
         Recreation::of(&self.container, images, around)
-    }
-}
-
-/// A time in words, for people.
-pub(super) fn in_words(time: SignedDuration) -> String {
-    let time = Duration::try_from(time).unwrap_or_default();
-    if time >= Duration::from_secs(100) {
-        format!("{} min", time.as_secs().div_ceil(60))
-    } else {
-        format!("{:.1} s", time.as_secs_f64())
     }
 }

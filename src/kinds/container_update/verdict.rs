@@ -82,15 +82,25 @@ pub(super) fn report(entries: &[Entry], warnings: Vec<String>) -> Result<Report,
             warnings,
         });
     }
-    let may_pass = entries
+    // What was done stays in the history of this run: another attempt would not tell of it.
+    let has_changed = entries
         .iter()
-        .filter(|entry| entry.verdict.is_failure())
-        .all(|entry| entry.verdict.may_pass());
+        .any(|entry| matches!(entry.verdict, Verdict::Updated | Verdict::RolledBack));
+    let may_pass = !has_changed
+        && entries
+            .iter()
+            .filter(|entry| entry.verdict.is_failure())
+            .all(|entry| entry.verdict.may_pass());
+    let message = if failures.len() == entries.len() {
+        failures.join("; ")
+    } else {
+        format!("{}; in all: {summary}", failures.join("; "))
+    };
     Err(Failure {
         is_transient: may_pass,
         done: Some(summary),
         statistics: Some(Box::new(statistics)),
-        ..Failure::lasting(failures.join("; "))
+        ..Failure::lasting(message)
     })
 }
 

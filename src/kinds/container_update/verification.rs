@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use crate::kinds::command::{Command, Setting};
 use crate::kinds::programs::with_programs_within;
-use crate::process::{Captured, Ended, Exit, Log, Output, Sink, Streams};
+use crate::process::{Ended, Exit, Log, Output, Sink, Streams};
 use crate::run::{Failure, RunContext};
 use crate::values::{Duration, Size, Template};
 
-/// How much of what it prints is read, and kept, in bytes.
-const MOST_READ: usize = 1 << 20;
+/// How much of the end of its output is read, and how much of all is kept, in bytes.
+const MOST_READ: usize = 64 * 1024;
 const KEPT: Size = Size::from_bytes(64 * 1024);
 /// What its arguments may name.
 pub(super) const FIELDS: &[&str] = &["digest", "image", "image_id", "container", "platform"];
@@ -80,8 +80,12 @@ impl Verify {
     ) -> Result<Option<String>, Failure> {
         let found = self.look(new, ctx).await?;
         let found = match found {
-            _ if self.block == Block::Never => return Ok(None),
+            Err(why) if self.block == Block::Never => {
+                tracing::warn!(job = %ctx.job, "{why}");
+                return Ok(None);
+            }
             Err(why) => return Ok(Some(why)),
+            Ok(_) if self.block == Block::Never => return Ok(None),
             Ok(found) => found,
         };
         let total = |counts: &Counts| counts.iter().sum::<u64>();
@@ -132,13 +136,10 @@ impl Verify {
                     log: Some(Log::default()),
                     streams: Streams::default(),
                 },
-                read: Captured {
-                    most: MOST_READ,
-                    ..Captured::default()
-                },
+                last: Vec::new(),
             };
             let ended = command.execute_into(ctx, asked, &Setting::of(ctx), &mut sink);
-            Ok((ended, sink.read.output))
+            Ok((ended, sink.last))
         });
         let (ended, output) = done.await?;
         if ctx.cancel.is_cancelled() {
@@ -209,24 +210,24 @@ impl Subject {
     }
 }
 
-/// Shows what a program prints, and reads it.
+/// Shows what a program prints, and reads the end of its output.
 struct Both<'a> {
     shown: Output<'a>,
-    read: Captured,
+    last: Vec<u8>,
 }
 
 impl Sink for Both<'_> {
     fn take(&mut self, stream: usize, bytes: &[u8]) {
         self.shown.take(stream, bytes);
-        self.read.take(stream, bytes);
+        if stream == 0 {
+            self.last.extend_from_slice(bytes);
+            let surplus = self.last.len().saturating_sub(MOST_READ);
+            self.last.drain(..surplus);
+        }
     }
 
     fn end(&mut self) {
         self.shown.end();
-    }
-
-    fn is_full(&self) -> bool {
-        self.read.is_full()
     }
 }
 

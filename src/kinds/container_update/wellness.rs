@@ -9,6 +9,8 @@ use crate::docker::{Container, Health};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the engine may be away meanwhile.
+const AWAY: Duration = Duration::from_mins(1);
 
 /// Why a container is not well.
 #[derive(Debug)]
@@ -35,13 +37,19 @@ impl Worker<'_> {
         settle: Duration,
     ) -> Result<(), Unwell> {
         let began = Instant::now();
+        let mut last_seen = began;
         let mut first: Option<Container> = None;
         loop {
-            let found = self
-                .client
-                .container(id)
-                .await
-                .map_err(|error| Unwell::Unknown(error.message))?;
+            let found = match self.client.container(id).await {
+                Ok(found) => found,
+                // An engine that is restarted comes back.
+                Err(error) if error.is_transient && last_seen.elapsed() < AWAY && !self.cancel.is_ending() => {
+                    sleep(LOOK).await;
+                    continue;
+                }
+                Err(error) => return Err(Unwell::Unknown(error.message)),
+            };
+            last_seen = Instant::now();
             let first = first.get_or_insert_with(|| found.clone());
             match look(first, &found, began.elapsed(), settle) {
                 Look::Well => return Ok(()),

@@ -26,32 +26,49 @@ pub(super) struct Broken {
 pub(super) enum Blame {
     /// The new container is not well.
     Image,
-    /// Something that has nothing to do with the image.
+    /// The engine was not reached, or the run had to end.
+    Moment,
+    /// Something that has nothing to do with the image, and stays so.
     Circumstances,
 }
 
 impl Broken {
-    pub(super) fn by_circumstances(why: impl Into<String>) -> Self {
+    pub(super) fn by_the_moment(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
-            blame: Blame::Circumstances,
+            blame: Blame::Moment,
         }
     }
 }
 
 impl From<DockerError> for Broken {
     fn from(error: DockerError) -> Self {
-        Self::by_circumstances(error.message)
+        let blame = if error.is_transient {
+            Blame::Moment
+        } else {
+            Blame::Circumstances
+        };
+        Self {
+            why: error.message,
+            blame,
+        }
     }
 }
 
 impl From<String> for Broken {
     fn from(why: String) -> Self {
-        Self::by_circumstances(why)
+        Self {
+            why,
+            blame: Blame::Circumstances,
+        }
     }
 }
 
-/// How a step is told that went wrong.
-pub(super) fn step(what: &str, error: &DockerError) -> Broken {
-    Broken::by_circumstances(format!("{what}: {error}"))
+/// A step that went wrong, with what it was.
+pub(super) fn step(what: &str, error: DockerError) -> Broken {
+    let broken = Broken::from(error);
+    Broken {
+        why: format!("{what}: {}", broken.why),
+        ..broken
+    }
 }
