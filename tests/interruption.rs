@@ -102,7 +102,10 @@ fn a_kill_during_a_cleanup_loses_nothing_and_is_told_at_the_next_start() {
     service.kill();
     is_whole(&place);
     let service = place.start();
-    let last = last_run(&service);
+    // It is closed once the service has begun, which does not wait for that.
+    let last = eventually("the run to be closed", || {
+        Some(last_run(&service)).filter(|last| last["status"] != "running")
+    });
     assert_eq!((&last["job"], &last["status"]), (&json!("slow"), &json!("interrupted")));
     assert_eq!(
         service.health()["errors"],

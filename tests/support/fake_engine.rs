@@ -51,8 +51,8 @@ struct Model {
     is_new_well: bool,
     made: u32,
     calls: Vec<String>,
-    /// What happens to the call with this number.
-    fault: Option<(usize, Fault)>,
+    /// What happens to the call with this number, among those that ask or those that change something.
+    fault: Option<(usize, bool, Fault)>,
     /// Whether both a container and its successor have run at once.
     overlapped: bool,
 }
@@ -147,11 +147,11 @@ impl FakeEngine {
         self.model.lock().unwrap().calls.clone()
     }
 
-    /// Has something happen to the call that comes after so many others.
-    pub(crate) fn at_call(&self, number: usize, fault: Fault) {
+    /// Has something happen to the call that comes after so many others that only ask, too, or change something, too.
+    pub(crate) fn at_call(&self, (number, asks): (usize, bool), fault: Fault) {
         let mut model = self.model.lock().unwrap();
         model.calls.clear();
-        model.fault = Some((number, fault));
+        model.fault = Some((number, asks, fault));
     }
 
     pub(crate) fn without_fault(&self) {
@@ -228,8 +228,12 @@ fn serve(mut stream: UnixStream, model: &Mutex<Model>, hold: &std::sync::mpsc::S
     let fault = {
         let mut model = model.lock().unwrap();
         model.calls.push(format!("{method} {target}"));
-        let number = model.calls.len() - 1;
-        let fault = model.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        // How often a container is looked at depends on how fast the machine is; what changes something comes in one order.
+        let asks = method == "GET";
+        let is_same = |call: &&String| call.starts_with("GET") == asks;
+        let number = model.calls.iter().filter(is_same).count() - 1;
+        let is_it = |(at, of_asking, _): &(usize, bool, Fault)| *at == number && *of_asking == asks;
+        let fault = model.fault.filter(is_it).map(|(.., fault)| fault);
         if fault.is_some() {
             model.fault = None;
         }
