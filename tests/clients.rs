@@ -51,6 +51,7 @@ fn the_clients_say_what_came_of_their_calls() {
 fn the_clients_find_the_service_by_the_row_it_wrote_and_send_the_token() {
     let place = Workplace::new();
     let service = place.service().env("CRON_TOKEN", "t").start();
+    service.logged("wrote the port");
     let ask = |token: &str| {
         printed(
             &place
@@ -75,6 +76,7 @@ fn the_clients_find_the_service_by_the_row_it_wrote_and_send_the_token() {
 fn a_broken_declaration_does_not_keep_the_clients_from_their_service() {
     let place = Workplace::new();
     let service = place.start();
+    service.logged("wrote the port");
     place.write("jobs.toml", "[broken");
     assert_eq!(client(&place, &service, &["health"]).0, 0);
     let found_by_row = printed(&place.run(&["health"]));

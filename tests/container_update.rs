@@ -555,14 +555,7 @@ fn gates_are_kept_and_told(release: Release) {
         assert!(found == verdict && reason.contains(why), "{end}: {found}: {reason}");
     }
     assert_eq!(answer["success"], true, "{answer}");
-    assert!(
-        service
-            .log()
-            .iter()
-            .any(|line| line.contains(&leftover) && line.contains("left over")),
-        "{:?}",
-        service.log()
-    );
+    assert!(service.logged("left over").contains(&leftover));
     let now: Vec<Value> = site
         .containers()
         .iter()
@@ -668,7 +661,7 @@ fn a_registry_may_want_a_password_or_be_away(release: Release) {
         "auth: {{ htpasswd: {{ realm: x, path: {} }} }}\n",
         folder.path().join("users").display()
     );
-    let mut registry = crate::support::docker::start_registry(folder.path(), port, &auth);
+    let registry = crate::support::docker::start_registry(folder.path(), port, &auth);
     let host = format!("127.0.0.1:{port}");
     site.engine.docker(&["login", "-u", "me", "-p", "p?ss>w~rd-x", &host]);
     let image = format!("{host}/app:1");
@@ -702,8 +695,7 @@ fn a_registry_may_want_a_password_or_be_away(release: Release) {
     );
     let answer = update(&service);
     assert_eq!(result(&answer, &site.name).0, "updated", "{answer}");
-    registry.kill().unwrap();
-    registry.wait().unwrap();
+    drop(registry);
     let answer = update(&service);
     let (verdict, why) = result(&answer, &site.name);
     assert!(verdict == "undecided" && why.contains("refused"), "{answer}");

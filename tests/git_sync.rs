@@ -302,12 +302,7 @@ fn in_place_own_files_stay_and_edits_are_not_overwritten() {
         told["message"],
         format!("unchanged at {}", &origin.git(&["rev-parse", "HEAD"])[..8])
     );
-    assert!(
-        service
-            .log()
-            .iter()
-            .any(|line| line.contains("edited by hand in ") && line.contains(": compose.yaml"))
-    );
+    assert!(service.logged("edited by hand in ").contains(": compose.yaml"));
     for (file, text) in [("compose.yaml", "3"), ("sub/file", "2")] {
         origin.commit(&[(file, text)]);
         let why = failed(&service, "stack");

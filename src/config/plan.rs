@@ -16,7 +16,7 @@ use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
 use crate::process::Surroundings;
 use crate::sql::Database;
-use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, TimeZone};
+use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, TimeZone, is_this_machine};
 
 /// Everything the service is to do.
 #[derive(Clone, Debug)]
@@ -108,11 +108,7 @@ impl Job {
 impl Server {
     /// Whether it can only be reached from this machine.
     pub(crate) fn is_local(&self) -> bool {
-        self.host == "localhost"
-            || self
-                .host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
+        is_this_machine(&self.host)
     }
 }
 

@@ -6,10 +6,10 @@ use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
 use super::layer::{insert, remove};
-use super::merged::{Merged, below, path};
+use super::merged::{Merged, below, inside, path};
 use super::problem::{Problem, Source};
 use crate::kinds::Action;
-use crate::values::{Severity, nearest, with_suggestion};
+use crate::values::{Issue, Severity, nearest, with_suggestion};
 
 /// Reads merged values, and gathers what is wrong with them.
 pub(super) struct Resolver<'a> {
@@ -35,6 +35,23 @@ impl<'a> Resolver<'a> {
             self.problems.push(self.merged.problem(at, Severity::Error, why));
         }
         value.as_dict().is_some()
+    }
+
+    /// The tables of a section that is keyed by names, with their places; what is none is noted.
+    pub(super) fn tables(&mut self, section: &str) -> Vec<(String, Vec<String>, Value)> {
+        let declared = self.merged.table(section);
+        let placed = declared.map(|(name, value)| (name.clone(), path(&[section, name]), value.clone()));
+        let placed: Vec<_> = placed.collect();
+        let is_table = |(_, at, value): &(String, Vec<String>, Value)| self.is_table(at, value);
+        placed.into_iter().filter(is_table).collect()
+    }
+
+    /// Notes what is wrong with the table at `at`.
+    pub(super) fn note(&mut self, at: &[String], issues: impl IntoIterator<Item = Issue>) {
+        for Issue { key, message, severity } in issues {
+            self.problems
+                .push(self.merged.problem(&inside(at, &key), severity, message));
+        }
     }
 
     pub(super) fn fault(&mut self, at: &[&str], message: impl Into<String>) {

@@ -192,18 +192,14 @@ impl Resolver<'_> {
 
     fn groups(&mut self) -> BTreeMap<GroupId, u32> {
         let mut groups = BTreeMap::new();
-        for (name, value) in self.merged.table("groups") {
-            let at = ["groups", name];
-            if !self.is_table(&path(&at), value) {
-                continue;
-            }
-            let declared: Option<declaration::Group> = self.read(&path(&at), value.clone());
+        for (name, at, value) in self.tables("groups") {
+            let declared: Option<declaration::Group> = self.read(&at, value);
             match (name.parse::<GroupId>(), declared) {
                 (Ok(id), Some(group)) => {
-                    let limit = self.at_least_one(&[at[0], id.as_str(), "max_running"], group.max_running);
+                    let limit = self.at_least_one(&["groups", id.as_str(), "max_running"], group.max_running);
                     groups.insert(id, limit);
                 }
-                (Err(why), _) => self.problems.push(self.merged.problem_of_key(&path(&at), why)),
+                (Err(why), _) => self.problems.push(self.merged.problem_of_key(&at, why)),
                 (Ok(_), None) => {}
             }
         }
@@ -212,12 +208,8 @@ impl Resolver<'_> {
 
     fn databases(&mut self) -> BTreeMap<DatabaseId, Database> {
         let mut databases = BTreeMap::new();
-        for (id, value) in self.merged.table("databases") {
-            let at = path(&["databases", id]);
-            if !self.is_table(&at, value) {
-                continue;
-            }
-            let declared: Option<declaration::Database> = self.read(&at, value.clone());
+        for (id, at, value) in self.tables("databases") {
+            let declared: Option<declaration::Database> = self.read(&at, value);
             match id.parse::<DatabaseId>() {
                 Ok(id) => databases.extend(declared.map(|declared| {
                     let database = Database {

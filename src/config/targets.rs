@@ -6,7 +6,7 @@ use std::sync::Arc;
 use figment::value::{Dict, Value};
 
 use super::declaration::Notify;
-use super::merged::{below, inside, path};
+use super::merged::{below, path};
 use super::plan::Job;
 use super::reading::{Resolver, unknown_key};
 use crate::docker::{ContainerEngine, Engines};
@@ -14,24 +14,20 @@ use crate::git::{GitHost, GitHosts, is_host};
 use crate::kinds::DeclaredTarget;
 use crate::notifications::alert::Alerts;
 use crate::notifications::{Targets, Withheld};
-use crate::values::{EngineId, Issue, Severity, TargetId, with_suggestion};
+use crate::values::{EngineId, Severity, TargetId, with_suggestion};
 
 impl Resolver<'_> {
     pub(super) fn targets(&mut self) -> Targets {
         let mut targets = BTreeMap::new();
-        for (name, value) in self.merged.table("notifications") {
-            let at = path(&["notifications", name]);
-            if !self.is_table(&at, value) {
-                continue;
-            }
-            if holds_what_is_not_kept(value) {
+        for (name, at, value) in self.tables("notifications") {
+            if holds_what_is_not_kept(&value) {
                 let why = "its secrets are not kept with the last good configuration; messages to it wait until the declaration is fixed";
                 self.problems.push(self.merged.problem_of_key(&at, why).into_warning());
                 targets.extend(name.parse::<TargetId>().ok().map(|id| (id, Arc::new(Withheld) as _)));
                 continue;
             }
             let kinds = DeclaredTarget::KINDS;
-            let (rest, target) = self.take_kind::<DeclaredTarget>(&at, value.clone(), "target", kinds);
+            let (rest, target) = self.take_kind::<DeclaredTarget>(&at, value, "target", kinds);
             for key in rest.as_dict().into_iter().flat_map(Dict::keys) {
                 let message = unknown_key(key, kinds);
                 self.problems
@@ -42,10 +38,7 @@ impl Resolver<'_> {
                 .map_err(|why| self.problems.push(self.merged.problem_of_key(&at, why)));
             let (Ok(id), Some(target)) = (id, target) else { continue };
             let target = target.into_target();
-            for Issue { key, message, severity } in target.check() {
-                let place = inside(&below(&at, target.name()), &key);
-                self.problems.push(self.merged.problem(&place, severity, message));
-            }
+            self.note(&below(&at, target.name()), target.check());
             targets.insert(id, target);
         }
         targets
@@ -54,31 +47,21 @@ impl Resolver<'_> {
     /// The hosts that repositories are fetched from.
     pub(super) fn git_hosts(&mut self) -> GitHosts {
         let mut hosts = GitHosts::new();
-        for (name, value) in self.merged.table("git_hosts") {
-            let at = path(&["git_hosts", name]);
-            if !self.is_table(&at, value) {
-                continue;
-            }
-            if holds_what_is_not_kept(value) {
+        for (name, at, value) in self.tables("git_hosts") {
+            if holds_what_is_not_kept(&value) {
                 let why = "its secrets are not kept with the last good configuration; nothing is fetched from it until the declaration is fixed";
                 self.problems.push(self.merged.problem_of_key(&at, why).into_warning());
                 continue;
             }
             let before = self.problems.len();
-            let Some(host) = self.read::<GitHost>(&at, value.clone()) else {
+            let Some(host) = self.read::<GitHost>(&at, value) else {
                 continue;
             };
             // What could not be read is told already, and is not missing.
-            let issues = if self.problems.len() == before {
-                host.check()
-            } else {
-                Vec::new()
-            };
-            for Issue { key, message, severity } in issues {
-                self.problems
-                    .push(self.merged.problem(&inside(&at, &key), severity, message));
+            if self.problems.len() == before {
+                self.note(&at, host.check());
             }
-            if !is_host(name) {
+            if !is_host(&name) {
                 let why =
                     format!("`{name}` is not a host; its name is expected, and the port where addresses have one");
                 self.problems.push(self.merged.problem_of_key(&at, why));
@@ -91,16 +74,9 @@ impl Resolver<'_> {
     /// The container engines.
     pub(super) fn engines(&mut self) -> Engines {
         let mut engines = Engines::new();
-        for (name, value) in self.merged.table("engines") {
-            let at = path(&["engines", name]);
-            if !self.is_table(&at, value) {
-                continue;
-            }
-            let engine = self.read::<ContainerEngine>(&at, value.clone());
-            for Issue { key, message, severity } in engine.iter().flat_map(ContainerEngine::check) {
-                self.problems
-                    .push(self.merged.problem(&inside(&at, &key), severity, message));
-            }
+        for (name, at, value) in self.tables("engines") {
+            let engine = self.read::<ContainerEngine>(&at, value);
+            self.note(&at, engine.iter().flat_map(ContainerEngine::check));
             match name.parse::<EngineId>() {
                 Ok(id) => drop(engine.map(|engine| engines.insert(id, engine))),
                 Err(why) => self.problems.push(self.merged.problem_of_key(&at, why)),

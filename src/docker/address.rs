@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::values::{deserialize_from_text, schema_of_text};
+use crate::values::{deserialize_from_text, is_this_machine, schema_of_text};
 
 /// A socket of this machine, or a host with its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +18,7 @@ impl Address {
     pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Self::Unix(_) => true,
-            Self::Tcp(host) => {
-                let name = name_in(host);
-                name == "localhost"
-                    || name
-                        .parse()
-                        .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-            }
+            Self::Tcp(host) => is_this_machine(name_in(host)),
         }
     }
 

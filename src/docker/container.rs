@@ -51,6 +51,16 @@ impl Container {
         &self.0
     }
 
+    /// The values of a list; of none, where there is no such list.
+    pub(crate) fn list(&self, pointer: &str) -> impl Iterator<Item = &Value> {
+        self.0.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    }
+
+    /// The entries of a table; of none, where there is no such table.
+    pub(crate) fn table(&self, pointer: &str) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.pointer(pointer).and_then(Value::as_object).into_iter().flatten()
+    }
+
     fn text(&self, pointer: &str) -> &str {
         self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
@@ -192,8 +202,9 @@ impl Container {
 
     /// The values that its variables have, which may be secrets.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let variables = self.0["Config"]["Env"].as_array().into_iter().flatten();
-        let values = variables.filter_map(|variable| Some(variable.as_str()?.split_once('=')?.1));
+        let values = self
+            .list("/Config/Env")
+            .filter_map(|variable| Some(variable.as_str()?.split_once('=')?.1));
         // What is shorter is a word that may stand anywhere, and is none to the redactor either.
         values.filter(|value| value.len() >= 5)
     }

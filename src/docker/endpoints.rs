@@ -16,12 +16,8 @@ pub(super) fn endpoints(container: &Container, tells_own_names: bool) -> Map<Str
     if has_none || matches!(mode, "host" | "none") || mode.starts_with("container:") {
         return Map::new();
     }
-    let networks = container
-        .json()
-        .pointer("/NetworkSettings/Networks")
-        .and_then(Value::as_object);
-    let networks = networks.into_iter().flatten();
-    networks
+    container
+        .table("/NetworkSettings/Networks")
         .map(|(name, found)| (name.clone(), asked_for(container, found, tells_own_names)))
         .collect()
 }
@@ -92,8 +88,8 @@ pub(super) fn main_network(container: &Container, networks: &Map<String, Value>)
 
 /// The containers it is linked to, as a create takes them: the engine tells `/target/of/alias`.
 pub(super) fn links(container: &Container) -> Value {
-    let told = container.json().pointer("/HostConfig/Links").and_then(Value::as_array);
-    let links = told.into_iter().flatten().filter_map(Value::as_str).map(|link| {
+    let told = container.list("/HostConfig/Links").filter_map(Value::as_str);
+    let links = told.map(|link| {
         let (target, alias) = link.split_once(':').unwrap_or((link, link));
         let alias = alias.rsplit('/').next().unwrap_or(alias);
         format!("{}:{alias}", target.trim_start_matches('/'))

@@ -66,8 +66,7 @@ impl Recreation {
         let (old, new) = (table(&images.old["Config"]), table(&images.new["Config"]));
         let mut inheritance = Inheritance::of(&config, &old, &new)?;
         let mut notes = mark_for_compose(&mut inheritance, images);
-        let published = found.pointer("/HostConfig/PortBindings").and_then(Value::as_object);
-        keep_published_ports(&mut inheritance, published);
+        keep_published_ports(&mut inheritance, container);
         let networks = endpoints(container, around.tells_own_names);
         let host = host_config(container, around);
         notes.extend(changes_anyway(container, &networks));
@@ -161,8 +160,8 @@ fn mark_for_compose(inheritance: &mut Inheritance, images: Images<'_>) -> Vec<St
 }
 
 /// A port that is published stays exposed, whatever the new image says.
-fn keep_published_ports(inheritance: &mut Inheritance, published: Option<&Map<String, Value>>) {
-    for port in published.into_iter().flat_map(Map::keys) {
+fn keep_published_ports(inheritance: &mut Inheritance, container: &Container) {
+    for (port, _) in container.table("/HostConfig/PortBindings") {
         for part in [&mut inheritance.own, &mut inheritance.expected] {
             let ports = part.entry("ExposedPorts").or_insert_with(|| json!({}));
             if ports.is_null() {
@@ -228,11 +227,7 @@ fn split_networks(
 /// What is not the same afterwards, whatever is done.
 fn changes_anyway(container: &Container, networks: &Map<String, Value>) -> Vec<String> {
     let mut notes = Vec::new();
-    let ports = container
-        .json()
-        .pointer("/HostConfig/PortBindings")
-        .and_then(Value::as_object);
-    for (port, bindings) in ports.into_iter().flatten() {
+    for (port, bindings) in container.table("/HostConfig/PortBindings") {
         let mut bindings = bindings.as_array().into_iter().flatten();
         if bindings.any(|binding| matches!(binding["HostPort"].as_str(), None | Some("" | "0"))) {
             notes.push(format!(

@@ -7,10 +7,8 @@ use super::Container;
 
 /// `HostConfig.Mounts` of the same container made anew.
 pub(super) fn mounts(container: &Container, sources: &[Container]) -> Vec<Value> {
-    let declared = container.json().pointer("/HostConfig/Mounts").and_then(Value::as_array);
-    let mut mounts: Vec<Value> = declared.cloned().unwrap_or_default();
-    let found = container.json()["Mounts"].as_array().into_iter().flatten();
-    for volume in found.filter(|mount| mount["Type"] == "volume") {
+    let mut mounts: Vec<Value> = container.list("/HostConfig/Mounts").cloned().collect();
+    for volume in container.list("/Mounts").filter(|mount| mount["Type"] == "volume") {
         let (name, place) = (&volume["Name"], &volume["Destination"]);
         let is_here = |mount: &&mut Value| is_same_place(&mount["Target"], place);
         if let Some(mount) = mounts.iter_mut().find(is_here) {
@@ -34,8 +32,7 @@ pub(super) fn mounts(container: &Container, sources: &[Container]) -> Vec<Value>
 
 /// Whether one of `Binds` says what is at `place`.
 fn is_bound(container: &Container, place: &Value) -> bool {
-    let binds = container.json().pointer("/HostConfig/Binds").and_then(Value::as_array);
-    let mut binds = binds.into_iter().flatten().filter_map(Value::as_str);
+    let mut binds = container.list("/HostConfig/Binds").filter_map(Value::as_str);
     // `name:/place` or `name:/place:options`
     binds.any(|bind| {
         bind.split(':')
@@ -54,27 +51,19 @@ fn is_same_place(one: &Value, other: &Value) -> bool {
 
 /// Whether it comes from a container whose volumes it has.
 fn is_from_a_source(sources: &[Container], name: &Value, place: &Value) -> bool {
-    let mut mounts = sources
-        .iter()
-        .filter_map(|source| source.json()["Mounts"].as_array())
-        .flatten();
+    let mut mounts = sources.iter().flat_map(|source| source.list("/Mounts"));
     mounts.any(|mount| mount["Name"] == *name && mount["Destination"] == *place)
 }
 
 /// The names of the containers whose volumes it has.
 pub(crate) fn volume_sources(container: &Container) -> impl Iterator<Item = &str> {
-    let sources = container
-        .json()
-        .pointer("/HostConfig/VolumesFrom")
-        .and_then(Value::as_array);
-    let sources = sources.into_iter().flatten().filter_map(Value::as_str);
+    let sources = container.list("/HostConfig/VolumesFrom").filter_map(Value::as_str);
     sources.map(|source| source.split(':').next().unwrap_or(source))
 }
 
 /// What is mounted, as far as it must stay: by place.
 pub(super) fn mounted(container: &Container) -> Map<String, Value> {
-    let mounts = container.json()["Mounts"].as_array().into_iter().flatten();
-    let kept = mounts.map(|mount| {
+    let kept = container.list("/Mounts").map(|mount| {
         let place = mount["Destination"].as_str().unwrap_or_default().to_owned();
         let what = if mount["Type"] == "volume" {
             &mount["Name"]

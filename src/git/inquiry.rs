@@ -3,7 +3,7 @@
 use super::program::{Call, Git, GitError};
 use super::reference::ObjectName;
 use super::remote::Remote;
-use crate::values::with_suggestion;
+use crate::values::{first_of, with_suggestion};
 
 /// How many names of branches are shown.
 const SHOWN: usize = 10;
@@ -29,9 +29,7 @@ pub(crate) fn missing(git: &Git<'_>, remote: &Remote, full_name: &str) -> GitErr
     let sentence = match known.as_slice() {
         [] => format!("{remote} has no {kind} `{name}`, nor any other"),
         known => {
-            let more = if known.len() > SHOWN { ", …" } else { "" };
-            let some = known.iter().take(SHOWN).copied().collect::<Vec<&str>>().join(", ");
-            format!("{remote} has no {kind} `{name}`; it has {some}{more}")
+            format!("{remote} has no {kind} `{name}`; it has {}", first_of(known, SHOWN))
         }
     };
     GitError::lasting(with_suggestion(sentence, name, known.iter().copied()))

@@ -1,10 +1,10 @@
 //! The address of a repository: checked for what git or ssh would take for something else, and never with a password.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::host::is_host;
+use crate::values::is_this_machine;
 
 /// Where a repository is fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Remote {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => host.split(':').next().unwrap_or_default(),
         };
-        name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_this_machine(name)
     }
 }
 

@@ -12,17 +12,14 @@ pub(super) async fn with_programs<G: Clone + Send + 'static, T: Send + 'static>(
     given: &G,
     work: impl FnOnce(&G, &RunContext, &Asked) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    with_programs_within(ctx, given, FOR_EVER, work).await
+    with_programs_until(ctx, given, std::future::pending(), work).await
 }
 
-/// No limit but that of the run.
-const FOR_EVER: std::time::Duration = std::time::Duration::from_hours(24 * 365);
-
-/// The same; they are asked to end after `limit` as well.
-pub(super) async fn with_programs_within<G: Clone + Send + 'static, T: Send + 'static>(
+/// The same; they are asked to end once `end` is over as well.
+pub(super) async fn with_programs_until<G: Clone + Send + 'static, T: Send + 'static>(
     ctx: &RunContext,
     given: &G,
-    limit: std::time::Duration,
+    end: impl Future<Output = ()> + Send,
     work: impl FnOnce(&G, &RunContext, &Asked) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let (ask, asked) = process::asking().map_err(|error| Failure::lasting(error.to_string()))?;
@@ -30,7 +27,7 @@ pub(super) async fn with_programs_within<G: Clone + Send + 'static, T: Send + 's
     tokio::select! {
         done = &mut done => return done,
         () = ctx.cancel.cancelled() => ask.for_the_end(),
-        () = tokio::time::sleep(limit) => ask.for_the_end(),
+        () = end => ask.for_the_end(),
     }
     tokio::select! {
         done = &mut done => return done,

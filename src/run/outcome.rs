@@ -96,3 +96,14 @@ pub(crate) struct DryRun {
     /// Why a run would fail, where it would.
     pub refusal: Option<String>,
 }
+
+impl From<Failure> for DryRun {
+    /// That of a run which would fail before anything else could be told of it.
+    fn from(failure: Failure) -> Self {
+        Self {
+            lines: vec![format!("a run would fail now: {}", failure.message)],
+            json: serde_json::json!({ "error": failure.message }),
+            refusal: Some(failure.message),
+        }
+    }
+}

@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use crate::values::{JobId, Moment, Threads, lock};
+use crate::values::{JobId, Moment, Threads, beside, lock};
 pub(crate) use findings::{Change, Finding};
 pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome};
 pub(crate) use run::{Activation, Beginning, EndedRun, Failing, LastRun, NewRun, Origin, QueuedRun, Telling};
@@ -94,6 +94,11 @@ impl Store {
     pub(crate) fn place(&self) -> String {
         let path = std::path::absolute(&self.0.path).unwrap_or_else(|_| self.0.path.clone());
         path.display().to_string()
+    }
+
+    /// Where a folder of this name belongs that has what the service needs besides: next to the state, in full.
+    pub(crate) fn folder_beside(&self, name: &str) -> PathBuf {
+        beside(Path::new(&self.place()), &format!("-{name}"))
     }
 
     /// Why the state could not be used the last time, or cannot be now.

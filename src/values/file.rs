@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::lock;
 
@@ -39,7 +41,7 @@ pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
 ///
 /// # Errors
 /// Why it cannot be written.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<(), String> {
+fn replace_file(path: &Path, content: &[u8]) -> Result<(), String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let new = beside(path, ".new");
     let replace = || {
@@ -56,6 +58,29 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<(), String> {
         File::open(folder)?.sync_all()
     };
     replace().map_err(|error: io::Error| format!("{} cannot be written: {error}", path.display()))
+}
+
+/// What [`write_json`] has written to the file at `path`; none where there is no such file.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    if std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let text = read_file(path)?;
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| error.to_string())
+}
+
+/// Keeps `content` in the file at `path`, as [`replace_file`] does.
+///
+/// # Errors
+/// As of [`replace_file`].
+pub(crate) fn write_json(path: &Path, content: &impl Serialize) -> Result<(), String> {
+    let text = serde_json::to_vec_pretty(content).map_err(|error| error.to_string())?;
+    replace_file(path, &text)
 }
 
 /// The whole content of the regular file at `path`. It may wait for the disk: see [`within_patience`].

@@ -7,6 +7,7 @@ mod cancellation;
 mod clock;
 mod duration;
 mod file;
+mod host;
 mod id;
 mod instant;
 mod issue;
@@ -34,8 +35,10 @@ pub use clock::Clock;
 pub(crate) use clock::Moment;
 pub(crate) use duration::{Duration, spread};
 pub(crate) use file::{
-    beside, identity, read_file, read_text, read_text_in_time, replace_file, within_patience, within_patience_of,
+    beside, identity, read_file, read_json, read_text, read_text_in_time, within_patience, within_patience_of,
+    write_json,
 };
+pub(crate) use host::is_this_machine;
 pub use id::JobId;
 pub(crate) use id::{DatabaseId, EngineId, ExpectationId, GroupId, TargetId};
 pub(crate) use instant::{iso, later};
@@ -44,7 +47,7 @@ pub(crate) use lock::lock;
 pub(crate) use memory::{give_back, share as share_memory};
 pub(crate) use parameter::{CutoffFormat, Parameter};
 pub(crate) use pattern::Pattern;
-pub(crate) use plural::plural;
+pub(crate) use plural::{first_of, plural};
 pub(crate) use progress::Progress;
 pub(crate) use redaction::{Redactor, redact, secrets_of_address, secrets_of_login};
 pub use schedule::Schedule;

@@ -1,4 +1,4 @@
-//! Counts in words.
+//! Counts and lists in words.
 
 /// `count` of what `one` names: "1 row", "2 rows".
 pub(crate) fn plural(count: impl Into<i128>, one: &str) -> String {
@@ -8,6 +8,13 @@ pub(crate) fn plural(count: impl Into<i128>, one: &str) -> String {
         (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{count} {stem}ies"),
         _ => format!("{count} {one}s"),
     }
+}
+
+/// The first `most` of `names`, and whether there are more, as a list.
+pub(crate) fn first_of(names: &[impl AsRef<str>], most: usize) -> String {
+    let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
+    let more = if names.len() > most { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 #[cfg(test)]

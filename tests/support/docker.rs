@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
@@ -11,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::eventually;
+use super::git::Running;
 
 /// A release of Debian whose engine is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +35,8 @@ while :; do sleep 0.1; done
 pub(crate) struct DockerEngine {
     folder: TempDir,
     engine: Child,
-    registry: Child,
+    /// Gone with the engine.
+    _registry: Running,
     /// Where the registry listens.
     pub port: u16,
 }
@@ -61,7 +64,7 @@ impl DockerEngine {
         let engine = Self {
             folder,
             engine,
-            registry,
+            _registry: registry,
             port,
         };
         eventually("the container engine to answer", || {
@@ -171,8 +174,6 @@ impl Drop for DockerEngine {
         }
         let _ = Command::new("kill").arg(self.engine.id().to_string()).status();
         let _ = self.engine.wait();
-        let _ = self.registry.kill();
-        let _ = self.registry.wait();
         // What a folder is mounted in cannot be removed.
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
         let own = mounts
@@ -213,7 +214,7 @@ fn make_root(root: &Path) {
 }
 
 /// A registry that keeps its images in `folder`; `auth` is what its configuration says of that.
-pub(crate) fn start_registry(folder: &Path, port: u16, auth: &str) -> Child {
+pub(crate) fn start_registry(folder: &Path, port: u16, auth: &str) -> Running {
     let configuration = folder.join(format!("registry-{port}.yml"));
     let images = folder.join(format!("images-{port}"));
     let text = format!(
@@ -226,8 +227,10 @@ pub(crate) fn start_registry(folder: &Path, port: u16, auth: &str) -> Child {
         .arg(configuration)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .expect("docker-registry is missing; tests/run installs it");
+    let registry = Running(registry);
     eventually("the registry to listen", || {
         std::net::TcpStream::connect(("127.0.0.1", port)).ok()
     });

@@ -259,7 +259,7 @@ fn backend(root: &Path, head: &str, header: &impl Fn(&str) -> Option<String>, bo
 }
 
 /// A server that runs until it is dropped.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

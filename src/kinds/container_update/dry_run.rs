@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::messages::from_to;
 use super::registry::Registry;
 use super::standing::{Newer, Standing, Wait};
 use super::survey::Site;
@@ -12,14 +11,7 @@ use crate::run::{DryRun, Failure, RunContext};
 use crate::values::iso;
 
 pub(super) async fn plan(job: &ContainerUpdate, ctx: &RunContext) -> DryRun {
-    match look(job, ctx).await {
-        Ok(found) => found,
-        Err(failure) => DryRun {
-            lines: vec![format!("a run would fail now: {}", failure.message)],
-            json: json!({ "error": failure.message }),
-            refusal: Some(failure.message),
-        },
-    }
+    look(job, ctx).await.unwrap_or_else(DryRun::from)
 }
 
 async fn look(job: &ContainerUpdate, ctx: &RunContext) -> Result<DryRun, Failure> {
@@ -92,8 +84,7 @@ impl Prospect {
 impl ContainerUpdate {
     /// What would become of a container that has a newer image.
     async fn prospect(&self, site: &Site, container: &Container, newer: &Newer) -> Result<Prospect, Failure> {
-        let change = from_to(&newer.image.to_string(), newer.from.as_deref(), &newer.digest);
-        let change = format!("{change}, {}", newer.since());
+        let change = format!("{}, {}", newer.change(), newer.since());
         let word = match self.action {
             Extent::Tell => "would be told",
             Extent::Pull => "would be pulled",
@@ -178,18 +169,16 @@ impl Prospect {
 
 /// What a container has that no image says anything of, by names.
 fn own(container: &Container) -> Vec<String> {
-    let found = container.json();
-    let table = |pointer: &str| found.pointer(pointer).and_then(Value::as_object);
     let named = |word: &str, pointer: &str| -> Vec<String> {
-        let names = table(pointer)
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| format!("{word} {name}"));
+        let names = container.table(pointer).map(|(name, _)| format!("{word} {name}"));
         names.collect()
     };
-    let mounts = found["Mounts"].as_array().into_iter().flatten();
+    let mounts = container.list("/Mounts");
     let mounts = mounts.filter_map(|mount| Some(format!("mount {}", mount["Destination"].as_str()?)));
-    let policy = found.pointer("/HostConfig/RestartPolicy/Name").and_then(Value::as_str);
+    let policy = container
+        .json()
+        .pointer("/HostConfig/RestartPolicy/Name")
+        .and_then(Value::as_str);
     let policy = policy
         .filter(|policy| !policy.is_empty())
         .map(|policy| format!("restart policy {policy}"));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::docker::{Address, Container, short};
-use crate::values::{JobId, TargetId, blocking, read_file, replace_file};
+use crate::values::{JobId, TargetId, blocking, read_json, write_json};
 
 /// The step that is about to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -128,9 +128,8 @@ impl Update {
     /// That it cannot be written: then nothing may be done.
     pub(super) async fn enter(&mut self, phase: Phase, folder: &Path) -> Result<(), String> {
         let before = std::mem::replace(&mut self.phase, phase);
-        let path = self.file(folder);
-        let text = serde_json::to_vec_pretty(self).map_err(|error| error.to_string())?;
-        let written = blocking(move || replace_file(&path, &text)).await;
+        let (path, now) = (self.file(folder), self.clone());
+        let written = blocking(move || write_json(&path, &now)).await;
         if written.is_err() {
             self.phase = before;
         }
@@ -175,11 +174,13 @@ pub(super) async fn open_updates(folder: &Path) -> (Vec<Update>, Vec<String>) {
             if path.extension().is_none_or(|end| end != "json") {
                 continue;
             }
-            let read = read_file(&path)
-                .and_then(|text| serde_json::from_slice::<Update>(&text).map_err(|error| error.to_string()));
-            match read {
-                Ok(update) if update.members.is_empty() => problems.push(format!("{} tells of no container", path.display())),
-                Ok(update) => found.push(update),
+            match read_json::<Update>(&path) {
+                // It was closed just now.
+                Ok(None) => {}
+                Ok(Some(update)) if update.members.is_empty() => {
+                    problems.push(format!("{} tells of no container", path.display()));
+                }
+                Ok(Some(update)) => found.push(update),
                 Err(why) => problems.push(format!(
                     "an update that was cut off cannot be continued, as {} cannot be read: {why}; see to its container, then remove the file",
                     path.display()

@@ -2,14 +2,13 @@
 //! beside the state, so that `plan` can read it while the service runs.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{blocking, digest, lock, read_file, replace_file};
+use crate::values::{blocking, digest, lock, read_json, write_json};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -94,21 +93,16 @@ impl Files {
             if memory == before {
                 return Ok(());
             }
-            let text = serde_json::to_vec_pretty(&memory).map_err(|error| error.to_string())?;
-            replace_file(&path, &text)
+            write_json(&path, &memory)
         })
         .await
     }
 }
 
 fn read(path: &Path) -> Result<Memory, String> {
-    if std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        return Ok(Memory::default());
-    }
     let unreadable = |why: String| {
         let path = path.display();
         format!("{path}: {why}; without this file, every digest is new, and none is known to be bad")
     };
-    let text = read_file(path).map_err(unreadable)?;
-    serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))
+    read_json(path).map(Option::unwrap_or_default).map_err(unreadable)
 }

@@ -22,7 +22,6 @@ mod wellness;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use schemars::JsonSchema;
@@ -31,11 +30,12 @@ use serde::Deserialize;
 use crate::docker::{ContainerEngine, DockerError, Engines, chosen};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
-use crate::state::Store;
-use crate::values::{Duration, EngineId, Issue, Pattern, TargetId, beside, deserialize_from_text, schema_of_text};
+use crate::values::{Duration, EngineId, Issue, Pattern, TargetId, deserialize_from_text, schema_of_text};
 pub(crate) use recovery::{Recovery, recover};
 use verification::Verify;
 
+/// What the folder beside the state is called that has what the service needs of containers.
+const FOLDER: &str = "containers";
 /// The label by which the owner of a container keeps it out of every selection.
 const OPT_OUT: &str = "duplistatus-cron.update";
 /// How long putting things back may take once a run is to end.
@@ -162,11 +162,6 @@ impl ContainerUpdate {
     fn engine(&self, ctx: &RunContext) -> Result<ContainerEngine, Failure> {
         chosen(&ctx.engines, self.engine.as_ref()).map_err(Failure::lasting)
     }
-}
-
-/// Where the service keeps what it needs of containers: beside its state.
-fn own_folder(store: &Store) -> PathBuf {
-    beside(Path::new(&store.place()), "-containers")
 }
 
 impl From<DockerError> for Failure {

@@ -9,6 +9,7 @@ use super::survey::{Site, dependents, linked_to};
 use super::{ContainerUpdate, Dependents};
 use crate::docker::{Container, DockerError, injected_files, volume_sources};
 use crate::run::RunContext;
+use crate::values::first_of;
 
 /// A container that is to be replaced, and what that takes.
 pub(super) struct Prepared {
@@ -84,11 +85,10 @@ impl Site {
         for of in &prepared {
             let files = injected_files(&self.client, &of.container).await?;
             if !files.is_empty() {
-                let more = if files.len() > NAMED { ", …" } else { "" };
-                let files = files[..files.len().min(NAMED)].join(", ");
+                let files = first_of(&files, NAMED);
                 let name = of.container.name();
                 return Ok(Err(format!(
-                    "files were put into {name} that a new container would not have: {files}{more}"
+                    "files were put into {name} that a new container would not have: {files}"
                 )));
             }
         }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::FOLDER;
 use super::journal::{Member, Phase, Update, open_updates};
 use super::memory::Files;
 use super::messages::{News, Teller, not_put_back, put_back, updated};
-use super::own_folder;
 use super::worker::{Blame, Broken, Worker};
 use crate::docker::{Client, Container, Turns};
 use crate::notifications::Targets;
@@ -49,7 +49,7 @@ struct Found {
 
 /// Takes up what was cut off, by the end of an earlier process or because an engine did not answer, until the service ends.
 pub(crate) async fn recover(recovery: Recovery) {
-    let folder = own_folder(&recovery.store);
+    let folder = recovery.store.folder_beside(FOLDER);
     loop {
         let pause = match recovery.take_up(&folder, None).await {
             Ok(()) => LATER,

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::docker::{Client, Credentials, DockerError, Login, Published, Reference};
-use crate::kinds::programs::with_programs_within;
+use crate::kinds::programs::with_programs_until;
 use crate::run::{Failure, RunContext};
 
 /// The registries, as far as a run asks them.
@@ -42,7 +44,7 @@ impl Registry {
     /// Reads the credentials of all `images`, as the file at `path` has them.
     pub(super) async fn new(images: Vec<Reference>, path: &Path, ctx: &RunContext) -> Result<Self, Failure> {
         let given = (images, path.to_owned());
-        let logins = with_programs_within(ctx, &given, HELPERS, |(images, path), ctx, asked| {
+        let logins = with_programs_until(ctx, &given, sleep(HELPERS), |(images, path), ctx, asked| {
             let credentials = Credentials::read(path, &ctx.surroundings, asked);
             let login = |image: &Reference| {
                 credentials

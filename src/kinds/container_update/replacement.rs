@@ -1,9 +1,10 @@
 //! The replacement of one container within a run, and what is remembered and told of its end.
 
 use jiff::SignedDuration;
+use serde_json::Value;
 
 use super::journal::{Phase, Update};
-use super::messages::{News, from_to, in_words, not_put_back, put_back, updated};
+use super::messages::{News, in_words, not_put_back, put_back, updated};
 use super::preparation::Prepared;
 use super::round::{Round, turn};
 use super::standing::{Newer, Wait};
@@ -12,7 +13,6 @@ use super::worker::{Blame, Broken, Worker};
 use crate::docker::Container;
 use crate::run::Failure;
 use crate::values::Redactor;
-use serde_json::Value;
 
 /// How much is kept of what a container said that was not well, in bytes.
 const MOST_EVIDENCE: usize = 64 * 1024;
@@ -74,7 +74,7 @@ impl Round<'_> {
             clock: &self.ctx.clock,
             cancel: &self.ctx.cancel,
         };
-        tracing::info!(job = %self.ctx.job, container = container.name(), "updating: {}", from_to(&update.image, newer.from.as_deref(), &update.digest));
+        tracing::info!(job = %self.ctx.job, container = container.name(), "updating: {}", newer.change());
         let done = async {
             worker.create(&mut update, prepared).await?;
             let down = worker.swap(&mut update).await?;
@@ -161,7 +161,7 @@ impl Round<'_> {
             Err(failed) => return self.left_broken(container, newer, &update, (broken, failed)).await,
         };
         if broken.blame == Blame::Image {
-            self.failed.insert((newer.image.clone(), newer.digest.clone()));
+            self.failed.insert(newer.key());
             let now = self.ctx.clock.now();
             let remembered = self
                 .site

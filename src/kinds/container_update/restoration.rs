@@ -68,10 +68,7 @@ impl Worker<'_> {
                 Ok(Some(code)) => ended.push(format!(
                     "the old {name} was started again, and ended with exit code {code}"
                 )),
-                Err(broken) => {
-                    let why = format!("{name} is not as it was: {}", broken.why);
-                    failed.push(Broken { why, ..broken });
-                }
+                Err(broken) => failed.push(broken.of(&format!("{name} is not as it was"))),
             }
         }
         if let Err(error) = self.tag_back(update).await {

@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::journal::open_updates;
 use super::memory::Seen;
-use super::messages::{News, Teller, from_to};
+use super::messages::{News, Teller};
 use super::recovery::Recovery;
 use super::registry::{Registry, Unanswered};
 use super::standing::{Newer, Standing, Wait, is_same_content, is_same_platform, platform_of};
@@ -144,6 +144,11 @@ impl Round<'_> {
         });
     }
 
+    fn note_undecided(&mut self, container: &Container, unanswered: Unanswered, newer: Option<&Newer>) {
+        let Unanswered { why, is_transient } = unanswered;
+        self.note(container, Verdict::Undecided { is_transient }, why, newer);
+    }
+
     async fn tell(&self, news: News, container: &Container, newer: &Newer, text: String) -> Result<(), Failure> {
         Ok(self.teller.tell(news, container.name(), &newer.digest, text).await?)
     }
@@ -152,20 +157,12 @@ impl Round<'_> {
     async fn look_at(&mut self, container: &Container) -> Result<(), Failure> {
         let memory = self.site.files.recall().await.map_err(Failure::lasting)?;
         let now = self.ctx.clock.now();
-        let newer = match self.site.standing(container, &mut self.registry, &memory, now).await? {
+        let standing = self.site.standing(container, &mut self.registry, &memory, now).await?;
+        let newer = match standing {
             Standing::Newer(newer) => *newer,
-            other => {
-                let (verdict, why) = match other {
-                    Standing::Skipped(why) => (Verdict::Skipped, why),
-                    Standing::Undecided(unanswered) => {
-                        let is_transient = unanswered.is_transient;
-                        (Verdict::Undecided { is_transient }, unanswered.why)
-                    }
-                    Standing::Current | Standing::Newer(_) => (Verdict::Current, String::new()),
-                };
-                self.note(container, verdict, why, None);
-                return Ok(());
-            }
+            Standing::Current => return Ok(self.note(container, Verdict::Current, String::new(), None)),
+            Standing::Skipped(why) => return Ok(self.note(container, Verdict::Skipped, why, None)),
+            Standing::Undecided(unanswered) => return Ok(self.note_undecided(container, unanswered, None)),
         };
         self.remember_seen(&newer).await?;
         let waits = match newer.wait(self.job, container, &memory, now) {
@@ -175,19 +172,19 @@ impl Round<'_> {
         };
         if let Some((verdict, why)) = waits {
             if verdict == Verdict::Bad {
-                self.failed.insert((newer.image.clone(), newer.digest.clone()));
+                self.failed.insert(newer.key());
             }
             self.note(container, verdict, why, Some(&newer));
             return Ok(());
         }
         if self.job.action == Extent::Tell {
-            let change = from_to(&newer.image.to_string(), newer.from.as_deref(), &newer.digest);
+            let change = newer.change();
             let text = format!("{change}, {}.", newer.since());
             self.tell(News::Found, container, &newer, text).await?;
             self.note(container, Verdict::Found, change, Some(&newer));
             return Ok(());
         }
-        if self.failed.contains(&(newer.image.clone(), newer.digest.clone())) {
+        if self.failed.contains(&newer.key()) {
             let why = "another container was rolled back from the same image".to_owned();
             self.note(container, Verdict::Skipped, why, Some(&newer));
             return Ok(());
@@ -199,7 +196,7 @@ impl Round<'_> {
             return Ok(());
         }
         if self.job.action == Extent::Pull {
-            let change = from_to(&newer.image.to_string(), newer.from.as_deref(), &newer.digest);
+            let change = newer.change();
             self.tell(
                 News::Found,
                 container,
@@ -214,13 +211,8 @@ impl Round<'_> {
     }
 
     async fn remember_seen(&self, newer: &Newer) -> Result<(), Failure> {
-        let (image, seen) = (
-            newer.image.to_string(),
-            Seen {
-                digest: newer.digest.clone(),
-                first: newer.first,
-            },
-        );
+        let (image, digest, first) = (newer.image.to_string(), newer.digest.clone(), newer.first);
+        let seen = Seen { digest, first };
         let remembered = self
             .site
             .files
@@ -233,13 +225,7 @@ impl Round<'_> {
         let image = match self.pulled(newer).await? {
             Ok(image) => image,
             Err(unanswered) => {
-                let is_transient = unanswered.is_transient;
-                self.note(
-                    container,
-                    Verdict::Undecided { is_transient },
-                    unanswered.why,
-                    Some(newer),
-                );
+                self.note_undecided(container, unanswered, Some(newer));
                 return Ok(None);
             }
         };
@@ -265,7 +251,7 @@ impl Round<'_> {
 
     /// The image that a digest names, pulled once in a run.
     async fn pulled(&mut self, newer: &Newer) -> Result<Result<Value, Unanswered>, Failure> {
-        let key = (newer.image.clone(), newer.digest.clone());
+        let key = newer.key();
         if let Some(image) = self.pulled.get(&key) {
             return Ok(Ok(image.clone()));
         }
@@ -308,7 +294,7 @@ impl Round<'_> {
         let Some(why) = verify.blocks(new, current, self.ctx).await? else {
             return Ok(false);
         };
-        let change = from_to(&newer.image.to_string(), newer.from.as_deref(), &newer.digest);
+        let change = newer.change();
         // Another reason is news.
         let of = format!("{} {why}", newer.digest);
         let text = format!("{change}\n{why}.");

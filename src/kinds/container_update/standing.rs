@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::ContainerUpdate;
 use super::memory::{Bad, Memory};
+use super::messages::from_to;
 use super::registry::{Registry, Unanswered};
 use super::survey::Site;
 use crate::docker::{Container, DockerError, Published, Reference, short};
@@ -167,6 +168,16 @@ impl Newer {
 }
 
 impl Newer {
+    /// Which image it is, whatever container it is for.
+    pub(super) fn key(&self) -> (Reference, String) {
+        (self.image.clone(), self.digest.clone())
+    }
+
+    /// From which digest to which it leads, for people.
+    pub(super) fn change(&self) -> String {
+        from_to(&self.image.to_string(), self.from.as_deref(), &self.digest)
+    }
+
     /// Since when it is known, for people.
     pub(super) fn since(&self) -> String {
         if self.is_new {

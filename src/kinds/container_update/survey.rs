@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::ContainerUpdate;
 use super::gates::{Itself, not_now, refusal};
 use super::journal::{given_by_an_update_of, open_updates};
 use super::memory::Files;
+use super::{ContainerUpdate, FOLDER};
 use crate::docker::{Address, Client, Container, DockerError, Reference};
 use crate::run::{Failure, RunContext};
 use crate::values::{Pattern, plural, with_suggestion};
@@ -49,7 +49,7 @@ impl Site {
             id if id.is_empty() => engine.host.to_string(),
             id => id,
         };
-        let folder = super::own_folder(&ctx.store);
+        let folder = ctx.store.folder_beside(FOLDER);
         Ok(Self {
             client,
             address: engine.host,
@@ -114,24 +114,15 @@ impl Site {
             return false;
         };
         let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-        let networks = container
-            .json()
-            .pointer("/NetworkSettings/Networks")
-            .and_then(Value::as_object);
-        let mut networks = networks.into_iter().flatten().map(|(_, network)| network);
+        let mut networks = container.table("/NetworkSettings/Networks").map(|(_, network)| network);
         let is_there = networks.any(|network| {
             let aliases = network["Aliases"].as_array().into_iter().flatten();
             network["IPAddress"] == name || aliases.into_iter().any(|alias| alias == name)
         });
-        let ports = container
-            .json()
-            .pointer("/HostConfig/PortBindings")
-            .and_then(Value::as_object);
-        let mut bindings = ports
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, bindings)| bindings.as_array())
-            .flatten();
+        let bindings = container
+            .table("/HostConfig/PortBindings")
+            .filter_map(|(_, bindings)| bindings.as_array());
+        let mut bindings = bindings.flatten();
         let is_published = bindings.any(|binding| binding["HostPort"] == port);
         container.name() == name || is_there || (is_published && self.address.is_loopback())
     }
@@ -206,8 +197,7 @@ pub(super) fn dependents(of: &Container, all: &[Container]) -> Result<Vec<Contai
 pub(super) fn linked_to<'a>(name: &str, all: &'a [Container]) -> Vec<&'a str> {
     let start = format!("/{name}:/");
     let is_linked = |container: &&Container| {
-        let links = container.json().pointer("/HostConfig/Links").and_then(Value::as_array);
-        let mut links = links.into_iter().flatten().filter_map(Value::as_str);
+        let mut links = container.list("/HostConfig/Links").filter_map(Value::as_str);
         links.any(|link| link.starts_with(&start))
     };
     all.iter().filter(is_linked).map(Container::name).collect()

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::journal::{Phase, Update};
 use super::preparation::Prepared;
-use super::wellness::Unwell;
 use super::worker::{Blame, Broken, Worker, step};
 use crate::docker::{Around, Client, Container, DockerError, Images, Recreation, Reference};
 
@@ -156,14 +155,16 @@ impl Worker<'_> {
                 update.enter(Phase::Waiting, self.folder).await?;
             }
             let well = self.wait_until_well(&id, update.healthy_within, update.settle).await;
-            well.map_err(|unwell| match unwell {
-                Unwell::Sick(why) => Broken {
-                    why: format!("the new {name} is not well: {why}"),
-                    blame: Blame::Image,
-                },
-                Unwell::Unknown(why) => Broken::by_the_moment(format!("{name}: {why}")),
+            let well = well.map_err(|broken| {
+                let is_sick = broken.blame == Blame::Image;
+                let what = if is_sick {
+                    format!("the new {name} is not well")
+                } else {
+                    name
+                };
+                broken.of(&what)
             })?;
-            let is_checked = self.client.container(&id).await?.decides_within().is_some();
+            let is_checked = well.decides_within().is_some();
             up_at.get_or_insert(if is_checked { self.clock.now() } else { started_at });
         }
         Ok(down(update.stopped_at, up_at))
@@ -181,13 +182,13 @@ impl Worker<'_> {
 
 /// An engine that refuses to start a container has a reason that may be the image's.
 fn blame_for(what: &str, error: DockerError) -> Broken {
-    let broken = step(what, error);
-    let blame = if broken.blame == Blame::Moment {
-        Blame::Moment
-    } else {
-        Blame::Image
-    };
-    Broken { blame, ..broken }
+    match step(what, error) {
+        Broken {
+            blame: Blame::Circumstances,
+            why,
+        } => Broken::by_the_image(why),
+        other => other,
+    }
 }
 
 fn down(from: Option<Timestamp>, to: Option<Timestamp>) -> SignedDuration {

@@ -4,6 +4,10 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::run::{Failure, Report};
+use crate::values::first_of;
+
+/// How many containers are named.
+const NAMED: usize = 5;
 
 /// What became of a container, and why.
 pub(super) struct Entry {
@@ -116,9 +120,7 @@ pub(super) fn summary(entries: &[Entry]) -> String {
     for word in words {
         let of_word = entries.iter().filter(|entry| entry.verdict.word() == word);
         let names: Vec<&str> = of_word.map(|entry| entry.name.as_str()).collect();
-        let shown = names[..names.len().min(5)].join(", ");
-        let more = if names.len() > 5 { ", …" } else { "" };
-        parts.push(format!("{} {word} ({shown}{more})", names.len()));
+        parts.push(format!("{} {word} ({})", names.len(), first_of(&names, NAMED)));
     }
     parts.join(", ")
 }

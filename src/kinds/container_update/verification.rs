@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::kinds::command::{Command, Setting};
-use crate::kinds::programs::with_programs_within;
+use crate::kinds::programs::with_programs_until;
 use crate::process::{Ended, Exit, Log, Output, Sink, Streams};
 use crate::run::{Failure, RunContext};
 use crate::values::{Duration, Size, Template};
@@ -125,7 +126,7 @@ impl Verify {
             .map(|argument| argument.render(|name| subject.field(name)))
             .collect();
         let (command, limit) = (Command::of(argv), self.timeout.to_std());
-        let done = with_programs_within(ctx, &command, limit, |command, ctx, asked| {
+        let done = with_programs_until(ctx, &command, sleep(limit), |command, ctx, asked| {
             let mut sink = Both {
                 shown: Output {
                     job: &ctx.job,

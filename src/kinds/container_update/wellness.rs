@@ -4,22 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::worker::Worker;
+use super::worker::{Broken, Worker};
 use crate::docker::{Container, Health};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the engine may be away meanwhile.
 const AWAY: Duration = Duration::from_mins(1);
-
-/// Why a container is not well.
-#[derive(Debug)]
-pub(super) enum Unwell {
-    /// What is wrong with it.
-    Sick(String),
-    /// Nobody knows: the run is to end, or the engine does not answer.
-    Unknown(String),
-}
 
 /// What is seen of a container that has begun.
 enum Look {
@@ -29,13 +20,16 @@ enum Look {
 }
 
 impl Worker<'_> {
-    /// Waits until the container with this id is well: healthy within its time, or running for `settle`.
+    /// Waits until the container with this id is well: healthy within its time, or running for `settle`; gives what it is then.
+    ///
+    /// # Errors
+    /// That it is not, or that nobody knows, as the run is to end or the engine does not answer.
     pub(super) async fn wait_until_well(
         &self,
         id: &str,
         healthy_within: Duration,
         settle: Duration,
-    ) -> Result<(), Unwell> {
+    ) -> Result<Container, Broken> {
         let began = Instant::now();
         let mut last_seen = began;
         let mut first: Option<Container> = None;
@@ -47,21 +41,19 @@ impl Worker<'_> {
                     sleep(LOOK).await;
                     continue;
                 }
-                Err(error) => return Err(Unwell::Unknown(error.message)),
+                Err(error) => return Err(Broken::by_the_moment(error.message)),
             };
             last_seen = Instant::now();
             let first = first.get_or_insert_with(|| found.clone());
             match look(first, &found, began.elapsed(), settle) {
-                Look::Well => return Ok(()),
-                Look::Sick(why) => return Err(Unwell::Sick(why)),
+                Look::Well => return Ok(found),
+                Look::Sick(why) => return Err(Broken::by_the_image(why)),
                 Look::NotYet => {}
             }
             let within = found.decides_within().unwrap_or_default().max(healthy_within);
             if found.health() == Health::Starting && began.elapsed() >= within {
-                return Err(Unwell::Sick(format!(
-                    "it was not healthy within {} s",
-                    within.as_secs()
-                )));
+                let why = format!("it was not healthy within {} s", within.as_secs());
+                return Err(Broken::by_the_image(why));
             }
             // Without a health check, there is nothing to wait for but the end of `settle`.
             let until_settled = settle.saturating_sub(began.elapsed());
@@ -72,7 +64,7 @@ impl Worker<'_> {
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.cancel.end_is_near() => return Err(Unwell::Unknown("the run had to end before the new container was known to be well".to_owned())),
+                () = self.cancel.end_is_near() => return Err(Broken::by_the_moment("the run had to end before the new container was known to be well")),
             }
         }
     }

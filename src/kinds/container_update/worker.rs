@@ -33,10 +33,25 @@ pub(super) enum Blame {
 }
 
 impl Broken {
+    pub(super) fn by_the_image(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            blame: Blame::Image,
+        }
+    }
+
     pub(super) fn by_the_moment(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
             blame: Blame::Moment,
+        }
+    }
+
+    /// The same, with what it is about.
+    pub(super) fn of(self, what: &str) -> Self {
+        Self {
+            why: format!("{what}: {}", self.why),
+            ..self
         }
     }
 }
@@ -66,9 +81,5 @@ impl From<String> for Broken {
 
 /// A step that went wrong, with what it was.
 pub(super) fn step(what: &str, error: DockerError) -> Broken {
-    let broken = Broken::from(error);
-    Broken {
-        why: format!("{what}: {}", broken.why),
-        ..broken
-    }
+    Broken::from(error).of(what)
 }

@@ -12,14 +12,7 @@ use crate::run::{DryRun, Failure, RunContext};
 const LISTED: usize = 20;
 
 pub(super) fn plan(job: &GitSync, ctx: &RunContext, asked: &Asked) -> DryRun {
-    match look(job, ctx, asked) {
-        Ok(found) => found,
-        Err(failure) => DryRun {
-            lines: vec![format!("a run would fail now: {}", failure.message)],
-            json: json!({ "error": failure.message }),
-            refusal: Some(failure.message),
-        },
-    }
+    look(job, ctx, asked).unwrap_or_else(DryRun::from)
 }
 
 fn look(job: &GitSync, ctx: &RunContext, asked: &Asked) -> Result<DryRun, Failure> {

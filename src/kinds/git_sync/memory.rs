@@ -2,15 +2,13 @@
 //! beside the copy of the repository, so that `plan` can read it while the service runs.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::git::ObjectName;
-use crate::values::{read_file, replace_file};
+use crate::values::{read_json, write_json};
 
 /// Written before each step that it speaks of, and on the disk before the step begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,29 +96,20 @@ impl Files {
     /// That it cannot be read.
     pub(super) fn recall(&self, place: &str) -> Result<Memory, String> {
         let path = self.path("memory.json");
-        if fs::metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            return Ok(Memory::of(place));
-        }
         let unreadable = |why: String| {
             format!(
                 "{}: {why}; without this file, everything is deployed again",
                 path.display()
             )
         };
-        let text = read_file(&path).map_err(unreadable)?;
-        let memory: Memory = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
-        Ok(if memory.place == place {
-            memory
-        } else {
-            Memory::of(place)
-        })
+        let kept: Option<Memory> = read_json(&path).map_err(unreadable)?;
+        let of_this_place = kept.filter(|memory| memory.place == place);
+        Ok(of_this_place.unwrap_or_else(|| Memory::of(place)))
     }
 
     /// Remembers, for good.
     pub(super) fn remember(&self, memory: &Memory) -> Result<(), String> {
-        let path = self.path("memory.json");
-        let text = serde_json::to_vec_pretty(memory).map_err(|error| error.to_string())?;
-        replace_file(&path, &text)
+        write_json(&self.path("memory.json"), memory)
     }
 }
 

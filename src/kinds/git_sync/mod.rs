@@ -19,7 +19,7 @@ use crate::git::{Git, GitError, GitHost, ObjectName, RefName, Remote};
 use crate::process::{self, Asked};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
-use crate::values::{Issue, Secret, beside, digest};
+use crate::values::{Issue, Secret, digest};
 use memory::Files;
 
 /// The keys of `[jobs.<id>.git_sync]`.
@@ -121,7 +121,9 @@ impl GitSync {
     /// The files that the service keeps of the folder, whatever the job is called.
     fn files(&self, ctx: &RunContext) -> Result<Files, String> {
         let name = digest(self.whole_folder()?.display().to_string());
-        Ok(Files::new(own_folder(ctx).join("folders").join(&name[..16])))
+        Ok(Files::new(
+            ctx.store.folder_beside("git").join("folders").join(&name[..16]),
+        ))
     }
 
     /// Tells these files from those of an earlier declaration.
@@ -160,13 +162,8 @@ impl GitSync {
             .host(ctx)
             .map(|host| (host.username.as_deref(), host.token.is_some(), host.ssh_key.is_some()));
         let name = digest(format!("{} {login:?}", self.url));
-        own_folder(ctx).join("repositories").join(&name[..16])
+        ctx.store.folder_beside("git").join("repositories").join(&name[..16])
     }
-}
-
-/// Where the service keeps what it needs of repositories: beside its state.
-fn own_folder(ctx: &RunContext) -> PathBuf {
-    beside(Path::new(&ctx.store.place()), "-git")
 }
 
 impl From<GitError> for Failure {

@@ -1,8 +1,8 @@
 //! The parts of an address that this kind looks at.
 
-use std::net::IpAddr;
-
 use ureq::http::Uri;
+
+use crate::values::is_this_machine;
 
 /// An address that begins with https:// or http://.
 #[derive(Clone, Debug)]
@@ -56,9 +56,8 @@ impl Address {
     /// Whether others on the way can read what is sent.
     pub(super) fn is_in_the_clear(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        self.0.scheme_str() == Some("http") && !is_here
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.0.scheme_str() == Some("http") && !is_this_machine(host)
     }
 
     /// The address that `location` means here.
