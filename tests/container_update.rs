@@ -842,6 +842,7 @@ fn a_service_that_ends_in_the_window_leaves_it_as_it_was(release: Release) {
     // That is not the image's fault: it is tried again.
     site.declare("");
     let service = site.place.start();
+    assert_eq!(service.newest("up")["status"], "interrupted");
     let answer = update(&service);
     assert_eq!(result(&answer, &site.name).0, "updated", "{answer}");
 }

@@ -79,11 +79,15 @@ impl Round<'_> {
             worker.create(&mut update, prepared).await?;
             let down = worker.swap(&mut update).await?;
             update.enter(Phase::Done, worker.folder).await?;
-            Ok(down)
+            Ok::<_, Broken>(down)
         };
         match done.await {
             Ok(down) => self.updated(&worker, container, newer, (update, down)).await,
-            Err(broken) => self.broken(&worker, container, newer, (update, broken)).await,
+            Err(broken) => {
+                let is_cut_off = broken.blame == Blame::Moment && self.ctx.cancel.is_ending();
+                self.broken(&worker, container, newer, (update, broken)).await?;
+                if is_cut_off { Err(self.cut_off()) } else { Ok(()) }
+            }
         }
     }
 

@@ -144,11 +144,6 @@ impl Round<'_> {
         });
     }
 
-    fn note_undecided(&mut self, container: &Container, unanswered: Unanswered, newer: Option<&Newer>) {
-        let Unanswered { why, is_transient } = unanswered;
-        self.note(container, Verdict::Undecided { is_transient }, why, newer);
-    }
-
     async fn tell(&self, news: News, container: &Container, newer: &Newer, text: String) -> Result<(), Failure> {
         Ok(self.teller.tell(news, container.name(), &newer.digest, text).await?)
     }
@@ -159,10 +154,17 @@ impl Round<'_> {
         let now = self.ctx.clock.now();
         let standing = self.site.standing(container, &mut self.registry, &memory, now).await?;
         let newer = match standing {
-            Standing::Newer(newer) => *newer,
-            Standing::Current => return Ok(self.note(container, Verdict::Current, String::new(), None)),
-            Standing::Skipped(why) => return Ok(self.note(container, Verdict::Skipped, why, None)),
-            Standing::Undecided(unanswered) => return Ok(self.note_undecided(container, unanswered, None)),
+            Standing::Newer(newer) => Ok(*newer),
+            Standing::Current => Err((Verdict::Current, String::new())),
+            Standing::Skipped(why) => Err((Verdict::Skipped, why)),
+            Standing::Undecided(Unanswered { why, is_transient }) => Err((Verdict::Undecided { is_transient }, why)),
+        };
+        let newer = match newer {
+            Ok(newer) => newer,
+            Err((verdict, why)) => {
+                self.note(container, verdict, why, None);
+                return Ok(());
+            }
         };
         self.remember_seen(&newer).await?;
         let waits = match newer.wait(self.job, container, &memory, now) {
@@ -224,8 +226,8 @@ impl Round<'_> {
     async fn pull(&mut self, container: &Container, newer: &Newer) -> Result<Option<Value>, Failure> {
         let image = match self.pulled(newer).await? {
             Ok(image) => image,
-            Err(unanswered) => {
-                self.note_undecided(container, unanswered, Some(newer));
+            Err(Unanswered { why, is_transient }) => {
+                self.note(container, Verdict::Undecided { is_transient }, why, Some(newer));
                 return Ok(None);
             }
         };
@@ -331,7 +333,7 @@ impl Round<'_> {
     }
 
     /// The failure of a run that must end before it is through.
-    fn cut_off(&self) -> Failure {
+    pub(super) fn cut_off(&self) -> Failure {
         if self.ctx.cancel.is_cut_short() {
             // It is not for the job's sake that it ends.
             self.ctx.cancel.cancel(CancelReason::Shutdown);
