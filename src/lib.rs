@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `cli` | the commands; the only place that prints |
 //! | `http`, `watch`, `signals` | what reaches the running service from outside, turned into commands for the engine |
+//! | `service_manager` | what systemd is told of the service |
 //! | `engine` | time and runs: when a run begins, and what follows from its end |
 //! | `config` | the one way from the sources to a plan |
 //! | `kinds` | the closed lists of the kinds of jobs and targets; the kinds that any application can use |
@@ -73,6 +74,7 @@
 //! |---|---|
 //! | a kind of job | its file in `kinds/`, one line of the list in `kinds/mod.rs` (besides `mod` and `use`), an example |
 //! | a kind of target | its file in `notifications/`, one line of the other list there, its keys that hold no secret, an example |
+//! | a view of the page | `http/page/`; what it shows comes from an endpoint |
 //! | an endpoint | a row of the table in `http/routes.rs` |
 //! | a setting | `config/declaration.rs`, `config/plan.rs`, a line of `config/resolve.rs`; of a job, one of `config/jobs.rs` and of `config/diff.rs`; and `jobs.toml`, which explains it |
 
@@ -87,6 +89,7 @@ mod kinds;
 mod notifications;
 mod process;
 mod run;
+mod service_manager;
 mod signals;
 mod sql;
 mod state;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::engine::command::Cause;
 use crate::engine::{Command, Inbox};
 use crate::process::kill_all;
+use crate::service_manager;
 
 /// The exit code of a process that was told to end at once: 128 and the number of SIGINT.
 const ENDED_AT_ONCE: i32 = 130;
@@ -25,28 +25,31 @@ pub(crate) fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
     Ok(async move {
         let mut ending: Option<Instant> = None;
         loop {
-            let command = tokio::select! {
-                _ = terminate.recv() => Command::Shutdown,
-                _ = interrupt.recv() => Command::Shutdown,
-                _ = hang_up.recv() => Command::Reload { cause: Cause::Signal, reply: None },
-            };
-            if matches!(command, Command::Shutdown) {
-                if ending.is_some_and(|since| since.elapsed() < ONE_SIGNAL) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hang_up.recv() => {
+                    // A reload that is slow keeps no other signal waiting.
+                    tokio::spawn(service_manager::reload(engine.clone()));
                     continue;
                 }
-                if ending.is_some() {
-                    tracing::warn!("ended at once; runs under way are recorded as interrupted at the next start");
-                    kill_all();
-                    std::process::exit(ENDED_AT_ONCE);
-                }
-                ending = Some(Instant::now());
             }
+            if ending.is_some_and(|since| since.elapsed() < ONE_SIGNAL) {
+                continue;
+            }
+            if ending.is_some() {
+                tracing::warn!("ended at once; runs under way are recorded as interrupted at the next start");
+                kill_all();
+                std::process::exit(ENDED_AT_ONCE);
+            }
+            ending = Some(Instant::now());
+            service_manager::tell_stopping();
             if engine.is_closed() {
                 return;
             }
             // One that is busy takes it later; the next signal is heard all the same.
             let engine = engine.clone();
-            tokio::spawn(async move { drop(engine.send(command).await) });
+            tokio::spawn(async move { drop(engine.send(Command::Shutdown).await) });
         }
     })
 }

@@ -191,6 +191,7 @@ fn executions_are_filtered_and_paged_newest_first() {
         ("?from=2020-01-01T00%3A00%3A00Z&to=2099-01-01T00:00:00Z", 3, 3),
         ("?to=2020-01-01T00:00:00Z", 0, 0),
         ("?limit=0", 3, 0),
+        ("?before=3", 2, 2),
     ] {
         let (status, body) = ask(query);
         assert_eq!((status, &body["total"]), (200, &json!(total)), "{query}");
@@ -203,6 +204,7 @@ fn executions_are_filtered_and_paged_newest_first() {
         "?limit=1001",
         "?limit=-1",
         "?offset=x",
+        "?before=new",
         "?color=red",
     ] {
         let (status, body) = ask(bad);
@@ -315,7 +317,9 @@ fn the_page_and_the_metrics_are_served() {
     };
     let page = text("/", "");
     assert!(
-        page.starts_with("HTTP/1.1 200") && page.contains("Content-Type: text/html") && page.contains("<h2>Jobs</h2>"),
+        page.starts_with("HTTP/1.1 200")
+            && page.contains("Content-Type: text/html")
+            && page.contains("<h1>duplistatus-cron</h1>"),
         "{page}"
     );
     assert!(!page.contains("session-cleanup"), "the page itself holds no data");

@@ -49,7 +49,7 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
     let read = |path: &Path| -> toml::Table { std::fs::read_to_string(path).unwrap().parse().unwrap() };
     let shipped = read(&root().join("jobs.toml"));
     let built_in = read(&root().join("src/config/sources/built_in.toml"));
-    for section in ["server", "state", "limits", "defaults"] {
+    for section in ["server", "log", "state", "limits", "defaults"] {
         assert_eq!(shipped[section], built_in[section], "[{section}]");
     }
     let text = std::fs::read_to_string(root().join("jobs.toml")).unwrap();
@@ -66,7 +66,8 @@ fn the_shipped_declaration_shows_every_setting_with_its_default() {
             .collect::<String>()
     };
     let parts = [
-        ("[server]\nx = 1", between("[server]", "\n[state]")),
+        ("[server]\nx = 1", between("[server]", "\n[log]")),
+        ("[log]\nx = 1", between("[log]", "[state]")),
         ("[state]\nx = 1", between("[state]", "[databases")),
         (
             "[databases.d]\nx = 1",

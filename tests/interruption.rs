@@ -113,3 +113,35 @@ fn a_kill_during_a_cleanup_loses_nothing_and_is_told_at_the_next_start() {
     );
     assert_eq!(service.get("/api/schedules").1["jobs"][0]["running"], false);
 }
+
+#[test]
+fn a_run_that_is_cancelled_by_hand_ends_and_is_no_failure() {
+    let place = place("1h");
+    let text = SLOW
+        .replace("TIMEOUT", "1h")
+        .replace("[jobs.slow]", "[jobs.slow]\non_interrupt = \"rerun\"");
+    place.write("jobs.toml", &text);
+    let service = place.start();
+    let (_, begun) = service.post("/trigger/slow?wait=false");
+    let cancel = format!("/api/schedules/executions/{}/cancel", begun["runId"]);
+    assert_eq!(service.post(&cancel).0, 200);
+    let is_over = || Some(last_run(&service)).filter(|last| last["status"] != "running");
+    let last = eventually("the run to end", is_over);
+    assert_eq!(last["status"], "interrupted");
+    assert!(
+        last["error"].as_str().unwrap().starts_with("cancelled by hand"),
+        "{last}"
+    );
+    is_whole(&place);
+    assert_eq!(service.health()["errors"], json!({}));
+    assert_eq!(service.post(&cancel).0, 409, "it is over");
+    for unknown in ["99", "x"] {
+        let path = format!("/api/schedules/executions/{unknown}/cancel");
+        assert_eq!(service.post(&path).0, 404);
+    }
+    // A start neither repeats it nor takes it for a failure.
+    service.terminate();
+    let service = place.start();
+    assert_eq!(service.health()["errors"], json!({}));
+    assert_eq!(service.get("/api/schedules/executions").1["total"], 1);
+}

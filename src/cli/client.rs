@@ -1,4 +1,4 @@
-//! `trigger`, `start`, `stop`, `reload`, `health`: calls of the running service's HTTP interface.
+//! Calls of the running service's HTTP interface.
 
 use std::time::Duration;
 
@@ -6,204 +6,178 @@ use clap::Args;
 use serde_json::Value;
 
 use super::output::say;
-use super::{BAD_INPUT, Exit, FAILED, UNREACHABLE};
+use super::{BAD_INPUT, Exit, FAILED, Format, UNREACHABLE};
 use crate::config::{self, File, Server, Setting, Sources};
-use crate::values::JobId;
+use crate::values::Secret;
 
-#[derive(Args, Debug)]
-pub(super) struct JobOption {
-    /// The job
-    pub(super) job: JobId,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct TriggerOptions {
-    /// The job
-    job: JobId,
-    /// Do not wait for the run to end
+/// How a running service is asked, and how its answer is printed.
+#[derive(Args, Debug, Default)]
+pub(super) struct Options {
+    /// Where the service is reached, such as https://cron.example.org [default: where the declaration says that it listens]
     #[arg(long)]
-    no_wait: bool,
-    /// Show progress until the run is done
-    #[arg(long, conflicts_with = "no_wait")]
-    follow: bool,
+    url: Option<String>,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
-/// Runs a job and prints what came of it.
-pub(super) fn trigger(sources: &Sources, options: &TriggerOptions) -> Result<(), Exit> {
-    if options.follow {
-        return follow(sources, &options.job);
+impl Options {
+    /// Those of a command that prints in its own way.
+    pub(super) fn at(url: Option<String>) -> Self {
+        Self { url, ..Self::default() }
     }
-    let wait = if options.no_wait { "?wait=false" } else { "" };
-    post(sources, &format!("/trigger/{}{wait}", options.job))
 }
 
-/// Runs a job and shows on a terminal how far it is, until it is done.
-fn follow(sources: &Sources, job: &JobId) -> Result<(), Exit> {
-    const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-    let expected = call(sources, "GET", &format!("/api/schedules/{job}/plan"))
-        .ok()
-        .and_then(|(_, plan)| plan["rows"].as_u64());
-    let (status, begun) = call(sources, "POST", &format!("/trigger/{job}?wait=false"))?;
-    if status != 202 {
-        return Err(Exit::new(FAILED, begun["message"].as_str().unwrap_or_default()));
+/// A running service.
+pub(super) struct Client {
+    base: String,
+    token: Option<Secret>,
+    pub(super) format: Format,
+}
+
+/// What the service answered.
+pub(super) struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The text that stands under a key.
+    pub(super) fn text(&self, key: &str) -> &str {
+        self.body[key].as_str().unwrap_or_default()
     }
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    loop {
-        let (_, history) = call(sources, "GET", &format!("/api/schedules/executions?job={job}&limit=20"))?;
-        let runs = history["executions"].as_array().into_iter().flatten();
-        let run = runs
-            .into_iter()
-            .find(|run| run["id"] == begun["runId"])
-            .cloned()
-            .unwrap_or_default();
-        if run["status"] != "running" && run["status"] != "queued" {
-            if is_terminal {
-                eprintln!();
-            }
-            let said = run["message"].as_str().or(run["error"].as_str()).unwrap_or_default();
-            if run["status"] == "success" {
-                say!("{said}");
-                return Ok(());
-            }
-            return Err(Exit::new(FAILED, said));
+
+    /// What the service has to say.
+    pub(super) fn message(&self) -> &str {
+        let said = self.body["message"].as_str().or_else(|| self.body["error"].as_str());
+        said.or_else(|| self.body["detail"].as_str()).unwrap_or_default()
+    }
+
+    /// The answer, where it is what was asked for.
+    pub(super) fn good(self) -> Result<Self, Exit> {
+        if self.status < 300 {
+            Ok(self)
+        } else {
+            Err(Exit::new(FAILED, self.message()))
         }
-        let (_, schedules) = call(sources, "GET", "/api/schedules")?;
-        let jobs = schedules["jobs"].as_array().into_iter().flatten();
-        let rows = jobs
-            .into_iter()
-            .find(|found| found["id"] == job.as_str())
-            .and_then(|job| job["progress"].as_u64());
-        if is_terminal {
-            eprint!("\r{}", bar(rows.unwrap_or(0), expected));
+    }
+}
+
+impl Client {
+    /// The service that the options name, or else the one that the declaration describes.
+    pub(super) fn new(sources: &Sources, options: &Options) -> Result<Self, Exit> {
+        let server = server_of(sources);
+        let base = match &options.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let missing = "the declaration does not say where the service listens; use --port or --url";
+                let server = server.as_ref().map_err(Clone::clone)?.as_ref();
+                format!(
+                    "http://{}",
+                    address(server.ok_or_else(|| Exit::new(UNREACHABLE, missing))?)
+                )
+            }
+        };
+        let is_address = base.starts_with("http://") || base.starts_with("https://");
+        if !is_address {
+            let why = format!("--url: `{base}` does not begin with http:// or https://");
+            return Err(Exit::new(BAD_INPUT, why));
         }
-        std::thread::sleep(BETWEEN_LOOKS);
+        Ok(Self {
+            base,
+            token: server.ok().flatten().and_then(|server| server.token),
+            format: options.format,
+        })
     }
-}
 
-/// How far a run is, as a bar where it is known how much there is to do.
-fn bar(rows: u64, expected: Option<u64>) -> String {
-    const WIDTH: usize = 30;
-    let Some(expected) = expected.filter(|expected| *expected > 0) else {
-        return format!("{rows} rows so far");
-    };
-    let filled = usize::try_from(rows.min(expected) * 30 / expected).unwrap_or(WIDTH);
-    format!(
-        "[{}{}] {rows} of {expected} rows",
-        "#".repeat(filled),
-        " ".repeat(WIDTH - filled)
-    )
-}
+    pub(super) fn get(&self, path: &str) -> Result<Answer, Exit> {
+        self.call("GET", path)
+    }
 
-/// Makes the call and prints its message, and its problems where it has some.
-pub(super) fn post(sources: &Sources, path: &str) -> Result<(), Exit> {
-    let (status, body) = call(sources, "POST", path)?;
-    let text = |key: &str| body[key].as_str().map(str::to_owned);
-    let message = text("message")
-        .or_else(|| text("error"))
-        .unwrap_or_else(|| body.to_string());
-    let problems = body["problems"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|problem| problem["text"].as_str());
-    let lines: Vec<&str> = problems.chain([message.as_str()]).collect();
-    if status >= 300 || body["success"] == false {
-        return Err(Exit::new(FAILED, lines.join("\n")));
+    pub(super) fn post(&self, path: &str) -> Result<Answer, Exit> {
+        self.call("POST", path)
     }
-    say!("{}", lines.join("\n"));
-    Ok(())
-}
 
-/// Prints what was decided about a job, oldest first, and what comes next.
-pub(super) fn why(sources: &Sources, job: &JobOption) -> Result<(), Exit> {
-    let (status, body) = call(sources, "GET", &format!("/api/schedules/{}/why", job.job))?;
-    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    if status != 200 {
-        return Err(Exit::new(FAILED, text(&body, "error")));
+    fn call(&self, method: &str, path: &str) -> Result<Answer, Exit> {
+        const CONNECT: Duration = Duration::from_secs(5);
+        // Everything but a run is answered at once by a service that is well.
+        let patience = (!path.starts_with("/trigger/")).then_some(Duration::from_secs(15));
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_global(patience)
+            .proxy(None)
+            .build()
+            .into();
+        let url = format!("{}{path}", self.base);
+        let token = self.token.as_ref().map(|token| format!("Bearer {}", token.reveal()));
+        let answered = match (method, token) {
+            ("GET", None) => agent.get(url).call(),
+            ("GET", Some(token)) => agent.get(url).header("Authorization", token).call(),
+            (_, None) => agent.post(url).send_empty(),
+            (_, Some(token)) => agent.post(url).header("Authorization", token).send_empty(),
+        };
+        let mut answer = answered.map_err(|error| self.unreachable(&error))?;
+        let text = answer.body_mut().read_to_string();
+        let text = text.map_err(|error| self.unreachable(&error))?;
+        let body = serde_json::from_str(&text).map_err(|_| {
+            let why = format!("what answers at {} is not duplistatus-cron", self.name());
+            Exit::new(UNREACHABLE, why)
+        })?;
+        if answer.status() == 401 {
+            let why = if self.token.is_some() {
+                "rejected the token; set CRON_TOKEN or server.token_file to the one that the service uses"
+            } else {
+                "requires a token; set CRON_TOKEN"
+            };
+            return Err(Exit::new(FAILED, format!("the service at {} {why}", self.name())));
+        }
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            body,
+        })
     }
-    for decision in body["decisions"].as_array().into_iter().flatten().rev() {
-        let (at, what, why) = (text(decision, "at"), text(decision, "decision"), text(decision, "why"));
-        say!("{at}  {what}: {why}");
+
+    /// What people call it.
+    fn name(&self) -> &str {
+        self.base.strip_prefix("http://").unwrap_or(&self.base)
     }
-    say!("{}", text(&body, "summary"));
-    Ok(())
+
+    fn unreachable(&self, error: &ureq::Error) -> Exit {
+        let why = match error {
+            ureq::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        Exit::new(
+            UNREACHABLE,
+            format!("the service at {} cannot be reached: {why}", self.name()),
+        )
+    }
+
+    /// Prints an answer as JSON where that is wanted; whether it did.
+    pub(super) fn has_printed(&self, body: &Value) -> bool {
+        if self.format == Format::Json {
+            say!("{body:#}");
+        }
+        self.format == Format::Json
+    }
 }
 
 /// What the running service has in force.
-pub(super) fn settings(sources: &Sources) -> Result<Vec<Setting>, Exit> {
-    let (status, body) = call(sources, "GET", "/api/config")?;
-    if status != 200 {
-        return Err(Exit::new(FAILED, body["error"].as_str().unwrap_or_default()));
-    }
-    serde_json::from_value(body["settings"].clone())
+pub(super) fn settings(sources: &Sources, options: &Options) -> Result<Vec<Setting>, Exit> {
+    let answer = Client::new(sources, options)?.get("/api/config")?.good()?;
+    serde_json::from_value(answer.body["settings"].clone())
         .map_err(|error| Exit::new(FAILED, format!("the answer of the service cannot be read: {error}")))
 }
 
-/// Prints the health of the service; a failing one is a failure.
-pub(super) fn health(sources: &Sources) -> Result<(), Exit> {
-    let (status, body) = call(sources, "GET", "/health")?;
-    say!("{body:#}");
-    if status == 200 {
-        Ok(())
-    } else {
-        Err(Exit::new(FAILED, ""))
-    }
-}
-
-fn call(sources: &Sources, method: &str, path: &str) -> Result<(u16, Value), Exit> {
-    const CONNECT: Duration = Duration::from_secs(5);
-    // Everything but a run is answered at once by a service that is well.
-    let patience = (!path.starts_with("/trigger/")).then_some(Duration::from_secs(15));
+/// What the declaration says of the service.
+fn server_of(sources: &Sources) -> Result<Option<Server>, Exit> {
     if let File::Path(path) = &sources.file {
         // What is named must be there: another declaration may name another service.
         std::fs::metadata(path)
             .map_err(|error| Exit::new(BAD_INPUT, format!("{} cannot be read: {error}", path.display())))?;
     }
-    let server = config::server(sources).ok_or_else(|| {
-        Exit::new(
-            UNREACHABLE,
-            "the declaration does not say where the service listens; use --port",
-        )
-    })?;
-    let address = address(&server);
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(CONNECT))
-        .timeout_global(patience)
-        .proxy(None)
-        .build()
-        .into();
-    let url = format!("http://{address}{path}");
-    let token = server.token.as_ref().map(|token| format!("Bearer {}", token.reveal()));
-    let answered = match (method, token) {
-        ("GET", None) => agent.get(url).call(),
-        ("GET", Some(token)) => agent.get(url).header("Authorization", token).call(),
-        (_, None) => agent.post(url).send_empty(),
-        (_, Some(token)) => agent.post(url).header("Authorization", token).send_empty(),
-    };
-    let unreachable = |error: ureq::Error| {
-        Exit::new(
-            UNREACHABLE,
-            format!("the service at {address} cannot be reached: {error}"),
-        )
-    };
-    let mut answer = answered.map_err(unreachable)?;
-    let text = answer.body_mut().read_to_string().map_err(unreachable)?;
-    let body = serde_json::from_str(&text).map_err(|_| {
-        Exit::new(
-            UNREACHABLE,
-            format!("what answers at {address} is not duplistatus-cron"),
-        )
-    })?;
-    if answer.status() == 401 {
-        let why = if server.token.is_some() {
-            "rejected the token; set CRON_TOKEN or server.token_file to the one that the service uses"
-        } else {
-            "requires a token; set CRON_TOKEN"
-        };
-        return Err(Exit::new(FAILED, format!("the service at {address} {why}")));
-    }
-    Ok((answer.status().as_u16(), body))
+    Ok(config::server(sources))
 }
 
 /// Where a service that listens on `server` is reached from this machine.

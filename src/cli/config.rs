@@ -13,9 +13,12 @@ pub(super) struct Options {
     /// Show where each value came from, and what it overrode
     #[arg(long)]
     origins: bool,
-    /// Show the configuration of the running service
+    /// Show what the running service has in force
     #[arg(long)]
     running: bool,
+    /// Where that service is reached [default: where the declaration says that it listens]
+    #[arg(long, requires = "running")]
+    url: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: Shape,
@@ -32,7 +35,10 @@ enum Shape {
 
 pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let (settings, problems) = if options.running {
-        (client::settings(sources)?, Problems(Vec::new()))
+        (
+            client::settings(sources, &client::Options::at(options.url.clone()))?,
+            Problems(Vec::new()),
+        )
     } else {
         config::settings(sources)?
     };

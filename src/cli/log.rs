@@ -5,14 +5,16 @@ use std::io::{BufWriter, IsTerminal, Write, stdout};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::Common;
-use crate::config::Environment;
+use super::output::is_coloured;
+use super::{Common, RunOptions};
+use crate::config::{self, LogFormat, LogLevel, Sources};
 use crate::values::plural;
 
 /// How many lines wait for whoever reads them; those beyond are dropped.
@@ -56,9 +58,54 @@ fn whole_lines() -> Box<dyn Write + Send> {
     }
 }
 
-/// Sets the log up for this process. `people` forces the form for people. Nobody waits for whoever reads it.
-pub(super) fn set_up(common: &Common, environment: &Environment, people: bool) -> Log {
-    let level = if common.dev { Level::DEBUG } else { Level::INFO };
+/// How this process is to log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    level: LogLevel,
+    for_people: bool,
+}
+
+impl Form {
+    /// That of a command that people call.
+    pub(super) fn for_people(common: &Common) -> Self {
+        Self {
+            level: if common.dev { LogLevel::Debug } else { LogLevel::Info },
+            for_people: true,
+        }
+    }
+
+    /// What the options say, or else the declaration, of a service or of its demonstration, which is for people.
+    pub(super) fn new(common: &Common, options: &RunOptions, sources: &Sources) -> Self {
+        let declared = config::log(sources);
+        let level = options.log_level.or(common.dev.then_some(LogLevel::Debug));
+        let format = options
+            .log_format
+            .or((common.dev || options.demo).then_some(LogFormat::Text));
+        let format = format.or(declared.map(|log| log.format)).unwrap_or(LogFormat::Auto);
+        Self {
+            level: level.or(declared.map(|log| log.level)).unwrap_or(LogLevel::Info),
+            for_people: match format {
+                LogFormat::Auto => stdout().is_terminal() && !common.local,
+                LogFormat::Json => false,
+                LogFormat::Text => true,
+            },
+        }
+    }
+}
+
+/// Reads a word of the section `log`.
+pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+/// Sets the log up for this process. Nobody waits for whoever reads it.
+pub(super) fn set_up(form: Form) -> Log {
+    let level = match form.level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
     let ours = Targets::new().with_target("duplistatus_cron", level);
     let (writer, thread) = NonBlockingBuilder::default()
         .lossy(true)
@@ -70,13 +117,10 @@ pub(super) fn set_up(common: &Common, environment: &Environment, people: bool) -
         .with_writer(writer)
         .with_target(false)
         .log_internal_errors(false);
-    let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_coloured = stdout().is_terminal() && !no_color;
-    let for_people = people || common.dev || (stdout().is_terminal() && !common.local);
-    if for_people {
+    if form.for_people {
         tracing_subscriber::registry()
             .with(ours)
-            .with(lines.with_ansi(is_coloured))
+            .with(lines.with_ansi(is_coloured()))
             .init();
     } else {
         tracing_subscriber::registry()

@@ -14,13 +14,16 @@ mod init;
 mod log;
 mod next;
 mod notification;
+mod orders;
 mod output;
 mod overrides;
+mod packaging;
 mod plan;
 mod program;
 mod rebuilt;
 mod run;
 mod simulate;
+mod tables;
 mod validate;
 
 use std::path::PathBuf;
@@ -30,10 +33,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use jiff::Timestamp;
 
-use crate::config::{Environment, File, Job, Plan, Problems, Rows, Sources};
+use crate::config::{Environment, File, Job, LogFormat, LogLevel, Plan, Problems, Rows, Sources};
 use crate::git::HELPER;
 use crate::process::BECOME;
-use crate::values::JobId;
+use crate::values::{JobId, VERSION_AND_COMMIT};
 
 /// Something went wrong that is not the declaration's fault.
 const FAILED: u8 = 1;
@@ -45,12 +48,28 @@ const UNREACHABLE: u8 = 3;
 /// The port used by `--dev` and `--local`.
 const DEV_PORT: u16 = 8667;
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 invalid configuration or arguments; \
-                          3 the service cannot be reached; 130 ended at once by a second signal.";
+const AFTER_HELP: &str = "\
+Examples:
+  duplistatus-cron run --demo              try it, on a sample database in a temporary folder
+  duplistatus-cron validate jobs.toml      check a declaration before it is used
+  duplistatus-cron plan session-cleanup    what a run would do now; changes nothing
+  duplistatus-cron status                  how the jobs of the running service are
+  duplistatus-cron history --status failed the newest runs that failed
+
+Environment:
+  CRON_CONFIG                the declaration, where --config is not given
+  CRON_PORT                  the port; else PORT + 1, else the declared one, 9667
+  CRON_TOKEN                 the token that callers must send, for the service and for its clients
+  CRON_<SECTION>__<KEY>      any declared value, such as CRON_SERVER__HOST or CRON_LOG__LEVEL
+  TZ                         the zone of dates in messages
+  NO_COLOR                   no colours, if it is set to anything
+
+Exit codes: 0 done; 1 failed; 2 invalid configuration or arguments; 3 the service cannot be reached;
+130 ended at once by a second signal.";
 
 /// Runs declared jobs: schedules, SQL cleanups and retention windows from jobs.toml, controlled over HTTP.
 #[derive(Parser, Debug)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(version = VERSION_AND_COMMIT, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -84,6 +103,24 @@ struct RunOptions {
     /// If the declaration is broken, start with the last good configuration
     #[arg(long)]
     keep_last_good: bool,
+    /// The least important lines of the log: error, warn, info or debug [default: as declared, info]
+    #[arg(long, value_name = "LEVEL", value_parser = log::word::<LogLevel>)]
+    log_level: Option<LogLevel>,
+    /// The form of the log: json, text, or auto [default: as declared, auto: text on a terminal, else JSON]
+    #[arg(long, value_name = "FORMAT", value_parser = log::word::<LogFormat>)]
+    log_format: Option<LogFormat>,
+}
+
+impl RunOptions {
+    /// These, which stand before the command, with those behind it, which win.
+    fn and(self, more: Self) -> Self {
+        Self {
+            demo: self.demo || more.demo,
+            keep_last_good: self.keep_last_good || more.keep_last_good,
+            log_level: more.log_level.or(self.log_level),
+            log_format: more.log_format.or(self.log_format),
+        }
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -108,18 +145,28 @@ enum Command {
     Plan(plan::Options),
     /// Try a notification target
     Notify(notification::Options),
+    /// Show how the jobs of the running service are, those that fail first
+    Status(tables::StatusOptions),
+    /// Show the newest runs of the running service
+    History(tables::HistoryOptions),
     /// Run a job now in the running service
-    Trigger(client::TriggerOptions),
+    Trigger(orders::TriggerOptions),
+    /// End a run of the running service
+    Cancel(orders::RunOptions),
     /// Ask the running service why a job ran, or did not
-    Why(client::JobOption),
+    Why(orders::JobOptions),
     /// Activate a job in the running service
-    Start(client::JobOption),
-    /// Deactivate a job in the running service until it is started or the configuration is reloaded
-    Stop(client::JobOption),
+    Start(orders::JobOptions),
+    /// Deactivate a job in the running service until it is started or the configuration is reloaded on request
+    Stop(orders::JobOptions),
     /// Make the running service read its configuration again
-    Reload,
+    Reload(client::Options),
     /// Show the health of the running service
-    Health,
+    Health(orders::HealthOptions),
+    /// Print the completions of a shell
+    Completions(packaging::Options),
+    /// Print the manual page
+    Man,
     /// Become another program, as another user (what jobs with `user`, `nice` or `umask` are started by)
     #[command(name = BECOME, hide = true)]
     Become(program::Options),
@@ -143,14 +190,7 @@ pub fn main() -> ExitCode {
     let sources = common.sources(Environment::of_process());
     let code = match command {
         None => run::main(&common, sources, &run),
-        Some(Command::Run(more)) => run::main(
-            &common,
-            sources,
-            &RunOptions {
-                demo: run.demo || more.demo,
-                keep_last_good: run.keep_last_good || more.keep_last_good,
-            },
-        ),
+        Some(Command::Run(more)) => run::main(&common, sources, &run.and(more)),
         Some(Command::Validate(options)) => validate::main(sources, options),
         Some(Command::Config(options)) => config::main(&sources, &options),
         Some(Command::Overrides(options)) => overrides::main(sources, &options),
@@ -163,12 +203,17 @@ pub fn main() -> ExitCode {
         Some(Command::Simulate(options)) => simulate::main(&sources, &options),
         Some(Command::Plan(options)) => plan::main(&sources, &options),
         Some(Command::Notify(options)) => notification::main(&common, &sources, &options),
-        Some(Command::Trigger(options)) => client::trigger(&sources, &options),
-        Some(Command::Why(job)) => client::why(&sources, &job),
-        Some(Command::Start(job)) => client::post(&sources, &format!("/start/{}", job.job)),
-        Some(Command::Stop(job)) => client::post(&sources, &format!("/stop/{}", job.job)),
-        Some(Command::Reload) => client::post(&sources, "/reload-config"),
-        Some(Command::Health) => client::health(&sources),
+        Some(Command::Status(options)) => tables::status(&sources, &options),
+        Some(Command::History(options)) => tables::history(&sources, &options),
+        Some(Command::Trigger(options)) => orders::trigger(&sources, &options),
+        Some(Command::Cancel(options)) => orders::cancel(&sources, &options),
+        Some(Command::Why(options)) => orders::why(&sources, &options),
+        Some(Command::Start(options)) => orders::start(&sources, &options),
+        Some(Command::Stop(options)) => orders::stop(&sources, &options),
+        Some(Command::Reload(options)) => orders::reload(&sources, &options),
+        Some(Command::Health(options)) => orders::health(&sources, &options),
+        Some(Command::Completions(options)) => packaging::completions(&options),
+        Some(Command::Man) => packaging::manual(),
         Some(Command::Become(options)) => Err(program::become_it(options)),
         Some(Command::GitCredential(options)) => git_credential::main(&options),
     };
@@ -184,6 +229,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Why a command did not do what was asked, and the code that tells programs so.
+#[derive(Clone, Debug)]
 struct Exit {
     code: u8,
     message: String,

@@ -39,7 +39,7 @@ pub(super) fn main(common: &Common, sources: &Sources, options: &Options) -> Res
             format!("no target `{id}` is declared; declared targets: {declared}"),
         ));
     }
-    let _log = log::set_up(common, &sources.environment, true);
+    let _log = log::set_up(log::Form::for_people(common));
     let mut failed = Vec::new();
     for address in notifications::addresses([id], &plan.targets, plan.default_database_path().as_deref()) {
         let name = name_of(&address, INTEGRATION);

@@ -1,7 +1,10 @@
 //! What commands print. Whoever reads it may have heard enough: a closed pipe is not a failure.
 
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::sync::LazyLock;
+
+use crate::config::Environment;
 
 /// Prints a line, as `println!` does.
 macro_rules! say {
@@ -11,4 +14,61 @@ pub(super) use say;
 
 pub(super) fn line(text: Arguments<'_>) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// How a word is shown on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paint {
+    Plain,
+    Good,
+    Warn,
+    Bad,
+}
+
+impl Paint {
+    /// The number of the colour.
+    fn colour(self) -> Option<u8> {
+        match self {
+            Self::Plain => None,
+            Self::Good => Some(32),
+            Self::Warn => Some(33),
+            Self::Bad => Some(31),
+        }
+    }
+}
+
+/// Whether standard output is a terminal that wants colours.
+pub(super) fn is_coloured() -> bool {
+    static IS_COLOURED: LazyLock<bool> = LazyLock::new(|| {
+        let environment = Environment::of_process();
+        let is_set = |name| environment.get(name).is_some_and(|value| !value.is_empty());
+        std::io::stdout().is_terminal() && !is_set("NO_COLOR") && environment.get("TERM").as_deref() != Some("dumb")
+    });
+    *IS_COLOURED
+}
+
+/// Prints rows under their headings, each column as wide as it needs to be.
+pub(super) fn table(heads: &[&str], rows: Vec<Vec<(String, Paint)>>) {
+    let heads = heads.iter().map(|head| ((*head).to_owned(), Paint::Plain)).collect();
+    let rows: Vec<Vec<(String, Paint)>> = [heads].into_iter().chain(rows).collect();
+    let widest = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(widest).collect();
+    for row in &rows {
+        let mut text = String::new();
+        for ((word, paint), width) in row.iter().zip(&widths) {
+            let gap = " ".repeat(width - word.chars().count() + 2);
+            match paint.colour().filter(|_| is_coloured()) {
+                Some(colour) => text.push_str(&format!("\u{1b}[{colour}m{word}\u{1b}[0m{gap}")),
+                None => text.push_str(&format!("{word}{gap}")),
+            }
+        }
+        say!("{}", text.trim_end());
+    }
+}
+
+/// What rows and programs hold, without anything that a terminal would obey.
+pub(super) fn printable(line: &str) -> String {
+    line.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

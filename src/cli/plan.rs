@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::output::say;
+use super::output::{printable, say};
 use super::{Exit, FAILED, Format};
 use crate::config::{self, Job, Services, Sources};
 use crate::run::{DryRun, Failure};
@@ -60,13 +60,6 @@ fn to_json(found: &Found) -> Value {
         Ok(found) => found.as_ref().map_or_else(|| json!({}), |found| found.json.clone()),
         Err(failure) => json!({ "error": failure.message }),
     }
-}
-
-/// What rows hold, without anything that a terminal would obey.
-fn printable(line: &str) -> String {
-    line.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 fn print(job: &Job, found: &Found) {

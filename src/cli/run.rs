@@ -14,6 +14,7 @@ use crate::http::{Context, Databases, FrontDoor, Listeners};
 use crate::kinds::INTEGRATION;
 use crate::notifications::DeliveryWorker;
 use crate::process::kill_all;
+use crate::service_manager;
 use crate::signals;
 use crate::state::{Lock, Store};
 use crate::values::{CancelReason, CancellationToken, Clock, Severity, blocking, give_back, share_memory};
@@ -42,8 +43,6 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
         return first_process::look_after_the_service();
     }
     share_memory();
-    // It writes what is left when it is dropped.
-    let log = log::set_up(common, &sources.environment, options.demo);
     let demo = if options.demo {
         Some(demo::Demo::set_up()?)
     } else {
@@ -52,6 +51,8 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
     if let Some(demo) = &demo {
         sources.file = File::Path(demo.declaration());
     }
+    // It writes what is left when it is dropped.
+    let log = log::set_up(log::Form::new(common, options, &sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -108,6 +109,7 @@ async fn open_state(loaded: &Loaded, store: &Store) {
 
 async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Option<PathBuf>, Exit> {
     let demo = options.demo;
+    let has_manager = sources.environment.get("NOTIFY_SOCKET").is_some();
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
     let loaded = load(&sources, options).await?;
     let plan = loaded.plan.clone();
@@ -155,6 +157,10 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let (port, addresses) = (listeners.port(), listeners.addresses());
     let front_door = FrontDoor::new(listeners, context).map_err(failed)?;
     tracing::info!(source, jobs = plan.jobs.len(), port, "listening on {addresses:?}");
+    service_manager::tell_ready();
+    if has_manager {
+        tokio::spawn(service_manager::keep_telling(inbox.clone()));
+    }
     let (end, ended) = oneshot::channel();
     let http = tokio::spawn(front_door.serve(ended));
     if demo {

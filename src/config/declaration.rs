@@ -12,6 +12,7 @@ use crate::values::{DatabaseId, Duration, GroupId, Schedule, TargetId, TimeZone}
 /// The sections a declaration may have.
 pub(super) const SECTIONS: &[&str] = &[
     "server",
+    "log",
     "state",
     "databases",
     "limits",
@@ -36,6 +37,36 @@ pub(super) struct Server {
     pub token_file: Option<PathBuf>,
     pub allow_anonymous: bool,
     pub allowed_hosts: Vec<String>,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+/// The least important lines that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// The form of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, else JSON
+    Auto,
+    /// For programs
+    Json,
+    /// For people
+    Text,
 }
 
 /// `[state]`

@@ -24,6 +24,7 @@ pub(crate) mod sources;
 mod targets;
 mod text;
 
+pub(crate) use declaration::{Log, LogFormat, LogLevel};
 pub(crate) use diff::Diff;
 #[cfg(test)]
 pub(crate) use invocation::DRY_THREADS;
@@ -121,6 +122,11 @@ pub(crate) fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
 pub(crate) fn server(sources: &Sources) -> Option<Server> {
     let layers = Layers::as_far_as_readable(sources)?;
     resolve::server(&layers.merged, &sources.environment)
+}
+
+/// How the service logs: what is left of the sources where some are broken.
+pub(crate) fn log(sources: &Sources) -> Option<Log> {
+    resolve::log(&Layers::as_far_as_readable(sources)?.merged)
 }
 
 /// Every layer of settings, merged.

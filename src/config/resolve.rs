@@ -73,6 +73,11 @@ pub(super) fn server(merged: &Merged, environment: &Environment) -> Option<Serve
     Resolver::new(merged).server(environment.token())
 }
 
+/// The section `log` alone, where it can be read.
+pub(super) fn log(merged: &Merged) -> Option<declaration::Log> {
+    Resolver::new(merged).section("log")
+}
+
 /// Does `work`, in which secrets can be read; gives those that were, with where they are kept.
 fn with_secrets<T>(environment: &Environment, work: impl FnOnce() -> T) -> (T, Vec<(SecretSource, Secret)>) {
     let (environment, read) = (environment.clone(), Rc::new(RefCell::new(Vec::new())));
@@ -93,6 +98,8 @@ type Jobs = BTreeMap<JobId, Arc<Job>>;
 impl Resolver<'_> {
     fn plan(&mut self, environment: &Environment, only: Option<&BTreeSet<String>>) -> (Option<Plan>, Jobs) {
         let server = self.server(environment.token());
+        // What it says is in force before a plan is made.
+        let _: Option<declaration::Log> = self.section("log");
         let state: Option<declaration::State> = self.section("state");
         let databases = self.databases();
         let Some(defaults) = self.section::<declaration::Defaults>("defaults") else {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::declaration::{Database, Defaults, Group, Job, Limits, Server, State};
+use super::declaration::{Database, Defaults, Group, Job, Limits, Log, Server, State};
 use crate::docker::ContainerEngine;
 use crate::git::GitHost;
 use crate::kinds::{Action, DeclaredTarget};
@@ -21,6 +21,8 @@ struct Declaration {
     include: Option<Vec<String>>,
     /// How the service is reached over HTTP.
     server: Option<Server>,
+    /// What is logged, and how.
+    log: Option<Log>,
     /// The service's own state.
     state: Option<State>,
     /// The databases jobs work on.
@@ -51,7 +53,7 @@ pub(crate) fn schema() -> Value {
     schema["properties"]["notifications"] = json!({ "type": "object", "propertyNames": id, "additionalProperties": target, "description": "Where messages can go" });
     schema["title"] = "The declaration of duplistatus-cron".into();
     // Whatever is inherited may be left out of a file.
-    for section in ["Server", "State", "Limits", "Defaults", "Notify", "Retry"] {
+    for section in ["Server", "Log", "State", "Limits", "Defaults", "Notify", "Retry"] {
         if let Some(table) = schema["definitions"][section].as_object_mut() {
             table.remove("required");
         }

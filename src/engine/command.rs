@@ -48,6 +48,13 @@ pub enum Command {
         /// Told when it is done.
         reply: Reply<Result<(), Refusal>>,
     },
+    /// End a run, or take back one that waits for its turn.
+    Cancel {
+        /// Its number.
+        run: RunId,
+        /// Told once it is asked to end.
+        reply: Reply<Result<(), Refusal>>,
+    },
     /// Read every source again.
     Reload {
         /// Why.
@@ -103,6 +110,8 @@ pub enum Refusal {
     Running,
     /// The job does not run by itself.
     Inactive,
+    /// The run is over.
+    Over,
     /// The state database cannot be written.
     State(String),
     /// The service is about to end.
@@ -177,6 +186,8 @@ pub struct JobReport {
     pub active: bool,
     /// Whether a run is in progress.
     pub running: bool,
+    /// Its newest run in progress.
+    pub run: Option<RunId>,
     /// How many rows its run under way has done.
     pub progress: u64,
     /// How many runs wait for their turn.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Skip;
 use crate::config::{CatchUp, Job};
 use crate::state::Trigger;
 use crate::values::iso;
@@ -29,7 +30,7 @@ pub(super) struct Due {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
     Run(Trigger),
-    Skip(String),
+    Skip(Skip),
 }
 
 /// Decides for every time of `due` at `now`, oldest first. Of many that are skipped, the first stands for them.
@@ -41,7 +42,7 @@ pub(super) fn decide(due: &Due, now: Timestamp) -> Vec<(Timestamp, Disposition)>
     let unrecorded = dropped + due.earlier.map_or(0, |(count, _)| count);
     if let Some(first) = first {
         let why = format!("missed, and too many to record one by one: {unrecorded} times from this one on");
-        dispositions.insert(0, (first, Disposition::Skip(why)));
+        dispositions.insert(0, (first, Disposition::Skip(Skip::missed(why))));
     }
     dispositions
 }
@@ -65,14 +66,15 @@ pub(super) fn decide_each(due: &Due, now: Timestamp) -> Vec<Disposition> {
         }
         let too_late = late > deadline;
         match policy.catch_up {
-            CatchUp::None => Disposition::Skip("missed, and catch_up is none".to_owned()),
-            _ if too_late => Disposition::Skip(format!(
+            CatchUp::None => Disposition::Skip(Skip::missed("missed, and catch_up is none")),
+            _ if too_late => Disposition::Skip(Skip::missed(format!(
                 "missed, and older than starting_deadline ({})",
                 policy.starting_deadline
-            )),
-            CatchUp::Once if at < newest => {
-                Disposition::Skip(format!("missed; the run due at {} makes up for it", iso(newest)))
-            }
+            ))),
+            CatchUp::Once if at < newest => Disposition::Skip(Skip::missed(format!(
+                "missed; the run due at {} makes up for it",
+                iso(newest)
+            ))),
             CatchUp::Once | CatchUp::All => Disposition::Run(Trigger::CatchUp),
         }
     };

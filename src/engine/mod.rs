@@ -17,6 +17,7 @@ mod runner;
 mod runs;
 mod scheduler;
 pub(crate) mod simulation;
+mod skip;
 #[cfg(test)]
 mod tests;
 mod under_way;
@@ -42,6 +43,7 @@ use journal::Journal;
 use reload::{Fresh, Reloader};
 use runs::MOST_WAIT;
 use scheduler::Scheduler;
+pub(crate) use skip::Skip;
 use under_way::{BETWEEN_PROGRESS, Next, Runs};
 
 /// The longest sleep, so that a clock that was set is noticed.
@@ -187,6 +189,7 @@ impl Engine {
             Command::Announce { job, reply } => drop(reply.send(self.announce(&job).await)),
             Command::Start { job, reply } => drop(reply.send(self.start(&job).await)),
             Command::Stop { job, reply } => drop(reply.send(self.stop(&job).await)),
+            Command::Cancel { run, reply } => drop(reply.send(self.cancel(run).await)),
             Command::Reload { cause, reply } => self.reloader.ask(cause, reply),
             Command::Rows { texts } => self.reloader.look_at_rows(texts),
             // Whoever asked may have gone on with what was known before.
@@ -270,8 +273,11 @@ impl Engine {
     async fn deactivate(&mut self, job: &JobId) {
         if self.scheduler.deactivate(job) {
             let queued = self.scheduler.withdraw(job);
-            self.drop_queued(queued, "the job was stopped or changed while the run was queued")
-                .await;
+            self.drop_queued(
+                queued,
+                Skip::stopped("the job was stopped or changed while the run was queued"),
+            )
+            .await;
             if self.journal.is_recovered {
                 // What cannot be recorded now is told by the store, and looked at again at the next start.
                 let _ = self.journal.store.deactivate(vec![job.clone()]).await;

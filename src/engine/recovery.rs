@@ -94,7 +94,7 @@ impl Engine {
     /// Closes a run that an earlier process did not finish, and has that told.
     fn close_interrupted(&mut self, job: &str, run: RunId, now: Moment) -> EndedRun {
         const WHY: &str = "the service ended during this run";
-        tracing::warn!(job, run = %run, "interrupted: {WHY}");
+        tracing::warn!(job, run = run.0, "interrupted: {WHY}");
         let plan = self.plan();
         // The job may be gone from the declaration.
         let telling = self.declared(job).ok().and_then(|job| {
@@ -171,7 +171,7 @@ impl Engine {
         }
         let at = self.clock.moment_at(now);
         let dropped = gone.into_iter().map(|(run, job)| {
-            tracing::warn!(job, run = %run, "skipped: {WHY}");
+            tracing::warn!(job, run = run.0, "skipped: {WHY}");
             row_of(run, &RunResult::without_work(Status::Skipped, WHY), at)
         });
         self.journal.finish(dropped.collect()).await;

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use super::command::{Cause, ConfigReport, LastReload, Reloaded, Reply};
-use super::{Engine, LONGEST_SLEEP, SOON};
+use super::{Engine, LONGEST_SLEEP, SOON, Skip};
 use crate::config::{self, Diff, File, Loaded, Plan, Problem, Problems, Rows, Source, Sources, without_secrets};
 use crate::duplistatus::publish_port;
 use crate::duplistatus::settings::{CRON_SERVICE, Overrides};
@@ -326,11 +326,24 @@ impl Engine {
             }
         }
         self.apply_to_jobs(&diff, cause, now).await;
-        let is_news = cause != Cause::Database || diff != Diff::default() || problems != self.reloader.report.problems;
+        let known = std::mem::take(&mut self.reloader.report.problems);
+        let is_news = cause != Cause::Database || diff != Diff::default() || problems != known;
         self.reloader.note(loaded, is_port_told, problems.clone(), now);
         if is_news {
-            tracing::info!(cause = cause.as_str(), added = ?names(&diff.added), changed = ?names(diff.changed.keys()), removed = ?names(&diff.removed), "configuration reloaded");
-            for problem in &problems {
+            let (added, removed) = (in_words(&diff.added), in_words(&diff.removed));
+            let changed = diff
+                .changed
+                .iter()
+                .map(|(job, keys)| format!("{job} ({})", keys.join(", ")));
+            let changed = changed.collect::<Vec<_>>().join(", ");
+            tracing::info!(
+                cause = cause.as_str(),
+                added,
+                changed,
+                removed,
+                "configuration reloaded"
+            );
+            for problem in problems.iter().filter(|problem| !known.contains(problem)) {
                 tracing::warn!("{problem}");
             }
         }
@@ -402,7 +415,7 @@ impl Engine {
                 // What the new times would have been before now was not missed.
                 self.record_activations(vec![(job.id.clone(), job.times())], now).await;
                 let queued = self.scheduler.withdraw(&job.id);
-                self.drop_queued(queued, "the schedule changed while the run was queued")
+                self.drop_queued(queued, Skip::stopped("the schedule changed while the run was queued"))
                     .await;
             }
             let is_switched = diff.changed.get(&job.id).is_none_or(|keys| keys.contains(&"enabled"));
@@ -422,6 +435,6 @@ impl Engine {
     }
 }
 
-fn names<'a>(jobs: impl IntoIterator<Item = &'a JobId>) -> Vec<&'a str> {
-    jobs.into_iter().map(JobId::as_str).collect()
+fn in_words(jobs: &[JobId]) -> String {
+    jobs.iter().map(JobId::as_str).collect::<Vec<_>>().join(", ")
 }

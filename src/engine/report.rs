@@ -1,5 +1,8 @@
 //! How things are, for `/health` and `/api/schedules`.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use super::Engine;
 use super::command::{JobReport, Report};
 use crate::state::OutboxCounts;
@@ -24,12 +27,20 @@ impl Engine {
                 active: state.active.is_some(),
                 running: state.running > 0,
                 next_run: state.next(),
+                run: self.runs.newest_of(&job.id),
                 progress: self.runs.progress_of(&job.id),
                 waiting: state.queued,
                 overdue: state.overdue(at.service),
                 last: state.last.clone(),
             })
         });
+        // The database that is there without being declared is missed by those only whose jobs use one.
+        let used = plan
+            .jobs
+            .values()
+            .filter_map(|job| Some(job.database.as_ref()?.path.clone()));
+        let databases: BTreeSet<PathBuf> = used.collect();
+        let overrides_error = self.reloader.overrides_error().filter(|_| !databases.is_empty());
         Report {
             at: at.wall,
             started_at: self.clock.started_at,
@@ -39,8 +50,8 @@ impl Engine {
             state_error: self.journal.store.error(),
             shutting_down: self.shutdown.is_some(),
             config: self.reloader.report.clone(),
-            databases: plan.databases.values().map(|database| database.path.clone()).collect(),
-            overrides_error: self.reloader.overrides_error(),
+            databases: databases.into_iter().collect(),
+            overrides_error,
         }
     }
 }

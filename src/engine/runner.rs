@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::Job;
 use crate::run::{Failure, Report, RunContext};
-use crate::state::Status;
+use crate::state::{CANCELLED_BY_HAND, REPLACED, Status};
 use crate::values::{CancelReason, spread};
 
 /// What came of a run.
@@ -32,7 +32,7 @@ pub struct RunResult {
     /// How often it was tried.
     pub attempts: u32,
     /// Whether it was ended for a newer run, which is not a failure of its job.
-    pub was_replaced: bool,
+    pub was_called_off: bool,
 }
 
 impl RunResult {
@@ -45,7 +45,7 @@ impl RunResult {
             output: None,
             warnings: Vec::new(),
             attempts: 1,
-            was_replaced: false,
+            was_called_off: false,
         }
     }
 }
@@ -166,7 +166,7 @@ fn result_of(attempt: Attempt, ctx: &RunContext, job: &Job, attempts: u32) -> (R
     let result = RunResult {
         output: ctx.output.text(),
         attempts,
-        was_replaced: attempt.asked == Some(CancelReason::Replaced),
+        was_called_off: matches!(attempt.asked, Some(CancelReason::Replaced | CancelReason::ByHand)),
         ..result
     };
     (result, attempt.is_abandoned)
@@ -185,7 +185,8 @@ fn failed(failure: Failure, asked: Option<CancelReason>, job: &Job) -> RunResult
             Status::Interrupted,
             format!("the service stopped during this run; {left}"),
         ),
-        Some(CancelReason::Replaced) => (Status::Interrupted, "replaced by a newer run".to_owned()),
+        Some(CancelReason::Replaced) => (Status::Interrupted, REPLACED.to_owned()),
+        Some(CancelReason::ByHand) => (Status::Interrupted, format!("{CANCELLED_BY_HAND}; {left}")),
     };
     RunResult {
         statistics: failure.statistics.map(|statistics| *statistics),

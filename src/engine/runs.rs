@@ -6,16 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::Engine;
 use super::alerting::tell;
 use super::command::{Refusal, Triggered};
 use super::runner::RunResult;
 use super::scheduler::{PendingRun, Step};
 use super::under_way::{Ended, RunHandle};
+use super::{Engine, Skip};
 use crate::config::{Job, Plan};
 use crate::notifications::alert::Turn;
-use crate::state::{Beginning, EndedRun, NewRun, RunId, Status, Trigger};
-use crate::values::{JobId, Moment, plural};
+use crate::state::{Beginning, CANCELLED_BY_HAND, EndedRun, NewRun, RunId, Status, Trigger};
+use crate::values::{JobId, Moment, counters, plural};
 
 /// How many runs are recorded at once.
 const AT_ONCE: usize = 250;
@@ -43,8 +43,11 @@ impl Engine {
                     Step::End(ticket) => self.runs.replace(ticket),
                     Step::Begin(run) if run.run.is_some() => begun.push(run),
                     Step::Begin(run) => new.push((run, Beginning::Now)),
-                    Step::Skip(run, why) if run.run.is_some() => self.drop_queued(vec![run], &why).await,
-                    Step::Skip(run, why) => new.push((run, Beginning::Skipped(why))),
+                    Step::Skip(run, skip) if run.run.is_some() => self.drop_queued(vec![run], skip).await,
+                    Step::Skip(run, skip) => {
+                        count_skip(&run, &skip);
+                        new.push((run, Beginning::Skipped(skip.why)));
+                    }
                 }
             }
             let queued = self.scheduler.take_unrecorded();
@@ -130,8 +133,11 @@ impl Engine {
         let unwanted: Vec<PendingRun> = taken_back
             .filter_map(|run| self.scheduler.take_back(run.ticket))
             .collect();
-        self.drop_queued(unwanted, "the job was stopped or changed while the run was queued")
-            .await;
+        self.drop_queued(
+            unwanted,
+            Skip::stopped("the job was stopped or changed while the run was queued"),
+        )
+        .await;
     }
 
     async fn begin(&mut self, runs: Vec<PendingRun>, now: Timestamp) {
@@ -194,6 +200,22 @@ impl Engine {
         self.begin_asked_for(ticket, Vec::new(), now).await
     }
 
+    /// Ends a run, or takes it back where it waits for its turn.
+    pub(super) async fn cancel(&mut self, run: RunId) -> Result<(), Refusal> {
+        if self.runs.cancel(run) {
+            return Ok(());
+        }
+        if let Some(queued) = self.scheduler.withdraw_run(run) {
+            self.drop_queued(vec![queued], Skip::cancelled(CANCELLED_BY_HAND)).await;
+            return Ok(());
+        }
+        match self.journal.store.run(run).await {
+            Ok(Some(_)) => Err(Refusal::Over),
+            Ok(None) => Err(Refusal::Unknown),
+            Err(error) => Err(Refusal::State(error.message)),
+        }
+    }
+
     /// Has a run that is queued begin, if it may; gives its number.
     async fn begin_asked_for(&mut self, ticket: u64, mut steps: Vec<Step>, now: Timestamp) -> Result<RunId, Refusal> {
         steps.extend(self.scheduler.ready());
@@ -214,13 +236,14 @@ impl Engine {
     }
 
     /// Records that runs which were queued do not take place, and why; whoever waits for one is told.
-    pub(super) async fn drop_queued(&mut self, queued: Vec<PendingRun>, why: &str) {
+    pub(super) async fn drop_queued(&mut self, queued: Vec<PendingRun>, skip: Skip) {
         let now = self.clock.moment();
         let mut ended = Vec::new();
         for run in queued {
             let Some(id) = run.run else { continue };
-            tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {why}");
-            let skipped = || RunResult::without_work(Status::Skipped, why);
+            tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {}", skip.why);
+            count_skip(&run, &skip);
+            let skipped = || RunResult::without_work(Status::Skipped, skip.why.as_str());
             ended.push(row_of(id, &skipped(), now));
             self.runs.reply(run.ticket, skipped);
         }
@@ -283,12 +306,17 @@ impl Engine {
 
     fn note_end(&mut self, handle: &RunHandle, result: &RunResult, plan: &Plan, now: Moment) -> EndedRun {
         let (id, job) = (handle.id, &handle.run.job);
+        count_run(handle, result, now.wall);
         let message = result.message.as_str();
         let succeeded = result.status == Status::Success;
+        let (status, trigger) = (result.status.as_str(), handle.run.trigger.as_str());
+        let duration_ms = u64::try_from(handle.lasted().as_millis()).unwrap_or(u64::MAX);
         if succeeded {
-            tracing::info!(job = %job.id, run = %id, "{message}");
+            tracing::info!(job = %job.id, run = id.0, trigger, status, duration_ms, "{message}");
+        } else if result.was_called_off {
+            tracing::warn!(job = %job.id, run = id.0, trigger, status, duration_ms, "{message}");
         } else {
-            tracing::error!(job = %job.id, run = %id, status = result.status.as_str(), "{message}");
+            tracing::error!(job = %job.id, run = id.0, trigger, status, duration_ms, "{message}");
         }
         let mut state = self.scheduler.get_mut(&job.id);
         if let Some(state) = &mut state {
@@ -296,12 +324,12 @@ impl Engine {
             if succeeded {
                 let new = |warning: &&String| !last.warnings.contains(warning);
                 for warning in result.warnings.iter().filter(new) {
-                    tracing::warn!(job = %job.id, run = %id, "{warning}");
+                    tracing::warn!(job = %job.id, run = id.0, "{warning}");
                 }
                 last.warnings.clone_from(&result.warnings);
                 (last.succeeded_at, last.error) = (Some(now.wall), None);
                 state.fresh_at = now.service;
-            } else if !result.was_replaced {
+            } else if !result.was_called_off {
                 last.error = Some(message.to_owned());
             }
         }
@@ -311,12 +339,34 @@ impl Engine {
             Turn::Failed(message)
         };
         EndedRun {
-            telling: (!result.was_replaced)
+            telling: (!result.was_called_off)
                 .then(|| tell(job, state, plan, (id, turn), now))
                 .flatten(),
             renews: (succeeded && job.policy.max_age.is_some()).then(|| job.id.clone()),
             ..row_of(id, result, now)
         }
+    }
+}
+
+fn count_skip(run: &PendingRun, skip: &Skip) {
+    let of = (run.job.id.to_string(), skip.reason);
+    *counters().skipped.entry(of).or_default() += 1;
+}
+
+/// Counts a run that ended at `now`.
+fn count_run(handle: &RunHandle, result: &RunResult, now: Timestamp) {
+    let (job, kind) = (handle.run.job.id.to_string(), handle.run.job.action.name());
+    let mut counters = counters();
+    let of = (job.clone(), handle.run.trigger.as_str(), result.status.as_str());
+    *counters.runs.entry(of).or_default() += 1;
+    *counters.rows.entry(job.clone()).or_default() += handle.rows();
+    let Some(began) = handle.start.begun_at() else { return };
+    let took = began.elapsed();
+    counters.took(kind, took);
+    counters.last_durations.insert(job, took.as_secs_f64());
+    if handle.run.trigger == Trigger::Schedule {
+        let late = now.duration_since(handle.run.scheduled_at).as_secs_f64() - took.as_secs_f64();
+        counters.lateness.observe(late.max(0.0));
     }
 }
 

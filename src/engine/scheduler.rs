@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::Skip;
 use super::job_state::{Active, JobState};
 use super::missed::{self, Disposition, Due};
 use super::places::{AllPlaces, Places};
@@ -56,7 +57,7 @@ pub(crate) struct PendingRun {
 pub(crate) enum Step {
     Begin(PendingRun),
     /// Record that a run does not take place, and why.
-    Skip(PendingRun, String),
+    Skip(PendingRun, Skip),
     /// End the run under way, for another is to take its place.
     End(u64),
 }
@@ -284,12 +285,12 @@ impl Scheduler {
         // Runs that are caught up one by one wait for each other, whatever else is said of overlaps.
         let is_one_of_all = run.trigger == Trigger::CatchUp && job.policy.catch_up == CatchUp::All;
         if let Some(why) = self.refusal(job).filter(|_| !is_one_of_all) {
-            return steps.push(Step::Skip(run, why));
+            return steps.push(Step::Skip(run, Skip::overlap(why)));
         }
         if job.policy.concurrency == Concurrency::Replace && !is_one_of_all {
             let id = job.id.clone();
             for replaced in self.withdraw(&id) {
-                steps.push(Step::Skip(replaced, "it was replaced by a newer run".to_owned()));
+                steps.push(Step::Skip(replaced, Skip::replaced()));
             }
             let running = self.running.values().filter(|running| running.job.id == id);
             steps.extend(running.map(|running| Step::End(running.ticket)));
@@ -471,22 +472,27 @@ impl Scheduler {
         if self.jobs.get(job).is_none_or(|state| state.queued == 0) {
             return Vec::new();
         }
-        let goes = |run: &PendingRun| run.job.id == *job && run.trigger != Trigger::Manual;
-        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue).into_iter().partition(goes);
-        self.queue = kept.into();
-        if let Some(state) = self.jobs.get_mut(job) {
-            state.queued = state
-                .queued
-                .saturating_sub(u32::try_from(gone.len()).unwrap_or(u32::MAX));
-        }
-        gone
+        self.take_queued(|run| run.job.id == *job && run.trigger != Trigger::Manual)
+    }
+
+    /// Drops one queued run.
+    pub(super) fn withdraw_run(&mut self, run: RunId) -> Option<PendingRun> {
+        self.take_queued(|queued| queued.run == Some(run)).pop()
     }
 
     /// Drops every queued run.
     pub(super) fn withdraw_all(&mut self) -> Vec<PendingRun> {
-        for state in self.jobs.values_mut() {
-            state.queued = 0;
+        self.take_queued(|_| true)
+    }
+
+    fn take_queued(&mut self, goes: impl Fn(&PendingRun) -> bool) -> Vec<PendingRun> {
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue).into_iter().partition(goes);
+        self.queue = kept.into();
+        for run in &gone {
+            if let Some(state) = self.jobs.get_mut(&run.job.id) {
+                state.queued = state.queued.saturating_sub(1);
+            }
         }
-        std::mem::take(&mut self.queue).into()
+        gone
     }
 }

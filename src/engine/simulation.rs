@@ -139,7 +139,7 @@ impl Simulation {
                     let what = What::Runs(run.trigger);
                     (run, what)
                 }
-                Step::Skip(run, why) => (run, What::Skips(why)),
+                Step::Skip(run, skip) => (run, What::Skips(skip.why)),
                 Step::End(ticket) => {
                     let ended = self.ends.iter().find(|(_, other)| *other == ticket).copied();
                     if let Some(ended) = ended {

@@ -51,6 +51,18 @@ pub(super) struct RunHandle {
     progress: Progress,
 }
 
+impl RunHandle {
+    /// How long it has lasted.
+    pub(super) fn lasted(&self) -> Duration {
+        self.begun_at.elapsed()
+    }
+
+    /// How many rows it has done.
+    pub(super) fn rows(&self) -> u64 {
+        self.progress.rows()
+    }
+}
+
 /// What the task of a run gives.
 type TaskResult = (RunResult, Option<Over>);
 
@@ -156,6 +168,12 @@ impl Runs {
         ended.into_iter().filter_map(of_task).collect()
     }
 
+    /// The newest run under way of a job.
+    pub(super) fn newest_of(&self, job: &JobId) -> Option<RunId> {
+        let of_job = self.by_task.values().filter(|handle| handle.run.job.id == *job);
+        of_job.map(|handle| handle.id).max()
+    }
+
     /// How many rows the runs under way of a job have done.
     pub(super) fn progress_of(&self, job: &JobId) -> u64 {
         let of_job = self.by_task.values().filter(|handle| handle.run.job.id == *job);
@@ -177,7 +195,7 @@ impl Runs {
         } in self.by_task.values()
         {
             if done.rows() > 0 {
-                tracing::info!(job = %run.job.id, run = %id, "{} so far", plural(done.rows(), "row"));
+                tracing::info!(job = %run.job.id, run = id.0, "{} so far", plural(done.rows(), "row"));
                 progress.push((*id, done.rows()));
             }
         }
@@ -186,7 +204,7 @@ impl Runs {
 
     pub(super) fn cancel_all(&self) {
         for handle in self.by_task.values() {
-            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "interrupted: the service is stopping");
+            tracing::warn!(job = %handle.run.job.id, run = handle.id.0, "interrupted: the service is stopping");
             handle.cancel.cancel(CancelReason::Shutdown);
         }
     }
@@ -232,13 +250,23 @@ impl Runs {
 
     pub(super) fn replace(&self, ticket: u64) {
         for handle in self.by_task.values().filter(|handle| handle.run.ticket == ticket) {
-            tracing::warn!(job = %handle.run.job.id, run = %handle.id, "replaced by a newer run");
+            tracing::warn!(job = %handle.run.job.id, run = handle.id.0, "replaced by a newer run");
             handle.cancel.cancel(CancelReason::Replaced);
         }
     }
 
+    /// Has a run end that somebody has cancelled; whether it is under way.
+    pub(super) fn cancel(&self, run: RunId) -> bool {
+        let Some(handle) = self.by_task.values().find(|handle| handle.id == run) else {
+            return false;
+        };
+        tracing::warn!(job = %handle.run.job.id, run = run.0, "cancelled by hand");
+        handle.cancel.cancel(CancelReason::ByHand);
+        true
+    }
+
     pub(super) fn begin(&mut self, plan: &Plan, id: RunId, run: PendingRun, now: Timestamp) {
-        tracing::info!(job = %run.job.id, run = %id, trigger = run.trigger.as_str(), "run started");
+        tracing::info!(job = %run.job.id, run = id.0, trigger = run.trigger.as_str(), "run started");
         let invocation = Invocation {
             now,
             scheduled_at: run.scheduled_at,

@@ -13,7 +13,7 @@ use super::{Answer, Context, Request, tasks};
 use crate::engine::Command;
 use crate::engine::command::{JobReport, Report};
 use crate::sql::open_read;
-use crate::values::{Severity, iso, lock, plural};
+use crate::values::{Severity, VERSION, iso, lock, plural};
 
 /// How many problems of a refused reload are told.
 const MOST_PROBLEMS: usize = 5;
@@ -25,8 +25,28 @@ const STUCK: Duration = Duration::from_secs(15);
 /// A database that does not answer for so long is told.
 const SLOW: Duration = Duration::from_secs(2);
 
+/// How the service is.
+pub(super) struct Health {
+    /// What the engine last told, if it ever did.
+    pub report: Option<Arc<Report>>,
+    pub status: &'static str,
+    pub reasons: Vec<String>,
+}
+
 /// `GET /health`: 200, or 503 when the service fails at what it is for. It answers at once, whatever hangs.
 pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
+    let health = look(context);
+    let body = match &health.report {
+        Some(report) => describe(report, &health),
+        None => {
+            json!({ "isRunning": false, "activeTasks": [], "lastRunTimes": {}, "errors": {}, "status": health.status, "reasons": health.reasons })
+        }
+    };
+    Answer::new(if health.status == "failing" { 503 } else { 200 }, body)
+}
+
+/// Looks how the service is, at once, whatever hangs.
+pub(super) fn look(context: &Context) -> Health {
     if let Some(report) = context.ask_for(PATIENCE, |reply| Command::Report { reply }) {
         *lock(&context.last_report) = Some(Arc::new(report));
     }
@@ -41,10 +61,12 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
     let Some(report) = known else {
         let reason = context.store.error().or(stuck);
         let reason = reason.unwrap_or_else(|| "the engine has not answered yet".to_owned());
-        let body = json!({ "isRunning": false, "activeTasks": [], "lastRunTimes": {}, "errors": {}, "status": "failing", "reasons": [reason] });
-        return Answer { status: 503, body };
+        return Health {
+            report: None,
+            status: "failing",
+            reasons: vec![reason],
+        };
     };
-    let report = report.as_ref();
     let past_age = report
         .jobs
         .iter()
@@ -52,20 +74,20 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
     let state_error = context.store.error();
     let failing: Vec<String> = stuck.into_iter().chain(state_error).chain(past_age).collect();
     let troubles = context.databases.troubles(&report.databases, &context.runtime);
-    let degraded = degradations(report, troubles);
+    let degraded = degradations(&report, troubles);
     let status = match (failing.is_empty(), degraded.is_empty()) {
         (false, _) => "failing",
         (true, false) => "degraded",
         (true, true) => "ok",
     };
-    let reasons: Vec<String> = failing.into_iter().chain(degraded).collect();
-    Answer {
-        status: if status == "failing" { 503 } else { 200 },
-        body: describe(report, status, &reasons),
+    Health {
+        reasons: failing.into_iter().chain(degraded).collect(),
+        report: Some(report),
+        status,
     }
 }
 
-fn describe(report: &Report, status: &str, reasons: &[String]) -> Value {
+fn describe(report: &Report, health: &Health) -> Value {
     let by_job = |value: fn(&JobReport) -> Option<String>| -> Map<String, Value> {
         report
             .jobs
@@ -78,18 +100,22 @@ fn describe(report: &Report, status: &str, reasons: &[String]) -> Value {
         "activeTasks": report.active,
         "lastRunTimes": by_job(|job| job.last.succeeded_at.map(iso)),
         "errors": by_job(|job| job.last.error.clone()),
-        "status": status,
-        "reasons": reasons,
-        "version": env!("CARGO_PKG_VERSION"),
+        "status": health.status,
+        "reasons": health.reasons,
+        "version": VERSION,
         "uptimeSeconds": report.at.duration_since(report.started_at).as_secs().max(0),
         "nextRunTimes": by_job(|job| job.next_run.map(iso)),
         "progress": by_job(|job| (job.progress > 0).then(|| format!("{} so far", plural(job.progress, "row")))),
         "config": config(report),
-        "outbox": { "pending": report.outbox.pending, "dead": report.outbox.dead },
+        "outbox": outbox(report),
     })
 }
 
-fn config(report: &Report) -> Value {
+pub(super) fn outbox(report: &Report) -> Value {
+    json!({ "pending": report.outbox.pending, "dead": report.outbox.dead })
+}
+
+pub(super) fn config(report: &Report) -> Value {
     let last = report.config.last_reload.as_ref().map(|last| {
         json!({
             "at": iso(last.at),
@@ -177,6 +203,20 @@ struct Known {
     looked_at_since: Option<Instant>,
 }
 
+impl Known {
+    fn trouble(&self, path: &Path) -> Option<String> {
+        let waited = self.looked_at_since.map(|since| since.elapsed());
+        match waited.filter(|waited| *waited > SLOW) {
+            Some(waited) => Some(format!(
+                "database {} has not answered for {} s",
+                path.display(),
+                waited.as_secs()
+            )),
+            None => self.trouble.clone(),
+        }
+    }
+}
+
 /// What tells a file that was replaced, written or given other permissions.
 type Stamp = (u64, u64, u32, Option<SystemTime>);
 
@@ -199,22 +239,15 @@ impl Databases {
         };
         let waited = looked.wait_timeout_while(known, PATIENCE, is_looked_at);
         let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let trouble_with = |path: &PathBuf| {
-            let entry = known.get(path)?;
-            match entry
-                .looked_at_since
-                .map(|since| since.elapsed())
-                .filter(|waited| *waited > SLOW)
-            {
-                Some(waited) => Some(format!(
-                    "database {} has not answered for {} s",
-                    path.display(),
-                    waited.as_secs()
-                )),
-                None => entry.trouble.clone(),
-            }
-        };
-        databases.iter().filter_map(trouble_with).collect()
+        databases
+            .iter()
+            .filter_map(|path| known.get(path)?.trouble(path))
+            .collect()
+    }
+
+    /// What was last known to be wrong with a file.
+    pub(super) fn trouble_with(&self, path: &Path) -> Option<String> {
+        lock(&self.0.0).get(path)?.trouble(path)
     }
 
     /// Looks at one file, which may wait for the disk, and tells those who wait for that.

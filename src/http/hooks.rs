@@ -38,10 +38,10 @@ pub(super) fn post(context: &Context, request: &Request, job: &str) -> Answer {
     }) {
         None => Answer::stuck(),
         Some(Err(refusal)) => Answer::error(refusal_status(&refusal), in_words(&refusal, job)),
-        Some(Ok(run)) => Answer {
-            status: 202,
-            body: json!({ "taskName": job, "runId": run, "message": format!("Task {job} will run") }),
-        },
+        Some(Ok(run)) => Answer::new(
+            202,
+            json!({ "taskName": job, "runId": run, "message": format!("Task {job} will run") }),
+        ),
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use tiny_http::{Header, Response, Server};
 use tokio::net::UnixStream;
 
-use super::{Answer, Context, Request, routes};
+use super::{Answer, Context, Request, headers, routes};
 use crate::values::lock;
 
 /// The inner server, as the front door reaches it.
@@ -116,17 +116,13 @@ fn answer(mut request: tiny_http::Request, context: &Context) {
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| routes::answer(&asked, context)));
     let answer =
         answered.unwrap_or_else(|_| Answer::error(500, "the request could not be answered, a bug in this program"));
-    let (body, content_type) = answer.content();
+    let sent = headers::prepare(answer, &asked);
     // Always with its length, so that the client knows where it ends though the connection is kept.
-    let mut response = Response::from_data(body)
-        .with_status_code(answer.status)
+    let mut response = Response::from_data(sent.body)
+        .with_status_code(sent.status)
         .with_chunked_threshold(usize::MAX);
-    for (name, value) in [
-        ("Content-Type", content_type),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-    ] {
-        // Constants, so that no client can put anything into a header.
+    for (name, value) in sent.headers {
+        // None of it is a client's, so that none can put anything into a header.
         if let Ok(header) = Header::from_bytes(name, value) {
             response.add_header(header);
         }

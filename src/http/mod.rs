@@ -8,17 +8,22 @@ mod connections;
 pub(crate) mod front_door;
 mod guard;
 mod head;
+mod headers;
 mod health;
 mod hooks;
 mod inner;
+mod job;
 mod listeners;
 mod metrics;
+mod outbox;
+mod overview;
 mod page;
 mod routes;
 mod schedules;
 mod tasks;
 mod why;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -111,31 +116,47 @@ impl Request {
     }
 }
 
-/// What a request is answered with: JSON, but for a body that is a text, which is a page or metrics.
+/// What a request is answered with.
 #[derive(Debug, PartialEq)]
 struct Answer {
     status: u16,
-    body: Value,
+    body: Body,
+    /// Whether it has a tag, by which whoever has it already need not get it again.
+    is_tagged: bool,
+}
+
+/// What an answer holds.
+#[derive(Debug, PartialEq)]
+enum Body {
+    Json(Value),
+    /// A text, with its type.
+    Text(String, &'static str),
+    /// A part of the page, with its type.
+    Page(Cow<'static, str>, &'static str),
 }
 
 impl Answer {
-    fn ok(body: Value) -> Self {
-        Self { status: 200, body }
-    }
-
-    fn error(status: u16, message: impl Into<String>) -> Self {
+    fn new(status: u16, body: Value) -> Self {
         Self {
             status,
-            body: json!({ "error": message.into() }),
+            body: Body::Json(body),
+            is_tagged: false,
         }
     }
 
-    /// The body as it is sent, with its type.
-    fn content(&self) -> (String, &'static str) {
-        match &self.body {
-            Value::String(page) if page.starts_with("<!") => (page.clone(), "text/html; charset=utf-8"),
-            Value::String(text) => (text.clone(), "text/plain; version=0.0.4; charset=utf-8"),
-            json => (json.to_string(), "application/json"),
+    fn ok(body: Value) -> Self {
+        Self::new(200, body)
+    }
+
+    fn error(status: u16, message: impl Into<String>) -> Self {
+        Self::new(status, json!({ "error": message.into() }))
+    }
+
+    /// The same with a tag.
+    fn tagged(self) -> Self {
+        Self {
+            is_tagged: true,
+            ..self
         }
     }
 

@@ -1,6 +1,9 @@
 //! The table of endpoints: one row each. `:job` or `:run` in a path stands for one part, given to the handler.
 
-use super::{Answer, Context, Request, config, guard, health, hooks, metrics, page, schedules, tasks, why};
+use super::{
+    Answer, Context, Request, config, guard, health, hooks, job, metrics, outbox, overview, page, schedules, tasks, why,
+};
+use crate::values::counters;
 
 type Handler = fn(&Context, &Request, &str) -> Answer;
 
@@ -38,7 +41,19 @@ const ROUTES: &[Route] = &[
     },
     Route {
         access: Access::Open,
-        ..route("GET", "/", page::get)
+        ..route("GET", "/", page::index)
+    },
+    Route {
+        access: Access::Open,
+        ..route("GET", "/style.css", page::style)
+    },
+    Route {
+        access: Access::Open,
+        ..route("GET", "/app.js", page::script)
+    },
+    Route {
+        access: Access::Open,
+        ..route("GET", "/icon.svg", page::icon)
     },
     Route {
         access: Access::Signed,
@@ -49,17 +64,28 @@ const ROUTES: &[Route] = &[
     route("POST", "/start/:job", tasks::start),
     route("POST", "/stop/:job", tasks::stop),
     route("POST", "/reload-config", tasks::reload),
+    route("GET", "/api/overview", overview::get),
     route("GET", "/api/config", config::get),
+    route("GET", "/api/outbox", outbox::get),
     route("GET", "/api/schedules", schedules::list),
     route("GET", "/api/schedules/executions", schedules::executions),
     route("GET", "/api/schedules/executions/:run", schedules::execution),
+    route("POST", "/api/schedules/executions/:run/cancel", schedules::cancel),
     route("POST", "/api/schedules/run/:job", schedules::run),
+    route("GET", "/api/schedules/:job", job::get),
     route("GET", "/api/schedules/:job/why", why::get),
     route("GET", "/api/schedules/:job/plan", schedules::plan),
 ];
 
-/// Answers a request.
+/// Answers a request, and counts it.
 pub(super) fn answer(request: &Request, context: &Context) -> Answer {
+    let (answer, route) = answer_by_route(request, context);
+    *counters().requests.entry((route, answer.status)).or_default() += 1;
+    answer
+}
+
+/// The answer, and the path of its route.
+fn answer_by_route(request: &Request, context: &Context) -> (Answer, &'static str) {
     let at_path: Vec<(&Route, &str)> = ROUTES
         .iter()
         .filter_map(|route| Some((route, capture(route.path, &request.path)?)))
@@ -74,12 +100,12 @@ pub(super) fn answer(request: &Request, context: &Context) -> Answer {
     let access = found.map_or(Access::Token, |(route, _)| route.access);
     let refused = guard::refuse(request, &context.plans.borrow().server, access == Access::Open);
     if let Some(refused) = refused.filter(|_| access != Access::Signed) {
-        return refused;
+        return (refused, found.map_or("other", |(route, _)| route.path));
     }
     match (found, at_path.first()) {
-        (Some((route, job)), _) => (route.handler)(context, request, job),
-        (None, Some((route, _))) => Answer::error(405, format!("use {} here", route.method)),
-        (None, None) => Answer::error(404, "there is no such endpoint"),
+        (Some((route, job)), _) => ((route.handler)(context, request, job), route.path),
+        (None, Some((route, _))) => (Answer::error(405, format!("use {} here", route.method)), route.path),
+        (None, None) => (Answer::error(404, "there is no such endpoint"), "other"),
     }
 }
 

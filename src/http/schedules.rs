@@ -18,7 +18,7 @@ pub(super) fn list(context: &Context, _request: &Request, _job: &str) -> Answer 
     Answer::ok(json!({ "jobs": jobs }))
 }
 
-fn describe(job: &JobReport) -> Value {
+pub(super) fn describe(job: &JobReport) -> Value {
     let mut described = json!({
         "id": job.id,
         "next_run": job.next_run.map(iso),
@@ -41,17 +41,11 @@ pub(super) fn run(context: &Context, _request: &Request, job: &str) -> Answer {
     let triggered = match tasks::begin(context, job) {
         None => return Answer::stuck(),
         Some(Err(Refusal::Unknown)) => {
-            return Answer {
-                status: 404,
-                body: json!({ "detail": "Job not found" }),
-            };
+            return Answer::new(404, json!({ "detail": "Job not found" }));
         }
         Some(Err(refusal)) => {
             let status = tasks::refusal_status(&refusal);
-            return Answer {
-                status,
-                body: json!({ "detail": tasks::in_words(&refusal, job) }),
-            };
+            return Answer::new(status, json!({ "detail": tasks::in_words(&refusal, job) }));
         }
         Some(Ok(triggered)) => triggered,
     };
@@ -80,7 +74,10 @@ pub(super) fn plan(context: &Context, _request: &Request, job: &str) -> Answer {
         return Answer::error(404, format!("no job `{job}` is declared"));
     };
     match context.runtime.block_on(plan.dry_run(job, report.at, &context.dry)) {
-        Ok(Some(found)) => Answer::ok(found.json),
+        Ok(Some(mut found)) => {
+            found.json["lines"] = found.lines.into();
+            Answer::ok(found.json)
+        }
         Ok(None) => Answer::ok(json!({})),
         Err(failure) => Answer::error(503, failure.message),
     }
@@ -113,6 +110,19 @@ pub(super) fn execution(context: &Context, _request: &Request, run: &str) -> Ans
     }
 }
 
+/// `POST /api/schedules/executions/:run/cancel`: ends a run under way, or takes back one that waits for its turn.
+pub(super) fn cancel(context: &Context, _request: &Request, run: &str) -> Answer {
+    let unknown = || Answer::error(404, format!("there is no run {run}"));
+    let Ok(id) = run.parse() else { return unknown() };
+    match context.ask(|reply| Command::Cancel { run: RunId(id), reply }) {
+        None => Answer::stuck(),
+        Some(Ok(())) => Answer::ok(json!({ "message": format!("run {run} was asked to end") })),
+        Some(Err(Refusal::Unknown)) => unknown(),
+        Some(Err(Refusal::Over)) => Answer::error(409, format!("run {run} is over")),
+        Some(Err(refusal)) => Answer::error(tasks::refusal_status(&refusal), tasks::in_words(&refusal, run)),
+    }
+}
+
 fn read_filter(request: &Request) -> Result<Filter, String> {
     let mut filter = Filter::default();
     for (key, value) in &request.query {
@@ -123,11 +133,12 @@ fn read_filter(request: &Request) -> Result<Filter, String> {
             "trigger" => filter.trigger = Some(value.parse().map_err(refuse)?),
             "from" => filter.from = Some(read_instant(value).map_err(refuse)?),
             "to" => filter.to = Some(read_instant(value).map_err(refuse)?),
+            "before" => filter.before = Some(RunId(read_number(value, i64::MAX).map_err(refuse)?)),
             "limit" => filter.limit = read_number(value, 1000).map_err(refuse)?,
             "offset" => filter.offset = read_number(value, u32::MAX).map_err(refuse)?,
             _ => {
                 return Err(format!(
-                    "unknown filter `{key}`; known filters: job, status, trigger, from, to, limit, offset"
+                    "unknown filter `{key}`; known filters: job, status, trigger, from, to, before, limit, offset"
                 ));
             }
         }

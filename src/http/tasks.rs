@@ -10,18 +10,24 @@ use crate::state::Status;
 
 /// `POST /trigger/:job`: runs it now and answers when it is done; with `?wait=false`, when it has begun.
 pub(super) fn trigger(context: &Context, request: &Request, job: &str) -> Answer {
-    let answer = |status: u16, message: String| Answer {
-        status,
-        body: json!({ "taskName": job, "success": false, "error": format!("Error: {message}"), "message": message }),
+    let answer = |status: u16, message: String| {
+        let body =
+            json!({ "taskName": job, "success": false, "error": format!("Error: {message}"), "message": message });
+        Answer::new(status, body)
+    };
+    let waits = match request.query("wait") {
+        None | Some("true") => true,
+        Some("false") => false,
+        Some(other) => return answer(400, format!("wait: `{other}` is not true or false")),
     };
     match begin(context, job) {
         None => Answer::stuck(),
         Some(Err(Refusal::Unknown)) => answer(404, format!("Unknown task: {job}")),
         Some(Err(refusal)) => answer(refusal_status(&refusal), in_words(&refusal, job)),
-        Some(Ok(triggered)) if request.query("wait") == Some("false") => Answer {
-            status: 202,
-            body: json!({ "taskName": job, "runId": triggered.run, "message": format!("Task {job} started") }),
-        },
+        Some(Ok(triggered)) if !waits => Answer::new(
+            202,
+            json!({ "taskName": job, "runId": triggered.run, "message": format!("Task {job} started") }),
+        ),
         Some(Ok(triggered)) => context
             .wait(triggered.ended)
             .map_or_else(Answer::stuck, |ended| Answer::ok(told(job, &ended))),
@@ -94,15 +100,15 @@ pub(super) fn reload(context: &Context, _request: &Request, _job: &str) -> Answe
                 "problems": problems.iter().map(problem).collect::<Vec<_>>(),
             }))
         }
-        Some(Reloaded::Refused { problems }) => Answer {
-            status: 422,
-            body: json!({
+        Some(Reloaded::Refused { problems }) => Answer::new(
+            422,
+            json!({
                 "error": "The configuration was rejected; the previous one stays in force",
                 "message": "The configuration was rejected; the previous one stays in force",
                 "added": [], "changed": [], "removed": [],
                 "problems": problems.iter().map(problem).collect::<Vec<_>>(),
             }),
-        },
+        ),
     }
 }
 
@@ -124,7 +130,7 @@ pub(super) fn problem(problem: &Problem) -> Value {
 pub(super) fn refusal_status(refusal: &Refusal) -> u16 {
     match refusal {
         Refusal::Unknown => 404,
-        Refusal::Running | Refusal::Inactive => 409,
+        Refusal::Running | Refusal::Inactive | Refusal::Over => 409,
         Refusal::State(_) | Refusal::ShuttingDown => 503,
     }
 }
@@ -134,6 +140,7 @@ pub(super) fn in_words(refusal: &Refusal, job: &str) -> String {
         Refusal::Unknown => format!("Task {job} not found"),
         Refusal::Running => format!("Task {job} is already running"),
         Refusal::Inactive => format!("Task {job} is stopped"),
+        Refusal::Over => "the run is over".to_owned(),
         Refusal::State(why) => why.clone(),
         Refusal::ShuttingDown => "the service is shutting down".to_owned(),
     }

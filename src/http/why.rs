@@ -35,7 +35,7 @@ pub(super) fn get(context: &Context, _request: &Request, job: &str) -> Answer {
     }
 }
 
-fn summary(job: &JobReport) -> String {
+pub(super) fn summary(job: &JobReport) -> String {
     let now = match (job.running, job.waiting) {
         (true, 0) => "a run is in progress; ".to_owned(),
         (true, waiting) => format!("a run is in progress and {waiting} queued; "),

@@ -192,6 +192,10 @@ impl Kind for Alert {
         issues
     }
 
+    fn only_looks(&self) -> bool {
+        true
+    }
+
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
         let found = self.findings(ctx).await?;
         let count = found.len();

@@ -120,6 +120,11 @@ macro_rules! job_kinds {
                 match self { $($(#[$attribute])* Self::$kind(kind) => kind.needs(),)* }
             }
 
+            /// Whether a run changes nothing but what it tells.
+            pub(crate) fn only_looks(&self) -> bool {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.only_looks(),)* }
+            }
+
             pub(crate) fn takes_to_end(&self) -> Duration {
                 match self { $($(#[$attribute])* Self::$kind(kind) => kind.takes_to_end(),)* }
             }

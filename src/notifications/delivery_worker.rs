@@ -12,7 +12,7 @@ use super::Undelivered;
 use super::notification::{Address, Delivery, Notification};
 use super::target::{Integration, NoRoute, Target, Targets};
 use crate::state::{OutboxRow, Outcome, StateError, Store};
-use crate::values::{CancelReason, CancellationToken, Clock, Threads, later, spread};
+use crate::values::{CancelReason, CancellationToken, Clock, Threads, counters, later, spread};
 
 /// How many messages are on their way at once, at most: each to another server.
 const AT_ONCE: usize = 64;
@@ -129,6 +129,8 @@ impl DeliveryWorker {
         });
         let ((opened, sent), was_hanging) = sent.await;
         let to = opened.to(self.integration);
+        let result = if sent.is_ok() { "delivered" } else { "failed" };
+        *counters().notifications.entry((row.turn.clone(), result)).or_default() += 1;
         match sent {
             Ok(said) => {
                 tracing::info!(message_id = row.id, to, "delivered: {said}");

@@ -77,6 +77,10 @@ pub(crate) trait Kind {
     fn needs(&self) -> Option<Duration> {
         None
     }
+    /// Whether a run changes nothing but what it tells.
+    fn only_looks(&self) -> bool {
+        false
+    }
     /// How long it may take to end once it is asked to; then its run is over without it.
     fn takes_to_end(&self) -> Duration {
         END_GRACE

@@ -19,8 +19,11 @@ use tokio::time::timeout;
 
 use crate::values::{JobId, Moment, Threads, beside, lock};
 pub(crate) use findings::{Change, Finding};
-pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome};
-pub(crate) use run::{Activation, Beginning, EndedRun, Failing, LastRun, NewRun, Origin, QueuedRun, Telling};
+pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome, Undelivered};
+pub(crate) use run::{
+    Activation, Beginning, CANCELLED_BY_HAND, EndedRun, Failing, LastRun, NewRun, Origin, QueuedRun, REPLACED,
+    RecentRun, RecentRuns, Telling,
+};
 pub use run::{Filter, History, Run, RunId, Status, Trigger};
 use sqlite::Sqlite;
 pub(crate) use sqlite::{Lock, MOST_CLEARED};
@@ -231,7 +234,8 @@ impl Store {
             total: 0,
             runs: Vec::new(),
         };
-        let (mut rest, mut newest) = (filter, None);
+        let mut newest = filter.before.map(|run| run.0.saturating_sub(1));
+        let mut rest = filter;
         loop {
             let wanted = rest.clone();
             let piece = self.ask(move |state| state.history_piece(&wanted, newest)).await?;
@@ -247,6 +251,18 @@ impl Store {
                 return Ok(found);
             }
         }
+    }
+
+    /// The newest runs of each of `jobs`, at most `most`, newest first. Few jobs are asked for at once, so that no claim of a run
+    /// waits for long.
+    pub(crate) async fn recent_runs(&self, jobs: Vec<JobId>, most: u32) -> Result<Vec<RecentRuns>, StateError> {
+        const AT_ONCE: usize = 50;
+        let mut found = Vec::with_capacity(jobs.len());
+        for jobs in jobs.chunks(AT_ONCE) {
+            let jobs = jobs.to_vec();
+            found.extend(self.ask(move |state| state.recent_runs(&jobs, most)).await?);
+        }
+        Ok(found)
     }
 
     /// A recorded run, with what its programs printed, as far as it is kept.
@@ -350,6 +366,11 @@ impl Store {
     /// Holds back whatever has this turn until then.
     pub(crate) async fn hold(&self, turn: String, until: Timestamp) -> Result<(), StateError> {
         self.ask(move |state| state.hold(&turn, until)).await
+    }
+
+    /// Messages that wait or were abandoned, newest first, at most `most`.
+    pub(crate) async fn undelivered(&self, most: u32) -> Result<Vec<Undelivered>, StateError> {
+        self.ask(move |state| state.undelivered(most)).await
     }
 
     /// How many messages are in the outbox.

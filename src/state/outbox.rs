@@ -17,6 +17,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::values::write_iso;
 
 /// A message for one channel, before it is put into the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,19 @@ pub(crate) enum Outcome {
     Void,
 }
 
+/// A message that waits or was abandoned.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Undelivered {
+    pub id: i64,
+    pub subject: String,
+    pub channel: String,
+    pub status: String,
+    #[serde(serialize_with = "write_iso")]
+    pub created_at: Timestamp,
+    pub attempts: u32,
+    pub last_error: Option<String>,
+}
+
 /// How many messages are in the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxCounts {
@@ -74,4 +90,6 @@ pub struct OutboxCounts {
     pub pending: i64,
     /// Abandoned.
     pub dead: i64,
+    /// When the oldest of those that wait was posted.
+    pub oldest: Option<Timestamp>,
 }

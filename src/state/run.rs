@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::NewMessage;
-use crate::values::{JobId, Moment, iso};
+use crate::values::{JobId, Moment, iso, write_iso};
 
 /// The number of a run, unique in one state database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -93,6 +93,11 @@ impl Trigger {
         matches!(self, Self::Manual | Self::Webhook)
     }
 }
+
+/// What is recorded of a run that made room for a newer one.
+pub(crate) const REPLACED: &str = "replaced by a newer run";
+/// What is recorded of a run that somebody has cancelled, before what was done by then.
+pub(crate) const CANCELLED_BY_HAND: &str = "cancelled by hand";
 
 /// A run that is recorded for the first time.
 #[derive(Clone, Debug)]
@@ -205,7 +210,7 @@ pub struct Run {
     /// How it ended.
     pub status: Status,
     /// The time it was due.
-    #[serde(serialize_with = "write_instant")]
+    #[serde(serialize_with = "write_iso")]
     pub scheduled_at: Timestamp,
     /// The time it began; of one that did not take place, when that was decided.
     #[serde(serialize_with = "write_optional_instant")]
@@ -223,6 +228,26 @@ pub struct Run {
     pub attempts: u32,
     /// Its figures.
     pub statistics: Option<serde_json::Value>,
+}
+
+/// A run in few words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecentRun {
+    pub id: RunId,
+    pub status: Status,
+    /// When it began; of one that waits or did not take place, when that was decided.
+    pub at: Timestamp,
+    /// How long it took, once it is over, in milliseconds.
+    pub duration_ms: Option<i64>,
+}
+
+/// The newest runs of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecentRuns {
+    /// Newest first.
+    pub runs: Vec<RecentRun>,
+    /// What the newest one that is over has to say.
+    pub message: Option<String>,
 }
 
 /// The newest of a job's runs, summed up.
@@ -253,6 +278,8 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Only those that began before then.
     pub to: Option<Timestamp>,
+    /// Only those that are older than this one.
+    pub before: Option<RunId>,
     /// At most so many, 1000 at the most.
     pub limit: u16,
     /// After so many.
@@ -267,6 +294,7 @@ impl Default for Filter {
             trigger: None,
             from: None,
             to: None,
+            before: None,
             limit: 100,
             offset: 0,
         }
@@ -280,10 +308,6 @@ pub struct History {
     pub total: i64,
     /// Those of the wanted page.
     pub runs: Vec<Run>,
-}
-
-fn write_instant<S: serde::Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&iso(*at))
 }
 
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]

@@ -12,6 +12,8 @@ pub(crate) enum CancelReason {
     Shutdown,
     /// A newer run takes its place.
     Replaced,
+    /// Somebody has cancelled this run.
+    ByHand,
 }
 
 /// Shared by whoever does some work and whoever may end it.

@@ -5,6 +5,7 @@
 mod blocking;
 mod cancellation;
 mod clock;
+mod counters;
 mod duration;
 mod file;
 mod host;
@@ -28,11 +29,13 @@ mod table_name;
 mod template;
 mod threads;
 mod time_zone;
+mod version;
 
 pub(crate) use blocking::blocking;
 pub(crate) use cancellation::{CancelReason, CancellationToken};
 pub use clock::Clock;
 pub(crate) use clock::Moment;
+pub(crate) use counters::{Histogram, counters};
 pub(crate) use duration::{Duration, spread};
 pub(crate) use file::{
     beside, identity, read_file, read_json, read_text, read_text_in_time, within_patience, within_patience_of,
@@ -41,7 +44,7 @@ pub(crate) use file::{
 pub(crate) use host::is_this_machine;
 pub use id::JobId;
 pub(crate) use id::{DatabaseId, EngineId, ExpectationId, GroupId, TargetId};
-pub(crate) use instant::{iso, later};
+pub(crate) use instant::{iso, later, write_iso};
 pub(crate) use issue::Issue;
 pub(crate) use lock::lock;
 pub(crate) use memory::{give_back, share as share_memory};
@@ -60,6 +63,7 @@ pub(crate) use table_name::TableName;
 pub(crate) use template::Template;
 pub(crate) use threads::Threads;
 pub use time_zone::TimeZone;
+pub(crate) use version::{COMMIT, VERSION, VERSION_AND_COMMIT};
 
 /// Implements `Deserialize` from text by `FromStr`, so that a bad value is refused with its own words.
 macro_rules! deserialize_from_text {

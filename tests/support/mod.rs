@@ -1,5 +1,6 @@
 //! A folder with a database in it, the service running there, and calls of it.
 
+pub(crate) mod browser;
 pub(crate) mod docker;
 pub(crate) mod fake_engine;
 pub(crate) mod git;

@@ -35,6 +35,10 @@ impl Kind for OverdueBackups {
         self.check_keys(database.and_then(CheckedDatabase::found).map(|found| &**found))
     }
 
+    fn only_looks(&self) -> bool {
+        true
+    }
+
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
         let check = ctx.blocking(self, Self::look).await?;
         for found in &check.overdue {

@@ -243,6 +243,10 @@ impl Kind for Http {
         TO_END
     }
 
+    fn only_looks(&self) -> bool {
+        matches!(self.method(), "GET" | "HEAD" | "OPTIONS")
+    }
+
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
         let cancel: Cancel = Arc::new(OnceLock::new());
         let agent = Arc::clone(&cancel);

@@ -1,10 +1,11 @@
 //! Reads recorded runs, piece by piece: the state has one connection, and no claim of a run is to wait for a long list.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, Row, named_params, params};
 
-use super::super::{Filter, Run, RunId, StateError, Status};
+use super::super::{Filter, RecentRun, RecentRuns, Run, RunId, StateError, Status};
 use super::{Sqlite, instant};
+use crate::values::JobId;
 
 /// How many runs are looked through at once.
 const PIECE: i64 = 10_000;
@@ -40,6 +41,40 @@ impl Sqlite {
     ) -> Result<Piece, StateError> {
         self.with(|connection| read_piece(connection, filter, newest))
     }
+}
+
+impl Sqlite {
+    /// The newest runs of each of `jobs`, at most `most`, newest first.
+    pub(in crate::state) fn recent_runs(&mut self, jobs: &[JobId], most: u32) -> Result<Vec<RecentRuns>, StateError> {
+        self.with(|connection| {
+            let mut newest = connection.prepare_cached(
+                "SELECT id, status, started_at, finished_at FROM runs WHERE job = ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let mut said =
+                connection.prepare_cached("SELECT substr(coalesce(error, message), 1, 200) FROM runs WHERE id = ?1")?;
+            let mut of_job = |job: &JobId| {
+                let runs = newest.query_map(params![job.as_str(), most], read_recent)?;
+                let runs: Vec<RecentRun> = runs.collect::<rusqlite::Result<_>>()?;
+                let over = runs.iter().find(|run| run.duration_ms.is_some());
+                let message = match over {
+                    Some(run) => said.query_row([run.id.0], |row| row.get(0))?,
+                    None => None,
+                };
+                Ok(RecentRuns { runs, message })
+            };
+            jobs.iter().map(&mut of_job).collect()
+        })
+    }
+}
+
+fn read_recent(row: &Row<'_>) -> rusqlite::Result<RecentRun> {
+    let (began, ended): (i64, Option<i64>) = (row.get(2)?, row.get(3)?);
+    Ok(RecentRun {
+        id: RunId(row.get(0)?),
+        status: row.get(1)?,
+        at: instant(began),
+        duration_ms: ended.map(|ended| ended - began),
+    })
 }
 
 fn read_piece(connection: &Connection, filter: &Filter, newest: Option<i64>) -> rusqlite::Result<Piece> {

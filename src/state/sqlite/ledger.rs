@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::super::{Beginning, EndedRun, LastRun, NewRun, Origin, QueuedRun, RunId, StateError, Status};
+use super::super::{
+    Beginning, CANCELLED_BY_HAND, EndedRun, LastRun, NewRun, Origin, QueuedRun, REPLACED, RunId, StateError, Status,
+};
 use super::{Durability, Sqlite, activations, failing, instant, outbox, outputs};
 use crate::values::{JobId, plural};
 
@@ -176,6 +178,11 @@ fn close(connection: &Connection, ended: &EndedRun) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// What is true of a run that was not to be finished: it did not fail, and is not repeated.
+fn called_off() -> String {
+    format!("(status = 'interrupted' AND (error LIKE '{CANCELLED_BY_HAND}%' OR error = '{REPLACED}'))")
+}
+
 fn last_run(connection: &Connection, job: &JobId) -> rusqlite::Result<LastRun> {
     let newest = |column: &str, only: &str| -> rusqlite::Result<Option<Value>> {
         let query = format!("SELECT {column} FROM runs WHERE job = ?1 AND {only} ORDER BY id DESC LIMIT 1");
@@ -189,7 +196,13 @@ fn last_run(connection: &Connection, job: &JobId) -> rusqlite::Result<LastRun> {
     Ok(LastRun {
         started_at: instant_of(newest("started_at", "status NOT IN ('skipped', 'queued')")?),
         succeeded_at: instant_of(newest("finished_at", "status = 'success'")?),
-        error: match newest("error", "status NOT IN ('running', 'queued', 'skipped')")? {
+        error: match newest(
+            "error",
+            &format!(
+                "status NOT IN ('running', 'queued', 'skipped') AND NOT {}",
+                called_off()
+            ),
+        )? {
             Some(Value::Text(error)) => Some(error),
             _ => None,
         },
@@ -201,11 +214,12 @@ fn last_run(connection: &Connection, job: &JobId) -> rusqlite::Result<LastRun> {
 /// The newest run of `job`, if it was cut off, or the one that it repeated.
 fn interrupted(connection: &Connection, job: &JobId) -> rusqlite::Result<Option<Origin>> {
     let newest = connection
-        .prepare_cached(
-            "SELECT status = 'interrupted', coalesce(repeats, id),
+        .prepare_cached(&format!(
+            "SELECT status = 'interrupted' AND NOT {}, coalesce(repeats, id),
                  coalesce((SELECT first.scheduled_at FROM runs AS first WHERE first.id = runs.repeats), scheduled_at)
              FROM runs WHERE job = ?1 AND status NOT IN ('skipped', 'queued') ORDER BY id DESC LIMIT 1",
-        )?
+            called_off()
+        ))?
         .query_row([job.as_str()], |row| {
             Ok((row.get(0)?, read_origin(row.get(1)?, row.get(2)?)))
         })

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::{NewMessage, OutboxCounts, OutboxRow, Outcome, StateError};
+use super::super::{NewMessage, OutboxCounts, OutboxRow, Outcome, StateError, Undelivered};
 use super::{Sqlite, instant};
 use crate::values::{Moment, later};
 
@@ -153,16 +153,39 @@ impl Sqlite {
         self.execute("UPDATE outbox SET noted = 1 WHERE id = ?1", [id])
     }
 
+    pub(in crate::state) fn undelivered(&mut self, most: u32) -> Result<Vec<Undelivered>, StateError> {
+        self.with(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT id, subject, coalesce(turn, channel), status, created_at, attempts, substr(last_error, 1, 1000) FROM outbox
+                 WHERE status IN ('pending', 'dead') ORDER BY id DESC LIMIT ?1",
+            )?;
+            let read = |row: &Row<'_>| {
+                Ok(Undelivered {
+                    id: row.get(0)?,
+                    subject: row.get(1)?,
+                    channel: row.get(2)?,
+                    status: row.get(3)?,
+                    created_at: instant(row.get(4)?),
+                    attempts: row.get(5)?,
+                    last_error: row.get(6)?,
+                })
+            };
+            query.query_map([most], read)?.collect()
+        })
+    }
+
     pub(in crate::state) fn outbox_counts(&mut self) -> Result<OutboxCounts, StateError> {
         self.with(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'dead') FROM outbox",
+                    "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'dead'),
+                         min(created_at) FILTER (WHERE status = 'pending') FROM outbox",
                 )?
                 .query_row([], |row| {
                     Ok(OutboxCounts {
                         pending: row.get(0)?,
                         dead: row.get(1)?,
+                        oldest: row.get::<_, Option<i64>>(2)?.map(instant),
                     })
                 })
         })
@@ -296,8 +319,8 @@ mod tests {
             .post(&[message("second", "ntfy"), message("second", "mail")], moment)
             .unwrap();
         assert_eq!(
-            outbox.outbox_counts().unwrap(),
-            OutboxCounts { pending: 2, dead: 0 },
+            outbox.outbox_counts().map(|counts| (counts.pending, counts.dead)),
+            Ok((2, 0)),
             "the older mail is replaced"
         );
         assert_eq!(outbox.unnoted().unwrap().len(), 1);

@@ -9,7 +9,7 @@ use jiff::civil::date;
 use super::super::{Duration, TimeZone};
 use super::fields;
 use super::times::Times;
-use super::zoned;
+use super::{words, zoned};
 
 /// One expression, known to come again.
 #[derive(Clone, Debug)]
@@ -60,10 +60,27 @@ impl Expression {
         }
     }
 
+    /// What it means, in words.
+    pub(super) fn in_words(&self) -> String {
+        match &self.meaning {
+            Meaning::Every(length) => format!("every {length}"),
+            Meaning::Start => "when the service starts".to_owned(),
+            Meaning::Fixed(_) | Meaning::Rhythm(_) => {
+                words::describe(&without_nickname(&self.text).split(' ').collect::<Vec<_>>())
+            }
+        }
+    }
+
     /// Whether it means the start of the service.
     pub(super) fn is_start(&self) -> bool {
         matches!(self.meaning, Meaning::Start)
     }
+}
+
+/// The fields that a nickname stands for; what is none stays.
+fn without_nickname(text: &str) -> &str {
+    let known = NICKNAMES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
+    known.map_or(text, |(_, expression)| expression)
 }
 
 impl Meaning {
@@ -81,15 +98,14 @@ impl Meaning {
         if text.eq_ignore_ascii_case("@reboot") {
             return Ok(Self::Start);
         }
-        let known = NICKNAMES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
-        if text.starts_with('@') && known.is_none() {
+        let expression = without_nickname(text);
+        if expression.starts_with('@') {
             let names: Vec<&str> = NICKNAMES.iter().map(|(name, _)| *name).collect();
             return Err(refuse(&format!(
                 "nicknames are {}, @reboot and @every with a duration",
                 names.join(", ")
             )));
         }
-        let expression = known.map_or(text, |(_, expression)| expression);
         let fields: Vec<&str> = expression.split(' ').collect();
         fields::check(&fields).map_err(|why| refuse(&why))?;
         let times = Times::parse(&fields).map_err(|error| refuse(&error.to_string()))?;

@@ -3,6 +3,7 @@
 mod expression;
 mod fields;
 mod times;
+mod words;
 mod zoned;
 
 use std::fmt;
@@ -32,6 +33,12 @@ impl Schedule {
             .iter()
             .filter_map(|expression| expression.next_after(after, zone))
             .min()
+    }
+
+    /// What it means, in words.
+    pub(crate) fn in_words(&self) -> String {
+        let words: Vec<String> = self.0.iter().map(Expression::in_words).collect();
+        words.join("; ")
     }
 
     /// Whether it names the start of the service, too.

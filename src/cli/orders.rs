@@ -1,0 +1,180 @@
+//! `trigger`, `cancel`, `start`, `stop`, `reload`, `health`, `why`: orders to the running service, and questions to it.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::{self, Answer, Client};
+use super::output::say;
+use super::{Exit, FAILED};
+use crate::config::Sources;
+use crate::values::{JobId, plural};
+
+/// How often `--follow` looks how far the run is.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+#[derive(Args, Debug)]
+pub(super) struct JobOptions {
+    /// The job
+    job: JobId,
+    #[command(flatten)]
+    client: client::Options,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TriggerOptions {
+    /// The job
+    job: JobId,
+    /// Do not wait for the run to end
+    #[arg(long)]
+    no_wait: bool,
+    /// Show progress until the run is done
+    #[arg(long, conflicts_with = "no_wait")]
+    follow: bool,
+    #[command(flatten)]
+    client: client::Options,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunOptions {
+    /// The number of the run, as `history` shows it
+    run: i64,
+    #[command(flatten)]
+    client: client::Options,
+}
+
+/// Runs a job and prints what came of it.
+pub(super) fn trigger(sources: &Sources, options: &TriggerOptions) -> Result<(), Exit> {
+    let client = Client::new(sources, &options.client)?;
+    let job = &options.job;
+    if options.follow {
+        return follow(&client, job);
+    }
+    let wait = if options.no_wait { "?wait=false" } else { "" };
+    order(&client, &format!("/trigger/{job}{wait}"))
+}
+
+pub(super) fn start(sources: &Sources, options: &JobOptions) -> Result<(), Exit> {
+    order(
+        &Client::new(sources, &options.client)?,
+        &format!("/start/{}", options.job),
+    )
+}
+
+pub(super) fn stop(sources: &Sources, options: &JobOptions) -> Result<(), Exit> {
+    order(
+        &Client::new(sources, &options.client)?,
+        &format!("/stop/{}", options.job),
+    )
+}
+
+pub(super) fn reload(sources: &Sources, options: &client::Options) -> Result<(), Exit> {
+    order(&Client::new(sources, options)?, "/reload-config")
+}
+
+pub(super) fn cancel(sources: &Sources, options: &RunOptions) -> Result<(), Exit> {
+    let path = format!("/api/schedules/executions/{}/cancel", options.run);
+    order(&Client::new(sources, &options.client)?, &path)
+}
+
+/// Gives an order and prints what came of it, with its problems where it has some.
+fn order(client: &Client, path: &str) -> Result<(), Exit> {
+    let answer = client.post(path)?;
+    let is_good = answer.status < 300 && answer.body["success"] != false;
+    if client.has_printed(&answer.body) {
+        return if is_good { Ok(()) } else { Err(Exit::new(FAILED, "")) };
+    }
+    let problems = answer.body["problems"].as_array().into_iter().flatten();
+    let problems = problems.filter_map(|problem| problem["text"].as_str());
+    let lines: Vec<&str> = problems.chain([answer.message()]).collect();
+    if !is_good {
+        return Err(Exit::new(FAILED, lines.join("\n")));
+    }
+    say!("{}", lines.join("\n"));
+    Ok(())
+}
+
+/// Runs a job and shows how far it is until it is done: on a terminal as it goes on, elsewhere at the end.
+fn follow(client: &Client, job: &JobId) -> Result<(), Exit> {
+    let expected = client.get(&format!("/api/schedules/{job}/plan"));
+    let expected = expected.ok().and_then(|plan| plan.body["rows"].as_u64());
+    let begun = client.post(&format!("/trigger/{job}?wait=false"))?.good()?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let run = loop {
+        let run = client
+            .get(&format!("/api/schedules/executions/{}", begun.body["runId"]))?
+            .good()?;
+        if !["running", "queued"].contains(&run.text("status")) {
+            break run;
+        }
+        if is_terminal {
+            let done = client.get(&format!("/api/schedules/{job}"))?.body["progress"].as_u64();
+            eprint!("\r{}", bar(done.unwrap_or(0), expected));
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    };
+    if is_terminal {
+        eprintln!();
+    }
+    let is_good = run.text("status") == "success";
+    let has_printed = client.has_printed(&run.body);
+    match (is_good, has_printed) {
+        (true, true) => Ok(()),
+        (true, false) => {
+            say!("{}", run.message());
+            Ok(())
+        }
+        (false, true) => Err(Exit::new(FAILED, "")),
+        (false, false) => Err(Exit::new(FAILED, run.message())),
+    }
+}
+
+/// How far a run is, as a bar where it is known how much there is to do.
+fn bar(rows: u64, expected: Option<u64>) -> String {
+    const WIDTH: usize = 30;
+    let Some(expected) = expected.filter(|expected| *expected > 0) else {
+        return format!("{} so far", plural(rows, "row"));
+    };
+    let filled = usize::try_from(rows.min(expected) * 30 / expected).unwrap_or(WIDTH);
+    format!(
+        "[{}{}] {rows} of {expected} rows",
+        "#".repeat(filled),
+        " ".repeat(WIDTH - filled)
+    )
+}
+
+/// Prints what was decided about a job, oldest first, and what comes next.
+pub(super) fn why(sources: &Sources, options: &JobOptions) -> Result<(), Exit> {
+    let client = Client::new(sources, &options.client)?;
+    let answer = client.get(&format!("/api/schedules/{}/why", options.job))?.good()?;
+    if client.has_printed(&answer.body) {
+        return Ok(());
+    }
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    for decision in answer.body["decisions"].as_array().into_iter().flatten().rev() {
+        let (at, what, why) = (text(decision, "at"), text(decision, "decision"), text(decision, "why"));
+        say!("{at}  {what}: {why}");
+    }
+    say!("{}", answer.text("summary"));
+    Ok(())
+}
+
+#[derive(Args, Debug)]
+pub(super) struct HealthOptions {
+    #[command(flatten)]
+    client: client::Options,
+}
+
+/// Prints the health of the service; a failing one is a failure.
+pub(super) fn health(sources: &Sources, options: &HealthOptions) -> Result<(), Exit> {
+    let client = Client::new(sources, &options.client)?;
+    let Answer { status, body } = client.get("/health")?;
+    say!("{body:#}");
+    if status == 200 {
+        Ok(())
+    } else {
+        Err(Exit::new(FAILED, ""))
+    }
+}

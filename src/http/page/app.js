@@ -1,0 +1,502 @@
+// The page of duplistatus-cron. It shows what the service answers and keeps nothing but a token, for this tab.
+const $ = id => document.getElementById(id)
+const SIGNS = {
+  success: ["✓", "good"], failed: ["✕", "bad"], timed_out: ["⧖", "bad"], interrupted: ["!", "warn"], skipped: ["–", "warn"],
+  running: ["▶", ""], queued: ["…", ""],
+}
+const OFTEN = 2000, SELDOM = 10000, RARELY = 30000, PATIENCE = 8000
+let overview = null, etag = "", loaded = "", planned = "", ahead = 0, answeredAt = 0, asked = 0, shown = 0, timer = 0, failures = 0
+const watched = new Map() // Runs that were begun here, with their jobs.
+
+// --- Elements. What is shown already is changed only where it differs, so that focus, selection and scrolling stay.
+
+const make = (tag, properties = {}, ...children) => {
+  const { data = {}, ...rest } = properties
+  const element = Object.assign(document.createElement(tag), rest)
+  Object.assign(element.dataset, data)
+  element.append(...children)
+  return element
+}
+const text = (element, value) => { if (element.textContent !== value) element.textContent = value }
+const attribute = (element, name, value) => {
+  if (value === null) element.removeAttribute(name)
+  else if (element.getAttribute(name) !== value) element.setAttribute(name, value)
+}
+const keyed = (parent, items, key, create, update) => {
+  const old = new Map([...parent.children].map(child => [child.dataset.key, child]))
+  const focused = document.activeElement
+  let at = parent.firstElementChild
+  for (const item of items) {
+    const name = String(key(item))
+    const element = old.get(name) ?? create(item)
+    old.delete(name)
+    element.dataset.key = name
+    if (element === at) at = at.nextElementSibling
+    else parent.insertBefore(element, at)
+    update(element, item)
+  }
+  for (const element of old.values()) element.remove()
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true })
+}
+const cells = (row, values) => {
+  values.forEach((value, index) => {
+    const cell = row.cells[index] ?? row.appendChild(make(index ? "td" : "th", index ? {} : { scope: "row" }))
+    if (value instanceof Node) { if (cell.firstChild !== value) cell.replaceChildren(value) } else text(cell, value ?? "")
+  })
+  const heads = row.closest("table")?.tHead.rows[0].cells ?? []
+  values.forEach((_, index) => { if (index && heads[index]) attribute(row.cells[index], "data-name", heads[index].textContent) })
+}
+const lines = (list, values) => keyed(list, values.map((value, index) => ({ value, index })), item => item.index,
+  () => make("li"), (element, item) => text(element, item.value))
+const say = words => text($("said"), words)
+
+// --- Times. They are reckoned from the server's clock; the zone is always named.
+
+const now = () => Date.now() + ahead
+const browserZone = Intl.DateTimeFormat().resolvedOptions().timeZone
+const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`
+const length = ms => {
+  const seconds = Math.round(Math.abs(ms) / 1000)
+  if (Math.abs(ms) < 1000) return `${Math.round(Math.abs(ms))} ms`
+  if (seconds < 60) return `${seconds} s`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60 ? `${seconds % 60} s` : ""}`.trim()
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds % 3600 / 60)} min`
+  return `${Math.floor(seconds / 86400)} days`
+}
+const relative = at => {
+  const away = at - now()
+  if (Math.abs(away) < 1000) return "now"
+  const coarse = Math.abs(away) > 120000 ? Math.round(away / 60000) * 60000 : away
+  return away > 0 ? `in ${length(coarse)}` : `${length(coarse)} ago`
+}
+const formats = new Map()
+const absolute = (at, zone) => {
+  if (!formats.has(zone)) {
+    const how = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }
+    try { formats.set(zone, [new Intl.DateTimeFormat("sv-SE", { ...how, timeZone: zone }), zone]) }
+    catch { formats.set(zone, [new Intl.DateTimeFormat("sv-SE", { ...how, timeZone: "UTC" }), "UTC"]) }
+  }
+  const [format, name] = formats.get(zone)
+  return `${format.format(at)} ${name}`
+}
+const zoneOf = job => {
+  const choice = $("zone").value
+  return choice === "job" ? overview?.jobs.find(found => found.id === job)?.time_zone ?? "UTC" : choice || browserZone
+}
+const moment = (element, at, job, isAlone) => {
+  if (!at) return text(element, "")
+  const time = element.querySelector("time") ?? element.appendChild(make("time"))
+  const when = absolute(new Date(at), zoneOf(job))
+  attribute(time, "datetime", new Date(at).toISOString())
+  attribute(time, "title", when)
+  if (isAlone) return text(time, when)
+  if (!time.firstChild) time.append(make("span", { className: "relative" }), make("small"))
+  text(time.firstChild, relative(new Date(at)))
+  text(time.lastChild, when)
+}
+const tick = () => {
+  for (const time of document.querySelectorAll("main section:not([hidden]) time .relative")) text(time, relative(new Date(time.parentNode.dateTime)))
+  if (failures && answeredAt) lost()
+}
+
+// --- Asking the service. Every address is relative, so that the page works below any path.
+
+const token = () => sessionStorage.getItem("token")
+const ask = async (path, method = "GET", headers = {}) => {
+  if (token()) headers.Authorization = `Bearer ${token()}`
+  const answer = await fetch(path, { method, headers, cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(PATIENCE) })
+  if (answer.status === 401) {
+    if (headers.Authorization === `Bearer ${token()}`) { sessionStorage.removeItem("token"); text($("rejected"), "The token was rejected.") }
+    if ($("ask").hidden) { $("ask").hidden = false; $("main").hidden = true; $("token").focus() }
+    throw new Error("a token is needed")
+  }
+  const date = Date.parse(answer.headers.get("Date"))
+  // The header has whole seconds.
+  if (date && Math.abs(date + 500 - now()) > 1500) ahead = date + 500 - Date.now()
+  return answer
+}
+const read = async path => {
+  const answer = await ask(path)
+  const body = await answer.json()
+  if (!answer.ok) throw new Error(body.error ?? body.message ?? `the service answered ${answer.status}`)
+  return body
+}
+const lost = () => {
+  $("lost").hidden = false
+  $("main").classList.add("stale")
+  text($("lost"), answeredAt
+    ? `The service has not answered for ${length(Date.now() - answeredAt)}. What is shown is from ${absolute(new Date(answeredAt + ahead), zoneOf())}.`
+    : "The service does not answer.")
+}
+const refresh = async () => {
+  clearTimeout(timer)
+  if (document.hidden) return
+  const turn = ++asked
+  try {
+    const answer = await ask("api/overview", "GET", etag ? { "If-None-Match": etag } : {})
+    if (answer.status !== 200 && answer.status !== 304) throw new Error(`the service answered ${answer.status}`)
+    const fresh = answer.status === 200 ? await answer.json() : overview
+    if (turn < shown) return
+    ;[shown, failures, answeredAt] = [turn, 0, Date.now()]
+    if (fresh !== overview) { overview = fresh; etag = answer.headers.get("ETag") ?? "" }
+    $("lost").hidden = $("ask").hidden = true
+    $("main").classList.remove("stale")
+    $("main").hidden = false
+    show()
+  } catch (error) {
+    if (turn < asked) return
+    if ($("ask").hidden) { failures += 1; lost() }
+  }
+  clearTimeout(timer)
+  const isBusy = overview?.jobs.some(job => job.running || job.waiting) || watched.size
+  if ($("ask").hidden) timer = setTimeout(refresh, failures ? Math.min(RARELY, OFTEN * 2 ** failures) : isBusy ? OFTEN : SELDOM)
+}
+
+// --- The overview
+
+const stateOf = job => job.running ? ["▶", "running", ""]
+  : job.waiting ? ["…", "queued", ""]
+  : job.error ? ["✕", "failing", "bad"]
+  : job.overdue ? ["✕", "overdue", "bad"]
+  : !job.active ? ["◼", job.enabled ? "stopped" : "disabled", "quiet"]
+  : job.warnings.length ? ["!", "warning", "warn"]
+  : job.runs.length ? ["✓", "ok", "good"] : ["○", "not run yet", "quiet"]
+const rank = job => job.error || job.overdue ? 0 : job.running || job.waiting ? 1 : job.active ? 2 : 3
+const byUrgency = (a, b) => rank(a) - rank(b) || (a.next_run ?? "~").localeCompare(b.next_run ?? "~") || a.id.localeCompare(b.id)
+const usual = job => {
+  const took = job.runs.filter(run => run[1] === "success").map(run => run[3]).sort((a, b) => a - b)
+  return took[took.length >> 1] ?? 0
+}
+const inUse = element => element.matches(":hover, :focus-within") || (!getSelection().isCollapsed && element.contains(getSelection().anchorNode))
+
+const act = (job, verb, run) => make("button", { type: "button", textContent: verb, onclick: event => run(job, event.currentTarget) })
+const createJob = job => {
+  const note = make("small", { className: "note" })
+  const row = make("tr", { data: { job: job.id } })
+  const strip = make("div", { className: "strip" })
+  row.append(make("th", { scope: "row" }, make("a", { href: `#/jobs/${job.id}`, textContent: job.id }), make("small")),
+    make("td", {}, make("span", { className: "state" }), make("small"), make("progress", { hidden: true })),
+    make("td", {}, make("span"), make("small", {}, make("code"))),
+    make("td"), make("td", {}, make("span"), make("small")), make("td", {}, strip),
+    make("td", {}, make("div", { className: "acts" }, act(job.id, "Run", run), act(job.id, "Stop", stop), act(job.id, "Start", start), act(job.id, "End run", end)), note))
+  const heads = $("jobs").tHead.rows[0].cells
+  for (const at of [2, 3, 4]) row.cells[at].dataset.name = heads[at].textContent
+  seen.observe(row)
+  return row
+}
+const updateJob = (row, job) => {
+  // A row whose job is as it was needs nothing; its times are told anew each second.
+  const toShow = JSON.stringify(job) + $("zone").value
+  if (row.shown === toShow && !job.running) return
+  row.shown = toShow
+  const [name, state, schedule, next, last, , acts] = row.cells
+  text(name.lastChild, job.description ?? "")
+  const [sign, word, style] = stateOf(job)
+  text(state.children[0], `${sign} ${word}`)
+  state.children[0].className = `state ${style}`
+  const took = job.running && job.last_run ? Math.max(0, now() - Date.parse(job.last_run)) : 0
+  const far = job.progress ? `${plural(job.progress, "row")} so far, ` : ""
+  text(state.children[1], job.running ? `${far}${length(took)}${usual(job) ? `; it usually takes ${length(usual(job))}` : ""}`
+    : job.error ?? job.overdue ?? job.warnings.join("; "))
+  const bar = state.children[2]
+  bar.hidden = !job.running
+  if (job.running) {
+    const whole = watched.get(job.run)?.rows
+    attribute(bar, "aria-label", `progress of ${job.id}`)
+    if (whole) [bar.max, bar.value] = [whole, Math.min(job.progress, whole)]
+    else if (usual(job)) [bar.max, bar.value] = [usual(job), Math.min(took, usual(job))]
+    else bar.removeAttribute("value")
+  }
+  text(schedule.firstChild, job.words)
+  text(schedule.lastChild.firstChild, `${job.schedule} (${job.time_zone})`)
+  moment(next, job.next_run, job.id)
+  if (!job.next_run) text(next, job.active ? "never" : "")
+  const newest = job.runs.find(run => run[1] !== "running" && run[1] !== "queued")
+  text(last.firstChild, newest ? `${SIGNS[newest[1]][0]} ${newest[1].replace("_", " ")}${newest[3] === null ? "" : `, ${length(newest[3])}`}` : "")
+  last.firstChild.className = newest ? SIGNS[newest[1]][1] : ""
+  moment(last.lastChild, newest?.[2], job.id, true)
+  if (row.dataset.seen) updateStrip(row, job)
+  const [runIt, stopIt, startIt, endIt] = acts.querySelectorAll("button")
+  runIt.hidden = false
+  stopIt.hidden = !job.active
+  startIt.hidden = job.active
+  endIt.hidden = !job.running
+  for (const button of [runIt, stopIt, startIt, endIt]) attribute(button, "aria-label", `${button.textContent} ${job.id}`)
+}
+// Only rows that were seen have their strips: a thousand jobs would have twenty thousand.
+const seen = new IntersectionObserver(entries => {
+  for (const { target, isIntersecting } of entries) {
+    const job = isIntersecting && overview.jobs.find(job => job.id === target.dataset.job)
+    if (job) { target.dataset.seen = "yes"; updateStrip(target, job) }
+  }
+})
+const updateStrip = (row, job) => {
+  const strip = row.cells[5].firstChild
+  attribute(strip, "role", job.runs.length ? "group" : null)
+  attribute(strip, "aria-label", job.runs.length ? `runs of ${job.id}, oldest first; use the arrow keys` : null)
+  keyed(strip, [...job.runs].reverse(), run => run[0], run => make("a", { href: `#/runs/${run[0]}`, tabIndex: -1 }), (link, run) => {
+    const [sign, style] = SIGNS[run[1]]
+    text(link, sign)
+    link.className = style
+    const name = `${absolute(new Date(run[2]), zoneOf(job.id))}: ${run[1].replace("_", " ")}${run[3] === null ? "" : ` after ${length(run[3])}`}`
+    attribute(link, "aria-label", name)
+    attribute(link, "title", name)
+  })
+  if (strip.lastChild && !strip.querySelector("[tabindex='0']")) strip.lastChild.tabIndex = 0
+}
+$("jobs").addEventListener("keydown", event => {
+  const step = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[event.key]
+  const next = step && event.target.closest(".strip a")?.[step]
+  if (!next) return
+  event.preventDefault()
+  event.target.tabIndex = -1
+  next.tabIndex = 0
+  next.focus()
+})
+
+// --- Acts. What came of one is told where its button is.
+
+const noteOf = job => document.querySelector(`tr[data-job="${CSS.escape(job)}"] .note`)
+const tell = (job, words) => { const note = noteOf(job); if (note) text(note, words); say(words) }
+const sure = (question, meaning, verb, plan) => new Promise(resolve => {
+  text($("question"), question)
+  text($("meaning"), meaning)
+  text($("verb"), verb)
+  $("planned").hidden = !plan
+  text($("planned"), plan ?? "")
+  $("sure").returnValue = ""
+  $("sure").onclose = () => resolve($("sure").returnValue === "yes")
+  $("sure").showModal()
+})
+const post = async (path, job, button) => {
+  button.disabled = true
+  try {
+    const answer = await ask(path, "POST")
+    const body = await answer.json()
+    const words = body.message ?? body.error ?? `the service answered ${answer.status}`
+    if (job) tell(job, words)
+    return { body, ok: answer.ok, words }
+  } catch (error) {
+    const words = `Nothing came of it: ${error.message}`
+    if (job) tell(job, words)
+    return { ok: false, words }
+  } finally {
+    button.disabled = false
+    button.focus({ preventScroll: true })
+    refresh()
+  }
+}
+const run = async (id, button) => {
+  const job = overview.jobs.find(job => job.id === id)
+  let rows = 0
+  if (job.asks) {
+    button.disabled = true
+    const plan = await read(`api/schedules/${id}/plan`).catch(error => ({ lines: [error.message] }))
+    button.disabled = false
+    button.focus({ preventScroll: true })
+    rows = plan.rows ?? 0
+    const words = plan.lines?.join("\n") ?? "What it would do is only known when it runs."
+    if (!await sure(`Run ${id} now?`, "What a run would do now:", "Run", words)) return
+  }
+  const { ok, body } = await post(`trigger/${id}?wait=false`, id, button)
+  if (ok) { tell(id, `Run ${body.runId} has begun.`); watched.set(body.runId, { id, rows }) }
+}
+const stop = async (id, button) => {
+  const meaning = "It will not run by its schedule until it is started again, or the configuration is reloaded on request. A run in progress goes on."
+  if (await sure(`Stop ${id}?`, meaning, "Stop")) await post(`stop/${id}`, id, button)
+}
+const start = (id, button) => post(`start/${id}`, id, button)
+const end = async (id, button) => {
+  const { run } = overview.jobs.find(job => job.id === id)
+  if (run && await sure(`End run ${run} of ${id}?`, "It is cut off, and does not count as a failure.", "End run")) await post(`api/schedules/executions/${run}/cancel`, id, button)
+}
+const announceEnds = () => {
+  for (const [number, { id }] of watched) {
+    const ended = overview.jobs.find(job => job.id === id)?.runs.find(run => run[0] === number && run[3] !== null)
+    if (!ended) continue
+    watched.delete(number)
+    tell(id, `Run ${number}: ${ended[1].replace("_", " ")} after ${length(ended[3])}.`)
+  }
+}
+
+// --- A job
+
+const showJob = async id => {
+  const turn = location.hash
+  // A plan may have much to count: it is made when the view is opened.
+  if (planned !== turn) {
+    planned = turn
+    text($("plan"), "…")
+    read(`api/schedules/${id}/plan`).catch(error => ({ lines: [error.message] })).then(plan => {
+      if (planned === turn) text($("plan"), plan.lines?.join("\n") ?? "It is only known when it runs.")
+    })
+  }
+  const details = await read(`api/schedules/${id}`)
+  if (location.hash !== turn) return
+  keyed($("times"), details.next, at => at, () => make("li"), (element, at) => {
+    const zones = [...new Set([browserZone, details.time_zone, "UTC"])]
+    text(element, zones.map(zone => absolute(new Date(at), zone)).join(" = "))
+  })
+  text($("why"), details.why)
+  keyed($("settings").tBodies[0], details.settings, setting => setting.path.join("."), () => make("tr"), (row, setting) =>
+    cells(row, [setting.path.slice(2).join("."), typeof setting.value === "string" ? setting.value : JSON.stringify(setting.value), setting.origin]))
+}
+
+// --- Runs
+
+const query = () => new URLSearchParams(location.hash.split("?")[1] ?? "")
+let older = []
+const showRuns = async (filter, before) => {
+  const turn = location.hash
+  const wanted = new URLSearchParams([...filter].filter(([, value]) => value))
+  wanted.set("limit", "50")
+  if (before) wanted.set("before", before)
+  const { total, executions } = await read(`api/schedules/executions?${wanted}`)
+  if (location.hash !== turn) return
+  if (before) older.push(...executions)
+  else text($("total"), `${plural(total, "run")}`)
+  const newest = before ? [] : executions
+  const known = new Set(newest.map(run => run.id))
+  const rows = before ? [...(showRuns.newest ?? []), ...older] : [...newest, ...older.filter(run => !known.has(run.id))]
+  if (!before) showRuns.newest = newest
+  $("older").hidden = executions.length < 50
+  $("older").onclick = () => showRuns(filter, rows.at(-1)?.id).catch(error => text($("total"), error.message))
+  keyed($("history").tBodies[0], rows, run => run.id, createRun, updateRun)
+}
+const createRun = run => {
+  const output = make("pre", { tabIndex: 0 })
+  const copy = make("button", { type: "button", textContent: "Copy", onclick: () => copyOf(output, copy) })
+  const details = make("details", {}, make("summary", { textContent: "Output" }), copy, output)
+  details.ontoggle = async () => {
+    if (!details.open) return
+    const found = await read(`api/schedules/executions/${run.id}`).catch(error => ({ output: error.message }))
+    text(output, found.output ?? [found.message, found.error].filter(Boolean).join("\n") ?? "")
+  }
+  return make("tr", {}, make("th", { scope: "row" }, make("a", { href: `#/runs/${run.id}`, textContent: run.id })), make("td", {}, make("a")),
+    make("td"), make("td"), make("td"), make("td"), make("td", {}, make("span"), details))
+}
+const updateRun = (row, run) => {
+  const [, job, status, began, took, trigger, message] = row.cells
+  ;[job.firstChild.textContent, job.firstChild.href] = [run.job, `#/jobs/${run.job}`]
+  text(status, `${SIGNS[run.status][0]} ${run.status.replace("_", " ")}`)
+  status.className = SIGNS[run.status][1]
+  moment(began, run.started_at ?? run.scheduled_at, run.job)
+  text(took, run.duration_ms === null ? "" : length(run.duration_ms))
+  text(trigger, run.trigger.replace("_", " "))
+  text(message.firstChild, run.error ?? run.message ?? "")
+}
+const copyOf = async (output, button) => {
+  try { await navigator.clipboard.writeText(output.textContent); text(button, "Copied") }
+  // Outside HTTPS there is no clipboard: it is selected instead.
+  catch { getSelection().selectAllChildren(output); text(button, "Selected: copy it with the keyboard") }
+}
+const showRun = async id => {
+  const run = await read(`api/schedules/executions/${id}`)
+  keyed($("history").tBodies[0], [run], run => run.id, createRun, updateRun)
+  $("history").querySelector("details").open = true
+  text($("total"), `Run ${id}`)
+  $("older").hidden = true
+}
+$("filter").onsubmit = event => {
+  event.preventDefault()
+  const wanted = [...new FormData($("filter"))].filter(([, value]) => value)
+  location.hash = `#/runs?${new URLSearchParams(wanted)}`
+}
+
+// --- The service
+
+const showService = async () => {
+  const { config, outbox, databases } = overview
+  const facts = {
+    "Version": overview.version, "Started": absolute(new Date(overview.startedAt), zoneOf()), "Status": overview.status,
+    "Configuration": config.source, "Loaded": absolute(new Date(config.loadedAt), zoneOf()),
+    "Last reload": config.lastReload ? `${config.lastReload.applied ? "applied" : "refused"}, by ${config.lastReload.cause}, ${absolute(new Date(config.lastReload.at), zoneOf())}` : "none",
+    "Messages": `${outbox.pending} waiting, ${outbox.dead} given up`,
+  }
+  keyed($("facts"), Object.entries(facts).flatMap(([name, value]) => [["dt", name, name], ["dd", `=${name}`, value]]), item => item[1],
+    item => make(item[0]), (element, item) => text(element, item[2]))
+  const refused = config.lastReload?.applied === false ? config.lastReload.problems : []
+  const problems = [...refused, ...config.problems].map(problem => problem.text)
+  lines($("problems"), problems.length ? problems : ["None."])
+  lines($("databases"), databases.map(({ name, path, trouble }) => `${name}: ${path} — ${trouble ?? "ok"}`))
+  const { messages } = await read("api/outbox")
+  keyed($("outbox").tBodies[0], messages, message => message.id, () => make("tr"), (row, message) =>
+    cells(row, [message.subject, message.channel, message.status, absolute(new Date(message.created_at), zoneOf()), String(message.attempts), message.last_error]))
+}
+$("reload").onclick = async event => {
+  const { words } = await post("reload-config", "", event.currentTarget)
+  text($("service").querySelector(".note"), words)
+  say(words)
+}
+
+// --- Views
+
+const VIEWS = { job: ["top", "job", "runs"], overview: ["top"], runs: ["runs"], service: ["service"] }
+const route = () => {
+  const [, view = "", id = ""] = location.hash.split("?")[0].split("/")
+  const name = decodeURIComponent(id)
+  if (view === "jobs" && name) return { view: "job", id: name }
+  return view === "runs" || view === "service" ? { view, id: name } : { view: "overview" }
+}
+const show = () => {
+  const { view, id } = route()
+  for (const section of document.querySelectorAll("main > section")) section.hidden = !VIEWS[view].includes(section.id)
+  $("filter").hidden = view === "job" || Boolean(id)
+  for (const link of document.querySelectorAll("nav a")) {
+    const isHere = link.hash === (view === "runs" ? "#/runs" : view === "service" ? "#/service" : "#/")
+    attribute(link, "aria-current", isHere && view !== "job" ? "page" : null)
+  }
+  const failing = overview.jobs.filter(job => job.error || job.overdue)
+  const sign = failing.length || overview.status === "failing" ? "failing" : overview.status
+  document.title = `${failing.length ? `(${failing.length}) ` : ""}${view === "job" ? id : view} – duplistatus-cron`
+  attribute($("icon"), "href", sign === "ok" ? "icon.svg" : "icon.svg?failing")
+  text($("title"), view === "job" ? id : "Overview")
+  $("sentence").hidden = view === "job"
+  text($("sentence"), failing.length ? `${failing.length} of ${plural(overview.jobs.length, "job")} ${failing.length === 1 ? "is" : "are"} failing.`
+    : `${plural(overview.jobs.length, "job")}, none failing. The service is ${overview.status}.`)
+  lines($("reasons"), view === "job" ? [] : overview.reasons)
+  const body = $("jobs").tBodies[0]
+  let jobs = overview.jobs.filter(job => view !== "job" || job.id === id)
+  const places = new Map([...body.children].map((row, place) => [row.dataset.key, place]))
+  // Rows do not move under a pointer, a focus or a selection.
+  jobs = inUse(body) ? jobs.sort((a, b) => (places.get(a.id) ?? 1e9) - (places.get(b.id) ?? 1e9)) : jobs.sort(byUrgency)
+  if (VIEWS[view].includes("top")) keyed(body, jobs, job => job.id, createJob, updateJob)
+  if (view === "overview") keyed($("ids"), overview.jobs, job => job.id, job => make("option", { value: job.id }), () => {})
+  announceEnds()
+  // What else the view shows is asked for when it is opened, and when something has changed.
+  if (loaded === location.hash + etag) return
+  loaded = location.hash + etag
+  const failed = place => error => { loaded = ""; text(place, error.message) }
+  if (view !== "job") planned = ""
+  if (view === "job") { showJob(id).catch(failed($("why"))); showRuns([["job", id]]).catch(failed($("total"))) }
+  if (view === "runs") (id ? showRun(id) : showRuns(query())).catch(failed($("total")))
+  if (view === "service") showService().catch(failed($("service").querySelector(".note")))
+}
+addEventListener("hashchange", () => {
+  older = []
+  const filter = query()
+  for (const field of $("filter").elements) if (field.name) field.value = filter.get(field.name) ?? ""
+  if (!overview) return
+  $("history").tBodies[0].replaceChildren()
+  show()
+  document.querySelector("main > section:not([hidden]) h2").focus({ preventScroll: true })
+  scrollTo(0, 0)
+  refresh()
+})
+addEventListener("visibilitychange", () => { if (!document.hidden) refresh() })
+$("ask").onsubmit = event => {
+  event.preventDefault()
+  sessionStorage.setItem("token", $("token").value)
+  $("token").value = ""
+  text($("rejected"), "")
+  $("ask").hidden = true
+  refresh().then(() => { if (!$("main").hidden) $("main").focus() })
+}
+$("zone").value = localStorage.getItem("zone") ?? ""
+$("zone").onchange = () => { localStorage.setItem("zone", $("zone").value); loaded = ""; if (overview) show() }
+for (const [name, words] of [["status", Object.keys(SIGNS)], ["trigger", ["schedule", "catch_up", "manual", "webhook"]]]) {
+  for (const word of words) $("filter").elements[name].append(make("option", { value: word, textContent: word.replace("_", " ") }))
+}
+for (const field of $("filter").elements) if (field.name) field.value = query().get(field.name) ?? ""
+setInterval(tick, 1000)
+refresh()
