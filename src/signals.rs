@@ -28,7 +28,8 @@ pub(crate) fn listen(engine: Inbox) -> io::Result<impl Future<Output = ()>> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hang_up.recv() => {
+                // One that ends reads nothing any more.
+                _ = hang_up.recv(), if ending.is_none() => {
                     // A reload that is slow keeps no other signal waiting.
                     tokio::spawn(service_manager::reload(engine.clone()));
                     continue;

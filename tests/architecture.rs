@@ -48,7 +48,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("pbkdf2", &["duplistatus"]),
     ("rusqlite", &["sql", "state"]),
     ("rustls_native_certs", &["kinds"]),
-    ("sd_notify", &["service_manager"]),
     ("strsim", &["values"]),
     ("subtle", &["values"]),
     ("tiny_http", &["http"]),

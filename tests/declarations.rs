@@ -59,7 +59,7 @@ x = 1
             "jobs.toml:15:12: jobs.two.schedule: `0 0 31 2 *` never occurs",
             "jobs.toml:16:11: jobs.two.enabled: true or false is expected, not the string \"yes\"",
             "jobs.toml:17:7: jobs.Three: `Three` is not an id",
-            "jobs.toml:20:2: color: unknown key `color`; known keys: server, state,",
+            "jobs.toml:20:2: color: unknown key `color`; known keys: server, log, state,",
         ],
     );
 }

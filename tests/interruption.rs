@@ -145,3 +145,50 @@ fn a_run_that_is_cancelled_by_hand_ends_and_is_no_failure() {
     assert_eq!(service.health()["errors"], json!({}));
     assert_eq!(service.get("/api/schedules/executions").1["total"], 1);
 }
+
+#[test]
+fn a_run_that_was_cancelled_stays_so_though_the_service_is_killed_before_it_ends() {
+    let place = Workplace::new();
+    place.write(
+        "jobs.toml",
+        "[jobs.stubborn]\nschedule = \"0 0 1 1 *\"\non_interrupt = \"rerun\"\ncommand = { shell = \"trap '' TERM; while :; do sleep 0.1; done\", kill_after = \"30s\" }\n",
+    );
+    let service = place.start();
+    let (_, begun) = service.post("/trigger/stubborn?wait=false");
+    let cancel = format!("/api/schedules/executions/{}/cancel", begun["runId"]);
+    assert_eq!(service.post(&cancel).0, 200);
+    service.kill();
+    let service = place.start();
+    let last = eventually("the run to be closed", || {
+        Some(last_run(&service)).filter(|last| last["status"] != "running")
+    });
+    assert_eq!(
+        (&last["status"], &last["error"]),
+        (&json!("interrupted"), &json!("cancelled by hand"))
+    );
+    assert_eq!(
+        service.get("/api/schedules/executions").1["total"],
+        1,
+        "it is not repeated"
+    );
+    assert_eq!(service.health()["errors"], json!({}));
+}
+
+#[test]
+fn a_queued_run_is_withdrawn_also_while_the_service_ends() {
+    let place = Workplace::new();
+    place.write(
+        "jobs.toml",
+        "[server]\nshutdown_grace = \"20s\"\n[jobs.slow]\nschedule = \"0 0 1 1 *\"\nconcurrency_policy = \"queue\"\ncommand = { argv = [\"sleep\", \"5\"] }\n",
+    );
+    let mut service = place.start();
+    let numbers = [1, 2].map(|_| service.post("/trigger/slow?wait=false").1["runId"].to_string());
+    service.signal("TERM");
+    service.logged("shutting down");
+    let cancel = format!("/api/schedules/executions/{}/cancel", numbers[1]);
+    assert_eq!(service.post(&cancel).0, 200);
+    service.wait();
+    let service = place.start();
+    assert_eq!(service.newest("slow")["status"], "skipped");
+    assert_eq!(service.get("/api/schedules").1["jobs"][0]["running"], false);
+}

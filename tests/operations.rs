@@ -1,6 +1,7 @@
 //! What operators and their tools use: figures, the command line for people, the service manager.
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ fn figures_count_from_nothing_and_prometheus_likes_them() {
     let open = metrics(&service, "application/openmetrics-text; version=1.0.0");
     assert!(open.contains("Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert!(open.ends_with("# EOF\n") && open.contains("# TYPE duplistatus_cron_runs counter\n"));
-    assert!(!text.contains("# EOF"));
+    assert!(!text.contains("# EOF") && open.contains("le=\"1.0\""));
 
     // A job that is gone is not told of any more.
     place.write("jobs.toml", &JOBS.replace("[jobs.slow]", "[jobs.other]"));
@@ -209,6 +210,25 @@ fn people_see_jobs_and_runs_as_tables() {
     });
     let (code, text) = client(&["cancel", &slow]);
     assert!(code == 1 && text.contains("is over"), "{text}");
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let place = place();
+    let service = place.start();
+    service.post("/trigger/broken");
+    let on_a_terminal = |variable: &str| {
+        let command = format!("{variable} TERM=xterm {BINARY} status --port {}", service.port);
+        let output = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .current_dir(place.path())
+            .output()
+            .expect("script is missing; it belongs to every Debian");
+        printed(&output).1
+    };
+    assert!(on_a_terminal("").contains("\u{1b}[31mfailing\u{1b}[0m"));
+    let plain = on_a_terminal("NO_COLOR=1");
+    assert!(plain.contains("failing") && !plain.contains('\u{1b}'), "{plain}");
 }
 
 #[test]
@@ -376,6 +396,49 @@ fn the_service_manager_is_told_how_the_service_is() {
     told("READY=1");
     service.signal("TERM");
     told("STOPPING=1");
+    drop(service);
+
+    // One whose socket is in no folder.
+    let name = format!("duplistatus-cron-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let service = place.service().env("NOTIFY_SOCKET", &format!("@{name}")).start();
+    let mut text = [0; 1024];
+    let length = socket.recv(&mut text).unwrap();
+    assert_eq!(&text[..length], b"READY=1");
+    // It is nothing to the programs of jobs.
+    place.write(
+        "jobs.toml",
+        "[jobs.env]\nschedule = \"0 0 1 1 *\"\ncommand = { argv = [\"env\"] }\n",
+    );
+    service.post("/reload-config");
+    service.post("/trigger/env");
+    let output = service.newest("env")["output"].as_str().unwrap().to_owned();
+    assert!(
+        output.contains("PATH=") && !output.contains("NOTIFY_SOCKET"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_database_that_is_away_is_down_for_those_who_only_ask_for_figures() {
+    let place = Workplace::empty();
+    place.write("jobs.toml", JOBS);
+    let service = place.start();
+    eventually("the figure", || {
+        metrics(&service, "*/*")
+            .contains("database_up{database=\"duplistatus\"} 0\n")
+            .then_some(())
+    });
+    // And whose jobs use none is not told of one.
+    place.write(
+        "jobs.toml",
+        "[jobs.plain]\nschedule = \"0 0 1 1 *\"\ncommand = { argv = [\"true\"] }\n",
+    );
+    service.post("/reload-config");
+    assert_eq!(service.health()["status"], "ok", "{}", service.health());
+    assert!(!metrics(&service, "*/*").contains("database_up{"));
 }
 
 #[test]
@@ -391,6 +454,46 @@ fn the_unit_is_closed_to_all_that_it_does_not_need() {
     let (code, text) = printed(&output);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("Overall exposure level"), "{text}");
+}
+
+#[test]
+fn the_image_is_built_from_what_it_is_given() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let given = Workplace::empty();
+    let ignored = std::fs::read_to_string(root.join(".dockerignore")).unwrap();
+    assert_eq!(ignored.lines().next(), Some("*"));
+    for name in ignored.lines().filter_map(|line| line.strip_prefix('!')) {
+        let to = given.file(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(root.join(name))
+            .arg(&to)
+            .status()
+            .unwrap();
+        assert!(copied.success(), "{name}");
+    }
+    // Every file that the manifest names is there, and what the sources take in.
+    let cargo = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO"))
+            .args(arguments)
+            .current_dir(given.path())
+            .output()
+            .unwrap();
+        printed(&output)
+    };
+    let (code, text) = cargo(&[
+        "metadata",
+        "--offline",
+        "--locked",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]);
+    assert_eq!(code, 0, "{text}");
+    for taken in ["jobs.toml", "examples/minimal.toml"] {
+        assert!(given.file(taken).exists(), "{taken}");
+    }
 }
 
 /// A root folder with Debian 13, which `tests/run` has made.

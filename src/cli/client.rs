@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::output::say;
+use super::output::{printable, say};
 use super::{BAD_INPUT, Exit, FAILED, Format, UNREACHABLE};
 use crate::config::{self, File, Server, Setting, Sources};
 use crate::values::Secret;
@@ -33,6 +33,8 @@ pub(super) struct Client {
     base: String,
     token: Option<Secret>,
     pub(super) format: Format,
+    /// What may be why it is not reached.
+    hint: &'static str,
 }
 
 /// What the service answered.
@@ -47,10 +49,11 @@ impl Answer {
         self.body[key].as_str().unwrap_or_default()
     }
 
-    /// What the service has to say.
-    pub(super) fn message(&self) -> &str {
+    /// What the service has to say, without anything that a terminal would obey.
+    pub(super) fn message(&self) -> String {
         let said = self.body["message"].as_str().or_else(|| self.body["error"].as_str());
-        said.or_else(|| self.body["detail"].as_str()).unwrap_or_default()
+        let said = said.or_else(|| self.body["detail"].as_str()).unwrap_or_default();
+        said.lines().map(printable).collect::<Vec<_>>().join("\n")
     }
 
     /// The answer, where it is what was asked for.
@@ -58,7 +61,13 @@ impl Answer {
         if self.status < 300 {
             Ok(self)
         } else {
-            Err(Exit::new(FAILED, self.message()))
+            let said = self.message();
+            let said = if said.is_empty() {
+                format!("the service answered {}", self.status)
+            } else {
+                said
+            };
+            Err(Exit::new(FAILED, said))
         }
     }
 }
@@ -67,16 +76,13 @@ impl Client {
     /// The service that the options name, or else the one that the declaration describes.
     pub(super) fn new(sources: &Sources, options: &Options) -> Result<Self, Exit> {
         let server = server_of(sources);
-        let base = match &options.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => {
-                let missing = "the declaration does not say where the service listens; use --port or --url";
-                let server = server.as_ref().map_err(Clone::clone)?.as_ref();
-                format!(
-                    "http://{}",
-                    address(server.ok_or_else(|| Exit::new(UNREACHABLE, missing))?)
-                )
-            }
+        let base = if let Some(url) = &options.url {
+            url.trim_end_matches('/').to_owned()
+        } else {
+            let missing = "the declaration does not say where the service listens; use --port or --url";
+            let declared = server.as_ref().map_err(Clone::clone)?.as_ref();
+            let declared = declared.ok_or_else(|| Exit::new(UNREACHABLE, missing))?;
+            format!("http://{}", address(declared))
         };
         let is_address = base.starts_with("http://") || base.starts_with("https://");
         if !is_address {
@@ -87,6 +93,11 @@ impl Client {
             base,
             token: server.ok().flatten().and_then(|server| server.token),
             format: options.format,
+            hint: if options.url.is_some() || sources.port.is_some() || config::can_be_read(sources) {
+                ""
+            } else {
+                "; the declaration cannot be read, so its port is not known: use --port or --url"
+            },
         })
     }
 
@@ -107,6 +118,9 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .timeout_global(patience)
             .proxy(None)
+            // Another address is another service.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .build()
             .into();
         let url = format!("{}{path}", self.base);
@@ -150,7 +164,7 @@ impl Client {
         };
         Exit::new(
             UNREACHABLE,
-            format!("the service at {} cannot be reached: {why}", self.name()),
+            format!("the service at {} cannot be reached: {why}{}", self.name(), self.hint),
         )
     }
 

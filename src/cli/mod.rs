@@ -53,7 +53,7 @@ Examples:
   duplistatus-cron run --demo              try it, on a sample database in a temporary folder
   duplistatus-cron validate jobs.toml      check a declaration before it is used
   duplistatus-cron plan session-cleanup    what a run would do now; changes nothing
-  duplistatus-cron status                  how the jobs of the running service are
+  duplistatus-cron status                  the state of the jobs in the running service
   duplistatus-cron history --status failed the newest runs that failed
 
 Environment:
@@ -103,7 +103,7 @@ struct RunOptions {
     /// If the declaration is broken, start with the last good configuration
     #[arg(long)]
     keep_last_good: bool,
-    /// The least important lines of the log: error, warn, info or debug [default: as declared, info]
+    /// The lowest level that is logged: error, warn, info or debug [default: as declared, info]
     #[arg(long, value_name = "LEVEL", value_parser = log::word::<LogLevel>)]
     log_level: Option<LogLevel>,
     /// The form of the log: json, text, or auto [default: as declared, auto: text on a terminal, else JSON]
@@ -113,7 +113,7 @@ struct RunOptions {
 
 impl RunOptions {
     /// These, which stand before the command, with those behind it, which win.
-    fn and(self, more: Self) -> Self {
+    fn and(&self, more: &Self) -> Self {
         Self {
             demo: self.demo || more.demo,
             keep_last_good: self.keep_last_good || more.keep_last_good,
@@ -143,9 +143,9 @@ enum Command {
     Simulate(simulate::Options),
     /// Show what jobs would do if they ran now; changes nothing
     Plan(plan::Options),
-    /// Try a notification target
+    /// Test a notification target
     Notify(notification::Options),
-    /// Show how the jobs of the running service are, those that fail first
+    /// Show the state of the jobs in the running service, failing ones first
     Status(tables::StatusOptions),
     /// Show the newest runs of the running service
     History(tables::HistoryOptions),
@@ -163,7 +163,7 @@ enum Command {
     Reload(client::Options),
     /// Show the health of the running service
     Health(orders::HealthOptions),
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions(packaging::Options),
     /// Print the manual page
     Man,
@@ -190,7 +190,7 @@ pub fn main() -> ExitCode {
     let sources = common.sources(Environment::of_process());
     let code = match command {
         None => run::main(&common, sources, &run),
-        Some(Command::Run(more)) => run::main(&common, sources, &run.and(more)),
+        Some(Command::Run(more)) => run::main(&common, sources, &run.and(&more)),
         Some(Command::Validate(options)) => validate::main(sources, options),
         Some(Command::Config(options)) => config::main(&sources, &options),
         Some(Command::Overrides(options)) => overrides::main(sources, &options),
@@ -212,7 +212,10 @@ pub fn main() -> ExitCode {
         Some(Command::Stop(options)) => orders::stop(&sources, &options),
         Some(Command::Reload(options)) => orders::reload(&sources, &options),
         Some(Command::Health(options)) => orders::health(&sources, &options),
-        Some(Command::Completions(options)) => packaging::completions(&options),
+        Some(Command::Completions(options)) => {
+            packaging::completions(&options);
+            Ok(())
+        }
         Some(Command::Man) => packaging::manual(),
         Some(Command::Become(options)) => Err(program::become_it(options)),
         Some(Command::GitCredential(options)) => git_credential::main(&options),

@@ -1,14 +1,14 @@
 //! `trigger`, `cancel`, `start`, `stop`, `reload`, `health`, `why`: orders to the running service, and questions to it.
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
 
 use super::client::{self, Answer, Client};
-use super::output::say;
-use super::{Exit, FAILED};
+use super::output::{printable, say};
+use super::{Exit, FAILED, Format};
 use crate::config::Sources;
 use crate::values::{JobId, plural};
 
@@ -87,8 +87,10 @@ fn order(client: &Client, path: &str) -> Result<(), Exit> {
         return if is_good { Ok(()) } else { Err(Exit::new(FAILED, "")) };
     }
     let problems = answer.body["problems"].as_array().into_iter().flatten();
-    let problems = problems.filter_map(|problem| problem["text"].as_str());
-    let lines: Vec<&str> = problems.chain([answer.message()]).collect();
+    let problems = problems
+        .filter_map(|problem| problem["text"].as_str())
+        .map(str::to_owned);
+    let lines: Vec<String> = problems.chain([answer.message()]).collect();
     if !is_good {
         return Err(Exit::new(FAILED, lines.join("\n")));
     }
@@ -101,7 +103,7 @@ fn follow(client: &Client, job: &JobId) -> Result<(), Exit> {
     let expected = client.get(&format!("/api/schedules/{job}/plan"));
     let expected = expected.ok().and_then(|plan| plan.body["rows"].as_u64());
     let begun = client.post(&format!("/trigger/{job}?wait=false"))?.good()?;
-    let is_terminal = std::io::stderr().is_terminal();
+    let (is_terminal, since) = (std::io::stderr().is_terminal(), Instant::now());
     let run = loop {
         let run = client
             .get(&format!("/api/schedules/executions/{}", begun.body["runId"]))?
@@ -110,13 +112,17 @@ fn follow(client: &Client, job: &JobId) -> Result<(), Exit> {
             break run;
         }
         if is_terminal {
-            let done = client.get(&format!("/api/schedules/{job}"))?.body["progress"].as_u64();
-            eprint!("\r{}", bar(done.unwrap_or(0), expected));
+            let schedules = client.get("/api/schedules")?;
+            let mut jobs = schedules.body["jobs"].as_array().into_iter().flatten();
+            let rows = jobs
+                .find(|found| found["id"] == job.as_str())
+                .and_then(|job| job["progress"].as_u64());
+            eprint!("\r\u{1b}[K{}", bar(rows.unwrap_or(0), expected, since.elapsed()));
         }
         std::thread::sleep(BETWEEN_LOOKS);
     };
     if is_terminal {
-        eprintln!();
+        eprint!("\r\u{1b}[K");
     }
     let is_good = run.text("status") == "success";
     let has_printed = client.has_printed(&run.body);
@@ -132,10 +138,15 @@ fn follow(client: &Client, job: &JobId) -> Result<(), Exit> {
 }
 
 /// How far a run is, as a bar where it is known how much there is to do.
-fn bar(rows: u64, expected: Option<u64>) -> String {
+fn bar(rows: u64, expected: Option<u64>, elapsed: Duration) -> String {
     const WIDTH: usize = 30;
     let Some(expected) = expected.filter(|expected| *expected > 0) else {
-        return format!("{} so far", plural(rows, "row"));
+        let rows = if rows > 0 {
+            format!(", {} so far", plural(rows, "row"))
+        } else {
+            String::new()
+        };
+        return format!("running for {} s{rows}", elapsed.as_secs());
     };
     let filled = usize::try_from(rows.min(expected) * 30 / expected).unwrap_or(WIDTH);
     format!(
@@ -155,7 +166,7 @@ pub(super) fn why(sources: &Sources, options: &JobOptions) -> Result<(), Exit> {
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     for decision in answer.body["decisions"].as_array().into_iter().flatten().rev() {
         let (at, what, why) = (text(decision, "at"), text(decision, "decision"), text(decision, "why"));
-        say!("{at}  {what}: {why}");
+        say!("{}", printable(&format!("{at}  {what}: {why}")));
     }
     say!("{}", answer.text("summary"));
     Ok(())
@@ -163,15 +174,27 @@ pub(super) fn why(sources: &Sources, options: &JobOptions) -> Result<(), Exit> {
 
 #[derive(Args, Debug)]
 pub(super) struct HealthOptions {
-    #[command(flatten)]
-    client: client::Options,
+    /// Where the service is reached [default: where the declaration says that it listens]
+    #[arg(long)]
+    url: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
 }
 
 /// Prints the health of the service; a failing one is a failure.
 pub(super) fn health(sources: &Sources, options: &HealthOptions) -> Result<(), Exit> {
-    let client = Client::new(sources, &options.client)?;
+    let client = Client::new(sources, &client::Options::at(options.url.clone()))?;
     let Answer { status, body } = client.get("/health")?;
-    say!("{body:#}");
+    if options.format == Format::Json {
+        say!("{body:#}");
+    } else {
+        say!("{}", body["status"].as_str().unwrap_or_default());
+        let reasons = body["reasons"].as_array().into_iter().flatten();
+        reasons
+            .filter_map(Value::as_str)
+            .for_each(|reason| say!("  {}", printable(reason)));
+    }
     if status == 200 {
         Ok(())
     } else {

@@ -27,12 +27,12 @@ pub(super) enum Paint {
 
 impl Paint {
     /// The number of the colour.
-    fn colour(self) -> Option<u8> {
+    fn colour(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
-            Self::Good => Some(32),
-            Self::Warn => Some(33),
-            Self::Bad => Some(31),
+            Self::Good => Some("32"),
+            Self::Warn => Some("33"),
+            Self::Bad => Some("31"),
         }
     }
 }
@@ -42,7 +42,7 @@ pub(super) fn is_coloured() -> bool {
     static IS_COLOURED: LazyLock<bool> = LazyLock::new(|| {
         let environment = Environment::of_process();
         let is_set = |name| environment.get(name).is_some_and(|value| !value.is_empty());
-        std::io::stdout().is_terminal() && !is_set("NO_COLOR") && environment.get("TERM").as_deref() != Some("dumb")
+        std::io::stdout().is_terminal() && !is_set("NO_COLOR") && environment.get("TERM") != Some("dumb")
     });
     *IS_COLOURED
 }
@@ -50,7 +50,8 @@ pub(super) fn is_coloured() -> bool {
 /// Prints rows under their headings, each column as wide as it needs to be.
 pub(super) fn table(heads: &[&str], rows: Vec<Vec<(String, Paint)>>) {
     let heads = heads.iter().map(|head| ((*head).to_owned(), Paint::Plain)).collect();
-    let rows: Vec<Vec<(String, Paint)>> = [heads].into_iter().chain(rows).collect();
+    let shown = |row: Vec<(String, Paint)>| row.into_iter().map(|(word, paint)| (printable(&word), paint)).collect();
+    let rows: Vec<Vec<(String, Paint)>> = [heads].into_iter().chain(rows).map(shown).collect();
     let widest = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(widest).collect();
     for row in &rows {
@@ -58,8 +59,8 @@ pub(super) fn table(heads: &[&str], rows: Vec<Vec<(String, Paint)>>) {
         for ((word, paint), width) in row.iter().zip(&widths) {
             let gap = " ".repeat(width - word.chars().count() + 2);
             match paint.colour().filter(|_| is_coloured()) {
-                Some(colour) => text.push_str(&format!("\u{1b}[{colour}m{word}\u{1b}[0m{gap}")),
-                None => text.push_str(&format!("{word}{gap}")),
+                Some(colour) => text.extend(["\u{1b}[", colour, "m", word.as_str(), "\u{1b}[0m", gap.as_str()]),
+                None => text.extend([word.as_str(), gap.as_str()]),
             }
         }
         say!("{}", text.trim_end());

@@ -48,7 +48,12 @@ pub(super) fn main(mut sources: Sources, options: &Options) -> Result<(), Exit> 
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
-    let text = settings::get(&transaction, CRON_OVERRIDES).map_err(failed)?;
+    // Where there is no table of settings, nothing is overridden.
+    let text = if settings::exist(&transaction).map_err(failed)? {
+        settings::get(&transaction, CRON_OVERRIDES).map_err(failed)?
+    } else {
+        None
+    };
     let mut row = match text.as_deref().map(serde_json::from_str) {
         None => Map::new(),
         Some(Ok(Value::Object(row))) => row,

@@ -109,7 +109,8 @@ async fn open_state(loaded: &Loaded, store: &Store) {
 
 async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Option<PathBuf>, Exit> {
     let demo = options.demo;
-    let has_manager = sources.environment.get("NOTIFY_SOCKET").is_some();
+    let has_manager = service_manager::look_for(&sources.environment);
+    let watchdog = service_manager::watchdog(&sources.environment);
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
     let loaded = load(&sources, options).await?;
     let plan = loaded.plan.clone();
@@ -159,7 +160,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     tracing::info!(source, jobs = plan.jobs.len(), port, "listening on {addresses:?}");
     service_manager::tell_ready();
     if has_manager {
-        tokio::spawn(service_manager::keep_telling(inbox.clone()));
+        tokio::spawn(service_manager::keep_telling(inbox.clone(), watchdog));
     }
     let (end, ended) = oneshot::channel();
     let http = tokio::spawn(front_door.serve(ended));
@@ -278,7 +279,8 @@ async fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
         );
     }
     loaded.problems.iter().for_each(log);
-    if let Err(why) = &loaded.overrides {
+    let uses_databases = loaded.plan.jobs.values().any(|job| job.database.is_some());
+    if let (Err(why), true) = (&loaded.overrides, uses_databases) {
         tracing::warn!("{why}; its overrides apply once it can be read");
     }
     Ok(loaded)

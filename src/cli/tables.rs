@@ -59,23 +59,28 @@ pub(super) fn status(sources: &Sources, options: &StatusOptions) -> Result<(), E
     let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
     let status = answer.text("status");
     say!("\nThe service is {status}, version {}.", answer.text("version"));
-    reasons.iter().for_each(|reason| say!("  {}", printable(reason)));
+    for reason in reasons {
+        say!("  {}", printable(reason));
+    }
     Ok(())
 }
 
 fn row_of_job(job: &Value, now: Timestamp) -> Ranked {
     let text = |key: &str| job[key].as_str().unwrap_or_default();
-    let is = |key: &str| job[key] == true;
     let error = job["error"].as_str().or_else(|| job["overdue"].as_str());
-    let (rank, state, paint) = match () {
-        () if is("running") => (1, "running", Paint::Plain),
-        () if job["waiting"].as_u64() > Some(0) => (1, "queued", Paint::Plain),
-        () if error.is_some() => (0, "failing", Paint::Bad),
-        () if !is("active") && is("enabled") => (3, "stopped", Paint::Warn),
-        () if !is("active") => (3, "disabled", Paint::Plain),
-        () => (2, "ok", Paint::Good),
+    let (rank, paint) = match text("state") {
+        "failing" | "overdue" => (0, Paint::Bad),
+        _ if error.is_some() => (0, Paint::Plain),
+        "running" | "queued" => (1, Paint::Plain),
+        "stopped" => (3, Paint::Warn),
+        "disabled" => (3, Paint::Plain),
+        "warning" => (2, Paint::Warn),
+        _ => (2, Paint::Good),
     };
-    let rank = if error.is_some() { 0 } else { rank };
+    let state = match text("state") {
+        failing @ ("failing" | "overdue") if job["active"] == false => format!("{failing}, stopped"),
+        state => state.to_owned(),
+    };
     let next: Option<Timestamp> = text("next_run").parse().ok();
     let newest = job["runs"]
         .as_array()
@@ -88,7 +93,7 @@ fn row_of_job(job: &Value, now: Timestamp) -> Ranked {
     let plain = |text: String| (text, Paint::Plain);
     let row = vec![
         plain(text("id").to_owned()),
-        (state.to_owned(), paint),
+        (state, paint),
         plain(next.map_or_else(|| "-".to_owned(), at)),
         plain(next.map_or_else(|| "-".to_owned(), |next| in_few_words(next.duration_since(now)))),
         plain(last.map_or_else(|| "-".to_owned(), at)),

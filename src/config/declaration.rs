@@ -47,7 +47,7 @@ pub(crate) struct Log {
     pub format: LogFormat,
 }
 
-/// The least important lines that are written.
+/// The lowest level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {

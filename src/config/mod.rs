@@ -124,6 +124,11 @@ pub(crate) fn server(sources: &Sources) -> Option<Server> {
     resolve::server(&layers.merged, &sources.environment)
 }
 
+/// Whether all of the declaration can be read, whatever it says.
+pub(crate) fn can_be_read(sources: &Sources) -> bool {
+    Layers::read(sources).is_ok()
+}
+
 /// How the service logs: what is left of the sources where some are broken.
 pub(crate) fn log(sources: &Sources) -> Option<Log> {
     resolve::log(&Layers::as_far_as_readable(sources)?.merged)

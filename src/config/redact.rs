@@ -28,9 +28,6 @@ pub(super) fn is_not_kept<S: AsRef<str>>(path: &[S]) -> bool {
     ((is_of_target || is_of_host) && may_be_secret(path)) || is_secret_of_job(path)
 }
 
-/// What keys of secrets are called, wherever someone puts one.
-const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential", "ssh_key"];
-
 /// Whether the value at `path` may be a secret.
 pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
     let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
@@ -69,11 +66,7 @@ pub(super) fn login_in(text: &str) -> Option<std::ops::Range<usize>> {
 }
 
 fn sounds_secret(keys: &[&str]) -> bool {
-    let is_telling = |key: &&str| {
-        let key = key.to_lowercase();
-        TELLING.iter().any(|word| key.contains(word))
-    };
-    keys.iter().any(is_telling)
+    keys.iter().any(|key| crate::values::sounds_secret(key))
 }
 
 /// A line that cannot be read, with stars for everything but names of keys and punctuation.

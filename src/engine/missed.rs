@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Skip;
 use crate::config::{CatchUp, Job};
-use crate::state::Trigger;
+use crate::state::{Skip, Trigger};
 use crate::values::iso;
 
 /// A run that begins so late is still on time.

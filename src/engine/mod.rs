@@ -17,7 +17,6 @@ mod runner;
 mod runs;
 mod scheduler;
 pub(crate) mod simulation;
-mod skip;
 #[cfg(test)]
 mod tests;
 mod under_way;
@@ -35,7 +34,7 @@ pub(crate) use reload::keep_last_good;
 pub(crate) use runner::RunResult;
 
 use crate::config::{Loaded, Plan, Problems, Services, Sources};
-use crate::state::Store;
+use crate::state::{Skip, Store};
 use crate::values::{Clock, JobId, Threads};
 use clock_watch::ClockWatch;
 use command::Refusal;
@@ -43,7 +42,6 @@ use journal::Journal;
 use reload::{Fresh, Reloader};
 use runs::MOST_WAIT;
 use scheduler::Scheduler;
-pub(crate) use skip::Skip;
 use under_way::{BETWEEN_PROGRESS, Next, Runs};
 
 /// The longest sleep, so that a clock that was set is noticed.

@@ -12,7 +12,9 @@ use super::scheduler::{PendingRun, Step};
 use crate::config::OnInterrupt;
 use crate::notifications::alert::Turn;
 use crate::process::end_strays;
-use crate::state::{Activation, EndedRun, LeftBehind, QueuedRun, RunId, StateError, Status, Trigger};
+use crate::state::{
+    Activation, CANCELLED_BY_HAND, EndedRun, LeftBehind, QueuedRun, StateError, Status, Trigger, Unfinished,
+};
 use crate::values::{JobId, Moment, blocking, plural};
 
 impl Engine {
@@ -61,7 +63,7 @@ impl Engine {
         let moment = self.clock.moment_at(now);
         let closed: Vec<EndedRun> = unfinished
             .iter()
-            .map(|(job, run)| self.close_interrupted(job, *run, moment))
+            .map(|run| self.close_interrupted(run, moment))
             .collect();
         self.journal.finish(closed).await;
         self.read_last_runs(self.plan().jobs.keys().cloned().collect()).await;
@@ -72,8 +74,8 @@ impl Engine {
     }
 
     /// Ends programs that an earlier process left running as it was killed.
-    async fn end_strays(&self, unfinished: &[(String, RunId)]) {
-        let runs = unfinished.iter().map(|(_, run)| run.to_string()).collect();
+    async fn end_strays(&self, unfinished: &[Unfinished]) {
+        let runs = unfinished.iter().map(|unfinished| unfinished.run.to_string()).collect();
         let place = self.journal.store.place();
         let ended = blocking(move || end_strays(&place, &runs)).await;
         if ended > 0 {
@@ -92,8 +94,17 @@ impl Engine {
     }
 
     /// Closes a run that an earlier process did not finish, and has that told.
-    fn close_interrupted(&mut self, job: &str, run: RunId, now: Moment) -> EndedRun {
+    fn close_interrupted(&mut self, unfinished: &Unfinished, now: Moment) -> EndedRun {
         const WHY: &str = "the service ended during this run";
+        let (job, run) = (unfinished.job.as_str(), unfinished.run);
+        if unfinished.was_cancelled {
+            tracing::info!(job, run = run.0, "{CANCELLED_BY_HAND}");
+            return row_of(
+                run,
+                &RunResult::without_work(Status::Interrupted, CANCELLED_BY_HAND),
+                now,
+            );
+        }
         tracing::warn!(job, run = run.0, "interrupted: {WHY}");
         let plan = self.plan();
         // The job may be gone from the declaration.

@@ -9,12 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use super::command::{Cause, ConfigReport, LastReload, Reloaded, Reply};
-use super::{Engine, LONGEST_SLEEP, SOON, Skip};
+use super::{Engine, LONGEST_SLEEP, SOON};
 use crate::config::{self, Diff, File, Loaded, Plan, Problem, Problems, Rows, Source, Sources, without_secrets};
 use crate::duplistatus::publish_port;
 use crate::duplistatus::settings::{CRON_SERVICE, Overrides};
 use crate::sql::SqlError;
-use crate::state::Store;
+use crate::state::{Skip, Store};
 use crate::values::{JobId, Severity, within_patience_of};
 
 /// Reads the sources, one reload at a time, and knows what is in force.

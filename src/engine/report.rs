@@ -1,8 +1,5 @@
 //! How things are, for `/health` and `/api/schedules`.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-
 use super::Engine;
 use super::command::{JobReport, Report};
 use crate::state::OutboxCounts;
@@ -35,12 +32,10 @@ impl Engine {
             })
         });
         // The database that is there without being declared is missed by those only whose jobs use one.
-        let used = plan
-            .jobs
-            .values()
-            .filter_map(|job| Some(job.database.as_ref()?.path.clone()));
-        let databases: BTreeSet<PathBuf> = used.collect();
-        let overrides_error = self.reloader.overrides_error().filter(|_| !databases.is_empty());
+        let uses_one = plan.jobs.values().any(|job| job.database.is_some());
+        let is_missed = uses_one || plan.databases.len() > 1;
+        let databases = plan.databases.values().filter(|_| is_missed);
+        let overrides_error = self.reloader.overrides_error().filter(|_| is_missed);
         Report {
             at: at.wall,
             started_at: self.clock.started_at,
@@ -50,7 +45,7 @@ impl Engine {
             state_error: self.journal.store.error(),
             shutting_down: self.shutdown.is_some(),
             config: self.reloader.report.clone(),
-            databases: databases.into_iter().collect(),
+            databases: databases.map(|database| database.path.clone()).collect(),
             overrides_error,
         }
     }

@@ -31,7 +31,7 @@ pub struct RunResult {
     pub warnings: Vec<String>,
     /// How often it was tried.
     pub attempts: u32,
-    /// Whether it was ended for a newer run, which is not a failure of its job.
+    /// Whether it was ended for a newer run or by hand, which is not a failure of its job.
     pub was_called_off: bool,
 }
 
@@ -155,6 +155,9 @@ async fn catching<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + S
 }
 
 fn result_of(attempt: Attempt, ctx: &RunContext, job: &Job, attempts: u32) -> (RunResult, bool) {
+    // One that succeeds all the same has succeeded.
+    let was_asked = matches!(attempt.asked, Some(CancelReason::Replaced | CancelReason::ByHand));
+    let was_called_off = was_asked && attempt.done.is_err();
     let result = match attempt.done {
         Ok(report) => RunResult {
             statistics: report.statistics,
@@ -166,7 +169,7 @@ fn result_of(attempt: Attempt, ctx: &RunContext, job: &Job, attempts: u32) -> (R
     let result = RunResult {
         output: ctx.output.text(),
         attempts,
-        was_called_off: matches!(attempt.asked, Some(CancelReason::Replaced | CancelReason::ByHand)),
+        was_called_off,
         ..result
     };
     (result, attempt.is_abandoned)

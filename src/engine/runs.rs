@@ -6,15 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use super::Engine;
 use super::alerting::tell;
 use super::command::{Refusal, Triggered};
 use super::runner::RunResult;
 use super::scheduler::{PendingRun, Step};
 use super::under_way::{Ended, RunHandle};
-use super::{Engine, Skip};
 use crate::config::{Job, Plan};
 use crate::notifications::alert::Turn;
-use crate::state::{Beginning, CANCELLED_BY_HAND, EndedRun, NewRun, RunId, Status, Trigger};
+use crate::state::{Beginning, CANCELLED_BY_HAND, EndedRun, NewRun, RunId, Skip, Status, Trigger};
 use crate::values::{JobId, Moment, counters, plural};
 
 /// How many runs are recorded at once.
@@ -44,10 +44,7 @@ impl Engine {
                     Step::Begin(run) if run.run.is_some() => begun.push(run),
                     Step::Begin(run) => new.push((run, Beginning::Now)),
                     Step::Skip(run, skip) if run.run.is_some() => self.drop_queued(vec![run], skip).await,
-                    Step::Skip(run, skip) => {
-                        count_skip(&run, &skip);
-                        new.push((run, Beginning::Skipped(skip.why)));
-                    }
+                    Step::Skip(run, skip) => new.push((run, Beginning::Skipped(skip))),
                 }
             }
             let queued = self.scheduler.take_unrecorded();
@@ -79,8 +76,9 @@ impl Engine {
         for ((mut run, beginning), id) in new.into_iter().zip(ids) {
             match (beginning, id) {
                 (Beginning::Queued, id) => self.scheduler.recorded(run.ticket, id),
-                (Beginning::Skipped(why), Some(_)) => {
-                    tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {why}");
+                (Beginning::Skipped(skip), Some(_)) => {
+                    count_skip(&run, &skip);
+                    tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {}", skip.why);
                 }
                 (Beginning::Now, Some(_)) => {
                     run.run = id;
@@ -151,6 +149,10 @@ impl Engine {
             }
             let telling = tell(&run.job, state, &plan, (id, Turn::Began), moment);
             messages.extend(telling.into_iter().flat_map(|telling| telling.messages));
+            if run.trigger == Trigger::Schedule {
+                let late = now.duration_since(run.scheduled_at).as_secs_f64();
+                counters().lateness.observe(late.max(0.0));
+            }
             self.runs.begin(&plan, id, run, now);
         }
         self.journal.post(messages, moment).await;
@@ -202,7 +204,11 @@ impl Engine {
 
     /// Ends a run, or takes it back where it waits for its turn.
     pub(super) async fn cancel(&mut self, run: RunId) -> Result<(), Refusal> {
-        if self.runs.cancel(run) {
+        if self.runs.is_under_way(run) {
+            // Should the process end before the run does, the next one knows.
+            let noted = self.journal.store.note_cancelled(run).await;
+            noted.map_err(|error| Refusal::State(error.message))?;
+            self.runs.cancel(run);
             return Ok(());
         }
         if let Some(queued) = self.scheduler.withdraw_run(run) {
@@ -210,6 +216,14 @@ impl Engine {
             return Ok(());
         }
         match self.journal.store.run(run).await {
+            // The next start would begin it.
+            Ok(Some((found, _))) if found.status == Status::Queued => {
+                let skipped = RunResult::without_work(Status::Skipped, CANCELLED_BY_HAND);
+                self.journal
+                    .finish(vec![row_of(run, &skipped, self.clock.moment())])
+                    .await;
+                Ok(())
+            }
             Ok(Some(_)) => Err(Refusal::Over),
             Ok(None) => Err(Refusal::Unknown),
             Err(error) => Err(Refusal::State(error.message)),
@@ -306,7 +320,7 @@ impl Engine {
 
     fn note_end(&mut self, handle: &RunHandle, result: &RunResult, plan: &Plan, now: Moment) -> EndedRun {
         let (id, job) = (handle.id, &handle.run.job);
-        count_run(handle, result, now.wall);
+        count_run(handle, result);
         let message = result.message.as_str();
         let succeeded = result.status == Status::Success;
         let (status, trigger) = (result.status.as_str(), handle.run.trigger.as_str());
@@ -353,8 +367,8 @@ fn count_skip(run: &PendingRun, skip: &Skip) {
     *counters().skipped.entry(of).or_default() += 1;
 }
 
-/// Counts a run that ended at `now`.
-fn count_run(handle: &RunHandle, result: &RunResult, now: Timestamp) {
+/// Counts a run that ended.
+fn count_run(handle: &RunHandle, result: &RunResult) {
     let (job, kind) = (handle.run.job.id.to_string(), handle.run.job.action.name());
     let mut counters = counters();
     let of = (job.clone(), handle.run.trigger.as_str(), result.status.as_str());
@@ -364,10 +378,6 @@ fn count_run(handle: &RunHandle, result: &RunResult, now: Timestamp) {
     let took = began.elapsed();
     counters.took(kind, took);
     counters.last_durations.insert(job, took.as_secs_f64());
-    if handle.run.trigger == Trigger::Schedule {
-        let late = now.duration_since(handle.run.scheduled_at).as_secs_f64() - took.as_secs_f64();
-        counters.lateness.observe(late.max(0.0));
-    }
 }
 
 fn new_run(run: &PendingRun, beginning: Beginning) -> NewRun {

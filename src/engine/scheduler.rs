@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Skip;
 use super::job_state::{Active, JobState};
 use super::missed::{self, Disposition, Due};
 use super::places::{AllPlaces, Places};
 use crate::config::{CatchUp, Concurrency, Job, Plan};
-use crate::state::{Origin, RunId, Trigger};
+use crate::state::{Origin, RunId, Skip, Trigger};
 use crate::values::{GroupId, JobId};
 
 /// How many times of one job are told one by one; of those before them, only how many there were.

@@ -255,14 +255,16 @@ impl Runs {
         }
     }
 
-    /// Has a run end that somebody has cancelled; whether it is under way.
-    pub(super) fn cancel(&self, run: RunId) -> bool {
-        let Some(handle) = self.by_task.values().find(|handle| handle.id == run) else {
-            return false;
-        };
-        tracing::warn!(job = %handle.run.job.id, run = run.0, "cancelled by hand");
-        handle.cancel.cancel(CancelReason::ByHand);
-        true
+    pub(super) fn is_under_way(&self, run: RunId) -> bool {
+        self.by_task.values().any(|handle| handle.id == run)
+    }
+
+    /// Has a run end that somebody has cancelled.
+    pub(super) fn cancel(&self, run: RunId) {
+        for handle in self.by_task.values().filter(|handle| handle.id == run) {
+            tracing::warn!(job = %handle.run.job.id, run = run.0, "cancelled by hand");
+            handle.cancel.cancel(CancelReason::ByHand);
+        }
     }
 
     pub(super) fn begin(&mut self, plan: &Plan, id: RunId, run: PendingRun, now: Timestamp) {

@@ -39,17 +39,15 @@ pub(super) fn prepare(answer: Answer, request: &Request) -> Sent {
     ]
     .map(|(name, value)| (name, value.to_owned()))
     .into();
-    let (mut status, mut body) = (answer.status, body);
-    if answer.is_tagged && status == 200 {
-        let tag = tag_of(&body);
-        if request
-            .header("If-None-Match")
-            .is_some_and(|known| known.contains(&tag))
-        {
-            (status, body) = (304, String::new());
-        }
-        headers.push(("ETag", tag));
+    let status = answer.status;
+    if !answer.is_tagged || status != 200 {
+        return Sent { status, body, headers };
     }
+    let tag = tag_of(&body);
+    let known = request.header("If-None-Match");
+    let is_known = known.is_some_and(|known| known.trim() == "*" || known.contains(&tag));
+    headers.push(("ETag", tag));
+    let (status, body) = if is_known { (304, String::new()) } else { (200, body) };
     Sent { status, body, headers }
 }
 

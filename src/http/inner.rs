@@ -15,7 +15,7 @@ use tiny_http::{Header, Response, Server};
 use tokio::net::UnixStream;
 
 use super::{Answer, Context, Request, headers, routes};
-use crate::values::lock;
+use crate::values::{counters, lock};
 
 /// The inner server, as the front door reaches it.
 pub(super) struct Inner {
@@ -114,9 +114,12 @@ fn keep_serving(current: &Mutex<Arc<Generation>>, ended: &AtomicBool, context: &
 fn answer(mut request: tiny_http::Request, context: &Context) {
     let asked = read(&mut request);
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| routes::answer(&asked, context)));
-    let answer =
-        answered.unwrap_or_else(|_| Answer::error(500, "the request could not be answered, a bug in this program"));
+    let (answer, route) = answered.unwrap_or_else(|_| {
+        let why = "the request could not be answered, a bug in this program";
+        (Answer::error(500, why), "other")
+    });
     let sent = headers::prepare(answer, &asked);
+    *counters().requests.entry((route, sent.status)).or_default() += 1;
     // Always with its length, so that the client knows where it ends though the connection is kept.
     let mut response = Response::from_data(sent.body)
         .with_status_code(sent.status)

@@ -1,4 +1,4 @@
-//! `GET /api/schedules/:job`: one job, its next times, and its declaration in force with the origin of each value.
+//! `GET /api/jobs/:job`: one job, its next times, and its declaration in force with the origin of each value.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::values::iso;
 /// How many of its times are told.
 const TIMES: usize = 5;
 
-/// `GET /api/schedules/:job`
+/// `GET /api/jobs/:job`
 pub(super) fn get(context: &Context, _request: &Request, id: &str) -> Answer {
     let Some(report) = context.ask(|reply| Command::Report { reply }) else {
         return Answer::stuck();

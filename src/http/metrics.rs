@@ -1,14 +1,13 @@
-//! `GET /metrics`: figures in the text format of Prometheus, or in OpenMetrics for those who ask for it.
+//! `GET /metrics`: figures in the text format of Prometheus, or in `OpenMetrics` for those who ask for it.
 
 use std::fmt::{Display, Write};
 
 use jiff::Timestamp;
 
-use super::{Answer, Body, Context, Request};
+use super::{Answer, Body, Context, Request, health};
 use crate::config::Job;
 use crate::engine::command::{JobReport, Report};
-use crate::engine::{Command, Skip};
-use crate::state::{Status, Trigger};
+use crate::state::{Skip, Status, Trigger};
 use crate::values::{COMMIT, Histogram, VERSION, counters};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,7 +19,8 @@ const TRIGGERS: [Trigger; 3] = [Trigger::Schedule, Trigger::CatchUp, Trigger::Ma
 
 /// `GET /metrics`
 pub(super) fn get(context: &Context, request: &Request, _job: &str) -> Answer {
-    let Some(report) = context.ask(|reply| Command::Report { reply }) else {
+    // The databases are looked at, too.
+    let Some(report) = health::look(context).report else {
         return Answer::stuck();
     };
     let is_open = request
@@ -82,7 +82,7 @@ impl Page {
 
     fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         let (buckets, total) = histogram.cumulative();
-        let bounds = buckets.iter().map(|(bound, count)| (bound.to_string(), *count));
+        let bounds = buckets.iter().map(|(bound, count)| (format!("{bound:?}"), *count));
         for (bound, count) in bounds.chain([("+Inf".to_owned(), total)]) {
             let labels: Vec<(&str, &str)> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
             self.figure(&format!("{name}_bucket"), &labels, count);
@@ -141,20 +141,22 @@ fn of_the_service(page: &mut Page, report: &Report, context: &Context) {
 type Figure = fn(&JobReport) -> Option<f64>;
 
 fn of_jobs(page: &mut Page, report: &Report) {
-    fn is(value: bool) -> Option<f64> {
-        Some(f64::from(u8::from(value)))
+    fn is(value: bool) -> f64 {
+        f64::from(u8::from(value))
     }
     let figures: [(&str, &str, Figure); 8] = [
         ("job_active", "Whether the job runs by its schedule", |job| {
-            is(job.active)
+            Some(is(job.active))
         }),
-        ("job_running", "Whether a run is in progress", |job| is(job.running)),
+        ("job_running", "Whether a run is in progress", |job| {
+            Some(is(job.running))
+        }),
         ("job_waiting", "Runs queued", |job| Some(f64::from(job.waiting))),
         ("job_failing", "Whether the last run failed", |job| {
-            is(job.last.error.is_some())
+            Some(is(job.last.error.is_some()))
         }),
         ("job_overdue", "Whether its last success is older than max_age", |job| {
-            is(job.overdue.is_some())
+            Some(is(job.overdue.is_some()))
         }),
         ("job_last_run_timestamp_seconds", "When its last run began", |job| {
             job.last.started_at.map(seconds)

@@ -152,14 +152,6 @@ impl Answer {
         Self::new(status, json!({ "error": message.into() }))
     }
 
-    /// The same with a tag.
-    fn tagged(self) -> Self {
-        Self {
-            is_tagged: true,
-            ..self
-        }
-    }
-
     fn stuck() -> Self {
         Self::error(503, "the engine does not answer")
     }

@@ -34,11 +34,14 @@ struct Database<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the answer")]
 struct Job<'a> {
     id: &'a JobId,
     kind: Option<&'static str>,
     /// Whether a run changes something, so that a person is asked first.
     asks: bool,
+    /// How it is, in one or three words.
+    state: &'static str,
     description: Option<&'a str>,
     schedule: &'a str,
     words: Option<String>,
@@ -102,6 +105,20 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
     }
 }
 
+fn state_of(job: &JobReport, recent: &RecentRuns) -> &'static str {
+    match job {
+        _ if job.running => "running",
+        _ if job.waiting > 0 => "queued",
+        _ if job.last.error.is_some() => "failing",
+        _ if job.overdue.is_some() => "overdue",
+        _ if !job.active && job.enabled => "stopped",
+        _ if !job.active => "disabled",
+        _ if !job.last.warnings.is_empty() => "warning",
+        _ if recent.runs.is_empty() => "not run yet",
+        _ => "ok",
+    }
+}
+
 fn describe<'a>(job: &'a JobReport, recent: &'a RecentRuns, plan: &Plan) -> Job<'a> {
     let declared = plan.jobs.get(&job.id);
     let runs = recent.runs.iter();
@@ -109,6 +126,7 @@ fn describe<'a>(job: &'a JobReport, recent: &'a RecentRuns, plan: &Plan) -> Job<
         id: &job.id,
         kind: declared.map(|job| job.action.name()),
         asks: declared.is_none_or(|job| !job.action.only_looks()),
+        state: state_of(job, recent),
         description: job.description.as_deref(),
         schedule: &job.schedule,
         words: declared.map(|job| job.schedule.in_words()),

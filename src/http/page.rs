@@ -7,12 +7,11 @@ const ICON: &str = include_str!("page/icon.svg");
 const COLOURS: [&str; 2] = ["#1a7f37", "#cf222e"];
 
 fn part(text: impl Into<std::borrow::Cow<'static, str>>, content_type: &'static str) -> Answer {
-    let answer = Answer {
+    Answer {
         status: 200,
         body: Body::Page(text.into(), content_type),
-        is_tagged: false,
-    };
-    answer.tagged()
+        is_tagged: true,
+    }
 }
 
 /// `GET /`

@@ -3,7 +3,6 @@
 use super::{
     Answer, Context, Request, config, guard, health, hooks, job, metrics, outbox, overview, page, schedules, tasks, why,
 };
-use crate::values::counters;
 
 type Handler = fn(&Context, &Request, &str) -> Answer;
 
@@ -68,24 +67,18 @@ const ROUTES: &[Route] = &[
     route("GET", "/api/config", config::get),
     route("GET", "/api/outbox", outbox::get),
     route("GET", "/api/schedules", schedules::list),
+    // Before the runs, whose paths a job called `executions` would share; a run is a number.
+    route("GET", "/api/schedules/:job/why", why::get),
+    route("GET", "/api/schedules/:job/plan", schedules::plan),
     route("GET", "/api/schedules/executions", schedules::executions),
     route("GET", "/api/schedules/executions/:run", schedules::execution),
     route("POST", "/api/schedules/executions/:run/cancel", schedules::cancel),
     route("POST", "/api/schedules/run/:job", schedules::run),
-    route("GET", "/api/schedules/:job", job::get),
-    route("GET", "/api/schedules/:job/why", why::get),
-    route("GET", "/api/schedules/:job/plan", schedules::plan),
+    route("GET", "/api/jobs/:job", job::get),
 ];
 
-/// Answers a request, and counts it.
-pub(super) fn answer(request: &Request, context: &Context) -> Answer {
-    let (answer, route) = answer_by_route(request, context);
-    *counters().requests.entry((route, answer.status)).or_default() += 1;
-    answer
-}
-
-/// The answer, and the path of its route.
-fn answer_by_route(request: &Request, context: &Context) -> (Answer, &'static str) {
+/// Answers a request; gives the path of its route, too.
+pub(super) fn answer(request: &Request, context: &Context) -> (Answer, &'static str) {
     let at_path: Vec<(&Route, &str)> = ROUTES
         .iter()
         .filter_map(|route| Some((route, capture(route.path, &request.path)?)))

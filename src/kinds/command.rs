@@ -16,7 +16,7 @@ use crate::process::{
 };
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
 use crate::sql::{CheckedDatabase, Mode};
-use crate::values::{Duration, Issue, Redactor, Secret, Size, iso};
+use crate::values::{Duration, Issue, Redactor, Secret, Size, iso, sounds_secret};
 
 /// The most output that can be kept of a run.
 const MOST_KEPT: Size = Size::from_bytes(1 << 20);
@@ -216,10 +216,13 @@ impl Command {
 
     /// Runs it to its end.
     pub(super) fn execute(&self, ctx: &RunContext, asked: &Asked, setting: &Setting<'_>) -> Result<Ended, Failure> {
+        // What is hidden in the configuration is hidden where the program prints it.
+        let hidden = self.env.iter().filter(|(name, _)| sounds_secret(name));
+        let redactor = setting.redactor.with(hidden.map(|(_, value)| value.reveal()));
         let mut output = Output {
             job: &ctx.job,
-            run: ctx.run_number(),
-            redactor: setting.redactor,
+            run: ctx.run.map_or(0, |run| run.0),
+            redactor: &redactor,
             kept: &ctx.output,
             keep: self.output.keep,
             log: self.output.log.then(Log::default),

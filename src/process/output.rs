@@ -117,7 +117,7 @@ pub(crate) trait Sink {
 pub(crate) struct Output<'a> {
     pub job: &'a JobId,
     /// The number of the run.
-    pub run: String,
+    pub run: i64,
     pub redactor: &'a Redactor,
     pub kept: &'a Kept,
     /// How much is kept.
@@ -317,7 +317,7 @@ mod tests {
         let (job, kept, redactor) = ("j".parse().unwrap(), Kept::default(), Redactor::new([secret]));
         let mut output = Output {
             job: &job,
-            run: "1".to_owned(),
+            run: 1,
             redactor: &redactor,
             kept: &kept,
             keep: Size::from_bytes(keep),

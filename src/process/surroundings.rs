@@ -20,8 +20,9 @@ impl Surroundings {
         secrets: &[Secret],
     ) -> Self {
         let is_inherited = |name: &str| {
-            // The first is the service's own, the others may set any value of the declaration.
-            let is_ours = name == "CRON_TOKEN" || (name.starts_with("CRON_") && name.contains("__"));
+            // What the service manager has told the service, the service's own token, and what may set any value of the declaration.
+            let is_managers = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains(&name);
+            let is_ours = is_managers || name == "CRON_TOKEN" || (name.starts_with("CRON_") && name.contains("__"));
             !is_ours && !held.contains(name)
         };
         let inherited = variables.into_iter().filter(|(name, _)| is_inherited(name));

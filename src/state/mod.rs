@@ -5,6 +5,7 @@
 mod findings;
 mod outbox;
 mod run;
+mod skip;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub(crate) use run::{
     RecentRun, RecentRuns, Telling,
 };
 pub use run::{Filter, History, Run, RunId, Status, Trigger};
+pub(crate) use skip::Skip;
 use sqlite::Sqlite;
 pub(crate) use sqlite::{Lock, MOST_CLEARED};
 
@@ -49,12 +51,21 @@ pub(crate) struct LeftBehind {
     /// The jobs an operator has stopped.
     pub stopped: BTreeSet<String>,
     pub failing: BTreeMap<String, Failing>,
-    /// Runs it did not finish, with their jobs.
-    pub unfinished: Vec<(String, RunId)>,
+    pub unfinished: Vec<Unfinished>,
     /// Runs that waited for their turn, oldest first.
     pub queued: Vec<QueuedRun>,
     /// What is known of the jobs that were active.
     pub activations: BTreeMap<String, Activation>,
+}
+
+/// A run that an earlier process did not finish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    /// Whose run; kept as text, for the job may be gone from the declaration.
+    pub job: String,
+    pub run: RunId,
+    /// Whether somebody had cancelled it.
+    pub was_cancelled: bool,
 }
 
 /// How long the database may take for an answer before that is told.
@@ -213,6 +224,11 @@ impl Store {
     /// Records how many rows each run under way has done.
     pub(crate) async fn note_progress(&self, runs: Vec<(RunId, u64)>) -> Result<(), StateError> {
         self.ask(move |state| state.note_progress(&runs)).await
+    }
+
+    /// Notes that somebody has cancelled a run under way.
+    pub(crate) async fn note_cancelled(&self, run: RunId) -> Result<(), StateError> {
+        self.ask(move |state| state.note_cancelled(run)).await
     }
 
     /// Drops messages that ended before `before`, and at most [`MOST_CLEARED`] runs; gives how many.

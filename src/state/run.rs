@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::NewMessage;
+use super::{NewMessage, Skip};
 use crate::values::{JobId, Moment, iso, write_iso};
 
 /// The number of a run, unique in one state database.
@@ -121,7 +121,7 @@ pub(crate) enum Beginning {
     /// It waits for its turn.
     Queued,
     /// It does not take place, for this reason.
-    Skipped(String),
+    Skipped(Skip),
 }
 
 /// A run that an earlier process left waiting for its turn.

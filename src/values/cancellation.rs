@@ -16,6 +16,13 @@ pub(crate) enum CancelReason {
     ByHand,
 }
 
+impl CancelReason {
+    /// Whether it is no fault of the work.
+    pub(crate) fn is_from_outside(self) -> bool {
+        self != Self::TimedOut
+    }
+}
+
 /// Shared by whoever does some work and whoever may end it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CancellationToken(Arc<Inner>);
@@ -23,6 +30,8 @@ pub(crate) struct CancellationToken(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     reason: OnceLock<CancelReason>,
+    /// Whether somebody has cancelled it, whatever else was the first reason.
+    by_hand: OnceLock<()>,
     cancelled: Notify,
     /// Whether the service ends, whatever else was the first reason.
     shutdown: OnceLock<()>,
@@ -33,8 +42,11 @@ struct Inner {
 }
 
 impl CancellationToken {
-    /// Asks for the end. The first reason given stays.
+    /// Asks for the end. The first reason given stays, but for somebody's will.
     pub(crate) fn cancel(&self, reason: CancelReason) {
+        if reason == CancelReason::ByHand {
+            let _ = self.0.by_hand.set(());
+        }
         if self.0.reason.set(reason).is_ok() {
             self.0.cancelled.notify_waiters();
         }
@@ -83,7 +95,8 @@ impl CancellationToken {
 
     /// The reason, once the end was asked for.
     pub(crate) fn reason(&self) -> Option<CancelReason> {
-        self.0.reason.get().copied()
+        let by_hand = self.0.by_hand.get().map(|()| CancelReason::ByHand);
+        by_hand.or_else(|| self.0.reason.get().copied())
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

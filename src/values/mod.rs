@@ -54,7 +54,7 @@ pub(crate) use plural::{first_of, plural};
 pub(crate) use progress::Progress;
 pub(crate) use redaction::{Redactor, redact, secrets_of_address, secrets_of_login};
 pub use schedule::Schedule;
-pub(crate) use secret::{Secret, SecretSource, read_secret, reading_secrets};
+pub(crate) use secret::{Secret, SecretSource, read_secret, reading_secrets, sounds_secret};
 pub use severity::Severity;
 pub(crate) use signature::{digest, signature};
 pub(crate) use size::Size;

@@ -164,3 +164,11 @@ impl schemars::JsonSchema for Secret {
         })
     }
 }
+/// What keys of secrets are called, wherever someone puts one.
+const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential", "ssh_key"];
+
+/// Whether what has this name is a secret, by the sound of it.
+pub(crate) fn sounds_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    TELLING.iter().any(|word| name.contains(word))
+}

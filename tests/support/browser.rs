@@ -1,4 +1,4 @@
-//! Debian's Chromium without a window, steered over the WebDriver protocol.
+//! Debian's Chromium without a window, steered over the `WebDriver` protocol.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::git::Running;
 use super::{Service, eventually};
 
-/// Keys, as WebDriver writes them.
+/// Keys, as `WebDriver` writes them.
 pub(crate) const TAB: &str = "\u{e004}";
 pub(crate) const ENTER: &str = "\u{e007}";
 pub(crate) const ESCAPE: &str = "\u{e00c}";
@@ -23,26 +23,8 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new() -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("chromedriver is missing; tests/run installs it");
-        let said = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let driver = Running(driver);
-        let port = said
-            .map_while(Result::ok)
-            .find_map(|line| {
-                Some(
-                    line.split_once("successfully on port ")?
-                        .1
-                        .trim_end_matches('.')
-                        .to_owned(),
-                )
-            })
-            .expect("chromedriver says where it listens");
+        // Two that start at once may choose the same port.
+        let (driver, port) = eventually("chromedriver to listen", start_driver);
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -175,6 +157,27 @@ impl Browser {
             .unwrap()
             .to_owned()
     }
+}
+
+fn start_driver() -> Option<(Running, String)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("chromedriver is missing; tests/run installs it");
+    let said = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let driver = Running(driver);
+    let port = said.map_while(Result::ok).find_map(|line| {
+        Some(
+            line.split_once("successfully on port ")?
+                .1
+                .trim_end_matches('.')
+                .to_owned(),
+        )
+    })?;
+    Some((driver, port))
 }
 
 impl Drop for Browser {

@@ -1,11 +1,12 @@
-// The page of duplistatus-cron. It shows what the service answers and keeps nothing but a token, for this tab.
+// The page of duplistatus-cron. It shows what the service answers, and keeps a token for its tab and the choice of a zone.
 const $ = id => document.getElementById(id)
 const SIGNS = {
   success: ["✓", "good"], failed: ["✕", "bad"], timed_out: ["⧖", "bad"], interrupted: ["!", "warn"], skipped: ["–", "warn"],
   running: ["▶", ""], queued: ["…", ""],
 }
-const OFTEN = 2000, SELDOM = 10000, RARELY = 30000, PATIENCE = 8000
-let overview = null, etag = "", loaded = "", planned = "", ahead = 0, answeredAt = 0, asked = 0, shown = 0, timer = 0, failures = 0
+const OFTEN = 2000, SELDOM = 10000, RARELY = 30000, PATIENCE = 8000, LONG_PATIENCE = 25000
+let overview = null, refusal = "", etag = "", loaded = "", planned = "", ahead = 0, answeredAt = 0, asked = 0, shown = 0, timer = 0, failures = 0
+const UNKNOWN = "This can only be told when it runs."
 const watched = new Map() // Runs that were begun here, with their jobs.
 
 // --- Elements. What is shown already is changed only where it differs, so that focus, selection and scrolling stay.
@@ -85,7 +86,8 @@ const zoneOf = job => {
 }
 const moment = (element, at, job, isAlone) => {
   if (!at) return text(element, "")
-  const time = element.querySelector("time") ?? element.appendChild(make("time"))
+  let time = element.querySelector("time")
+  if (!time) element.replaceChildren(time = make("time"))
   const when = absolute(new Date(at), zoneOf(job))
   attribute(time, "datetime", new Date(at).toISOString())
   attribute(time, "title", when)
@@ -102,11 +104,13 @@ const tick = () => {
 // --- Asking the service. Every address is relative, so that the page works below any path.
 
 const token = () => sessionStorage.getItem("token")
-const ask = async (path, method = "GET", headers = {}) => {
+const ask = async (path, method = "GET", headers = {}, patience = PATIENCE) => {
   if (token()) headers.Authorization = `Bearer ${token()}`
-  const answer = await fetch(path, { method, headers, cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(PATIENCE) })
+  const answer = await fetch(path, { method, headers, cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(patience) })
   if (answer.status === 401) {
     if (headers.Authorization === `Bearer ${token()}`) { sessionStorage.removeItem("token"); text($("rejected"), "The token was rejected.") }
+    failures = 0
+    $("lost").hidden = true
     if ($("ask").hidden) { $("ask").hidden = false; $("main").hidden = true; $("token").focus() }
     throw new Error("a token is needed")
   }
@@ -115,8 +119,8 @@ const ask = async (path, method = "GET", headers = {}) => {
   if (date && Math.abs(date + 500 - now()) > 1500) ahead = date + 500 - Date.now()
   return answer
 }
-const read = async path => {
-  const answer = await ask(path)
+const read = async (path, patience) => {
+  const answer = await ask(path, "GET", {}, patience)
   const body = await answer.json()
   if (!answer.ok) throw new Error(body.error ?? body.message ?? `the service answered ${answer.status}`)
   return body
@@ -124,29 +128,34 @@ const read = async path => {
 const lost = () => {
   $("lost").hidden = false
   $("main").classList.add("stale")
-  text($("lost"), answeredAt
-    ? `The service has not answered for ${length(Date.now() - answeredAt)}. What is shown is from ${absolute(new Date(answeredAt + ahead), zoneOf())}.`
-    : "The service does not answer.")
+  text($("trouble"), refusal ? `The service answers: ${refusal}` : "The service does not answer.")
+  // It is told anew each second, which nobody wants to hear.
+  text($("since"), answeredAt ? `What is shown is from ${absolute(new Date(answeredAt + ahead), zoneOf())}, ${length(Date.now() - answeredAt)} ago.` : "")
 }
 const refresh = async () => {
   clearTimeout(timer)
   if (document.hidden) return
   const turn = ++asked
+  let isNew = false
   try {
     const answer = await ask("api/overview", "GET", etag ? { "If-None-Match": etag } : {})
-    if (answer.status !== 200 && answer.status !== 304) throw new Error(`the service answered ${answer.status}`)
+    refusal = answer.ok || answer.status === 304 ? "" : (await answer.json()).error ?? String(answer.status)
+    if (refusal) throw new Error(refusal)
     const fresh = answer.status === 200 ? await answer.json() : overview
+    if (!Array.isArray(fresh?.jobs)) throw new TypeError("what answers is not the service")
     if (turn < shown) return
     ;[shown, failures, answeredAt] = [turn, 0, Date.now()]
     if (fresh !== overview) { overview = fresh; etag = answer.headers.get("ETag") ?? "" }
     $("lost").hidden = $("ask").hidden = true
     $("main").classList.remove("stale")
     $("main").hidden = false
-    show()
+    isNew = true
   } catch (error) {
     if (turn < asked) return
+    if (error.name !== "Error") refusal = ""
     if ($("ask").hidden) { failures += 1; lost() }
   }
+  if (isNew) show()
   clearTimeout(timer)
   const isBusy = overview?.jobs.some(job => job.running || job.waiting) || watched.size
   if ($("ask").hidden) timer = setTimeout(refresh, failures ? Math.min(RARELY, OFTEN * 2 ** failures) : isBusy ? OFTEN : SELDOM)
@@ -154,13 +163,10 @@ const refresh = async () => {
 
 // --- The overview
 
-const stateOf = job => job.running ? ["▶", "running", ""]
-  : job.waiting ? ["…", "queued", ""]
-  : job.error ? ["✕", "failing", "bad"]
-  : job.overdue ? ["✕", "overdue", "bad"]
-  : !job.active ? ["◼", job.enabled ? "stopped" : "disabled", "quiet"]
-  : job.warnings.length ? ["!", "warning", "warn"]
-  : job.runs.length ? ["✓", "ok", "good"] : ["○", "not run yet", "quiet"]
+const STATES = {
+  running: ["▶", ""], queued: ["…", ""], failing: ["✕", "bad"], overdue: ["✕", "bad"], stopped: ["◼", "quiet"], disabled: ["◼", "quiet"],
+  warning: ["!", "warn"], ok: ["✓", "good"], "not run yet": ["○", "quiet"],
+}
 const rank = job => job.error || job.overdue ? 0 : job.running || job.waiting ? 1 : job.active ? 2 : 3
 const byUrgency = (a, b) => rank(a) - rank(b) || (a.next_run ?? "~").localeCompare(b.next_run ?? "~") || a.id.localeCompare(b.id)
 const usual = job => {
@@ -178,7 +184,7 @@ const createJob = job => {
     make("td", {}, make("span", { className: "state" }), make("small"), make("progress", { hidden: true })),
     make("td", {}, make("span"), make("small", {}, make("code"))),
     make("td"), make("td", {}, make("span"), make("small")), make("td", {}, strip),
-    make("td", {}, make("div", { className: "acts" }, act(job.id, "Run", run), act(job.id, "Stop", stop), act(job.id, "Start", start), act(job.id, "End run", end)), note))
+    make("td", {}, make("div", { className: "acts" }, act(job.id, "Run", run), act(job.id, "Stop", stop), act(job.id, "Start", start), act(job.id, "End run", endNewest)), note))
   const heads = $("jobs").tHead.rows[0].cells
   for (const at of [2, 3, 4]) row.cells[at].dataset.name = heads[at].textContent
   seen.observe(row)
@@ -191,13 +197,13 @@ const updateJob = (row, job) => {
   row.shown = toShow
   const [name, state, schedule, next, last, , acts] = row.cells
   text(name.lastChild, job.description ?? "")
-  const [sign, word, style] = stateOf(job)
-  text(state.children[0], `${sign} ${word}`)
+  const [sign, style] = STATES[job.state]
+  text(state.children[0], `${sign} ${job.state}`)
   state.children[0].className = `state ${style}`
   const took = job.running && job.last_run ? Math.max(0, now() - Date.parse(job.last_run)) : 0
   const far = job.progress ? `${plural(job.progress, "row")} so far, ` : ""
-  text(state.children[1], job.running ? `${far}${length(took)}${usual(job) ? `; it usually takes ${length(usual(job))}` : ""}`
-    : job.error ?? job.overdue ?? job.warnings.join("; "))
+  const underWay = job.running ? `${far}${length(took)}${usual(job) ? `; it usually takes ${length(usual(job))}` : ""}` : ""
+  text(state.children[1], [underWay, job.error ?? job.overdue ?? job.warnings.join("; ")].filter(Boolean).join("; "))
   const bar = state.children[2]
   bar.hidden = !job.running
   if (job.running) {
@@ -217,10 +223,14 @@ const updateJob = (row, job) => {
   moment(last.lastChild, newest?.[2], job.id, true)
   if (row.dataset.seen) updateStrip(row, job)
   const [runIt, stopIt, startIt, endIt] = acts.querySelectorAll("button")
-  runIt.hidden = false
+  // Whoever has just pressed one of them goes on with the one in its place.
+  const pressed = document.activeElement
+  const heir = new Map([[stopIt, startIt], [startIt, stopIt], [endIt, runIt]]).get(pressed)
   stopIt.hidden = !job.active
   startIt.hidden = job.active
-  endIt.hidden = !job.running
+  // One that was given up on and goes on cannot be ended.
+  endIt.hidden = !job.run
+  if (heir && pressed.hidden) heir.focus({ preventScroll: true })
   for (const button of [runIt, stopIt, startIt, endIt]) attribute(button, "aria-label", `${button.textContent} ${job.id}`)
 }
 // Only rows that were seen have their strips: a thousand jobs would have twenty thousand.
@@ -259,6 +269,8 @@ $("jobs").addEventListener("keydown", event => {
 const noteOf = job => document.querySelector(`tr[data-job="${CSS.escape(job)}"] .note`)
 const tell = (job, words) => { const note = noteOf(job); if (note) text(note, words); say(words) }
 const sure = (question, meaning, verb, plan) => new Promise(resolve => {
+  // A question is answered before another one is asked.
+  if ($("sure").open) return resolve(false)
   text($("question"), question)
   text($("meaning"), meaning)
   text($("verb"), verb)
@@ -271,13 +283,13 @@ const sure = (question, meaning, verb, plan) => new Promise(resolve => {
 const post = async (path, job, button) => {
   button.disabled = true
   try {
-    const answer = await ask(path, "POST")
+    const answer = await ask(path, "POST", {}, LONG_PATIENCE)
     const body = await answer.json()
     const words = body.message ?? body.error ?? `the service answered ${answer.status}`
     if (job) tell(job, words)
     return { body, ok: answer.ok, words }
   } catch (error) {
-    const words = `Nothing came of it: ${error.message}`
+    const words = `No answer came, though it may have been done: ${error.message}`
     if (job) tell(job, words)
     return { ok: false, words }
   } finally {
@@ -291,30 +303,35 @@ const run = async (id, button) => {
   let rows = 0
   if (job.asks) {
     button.disabled = true
-    const plan = await read(`api/schedules/${id}/plan`).catch(error => ({ lines: [error.message] }))
+    // What the service refuses is told in the dialog; where there is no answer, there is nothing to decide.
+    const plan = await read(`api/schedules/${id}/plan`, LONG_PATIENCE).catch(error => error.name === "Error" && { lines: [error.message] })
     button.disabled = false
     button.focus({ preventScroll: true })
+    if (!plan) return tell(id, "The service does not answer.")
     rows = plan.rows ?? 0
-    const words = plan.lines?.join("\n") ?? "What it would do is only known when it runs."
+    const words = plan.lines?.join("\n") ?? UNKNOWN
     if (!await sure(`Run ${id} now?`, "What a run would do now:", "Run", words)) return
   }
   const { ok, body } = await post(`trigger/${id}?wait=false`, id, button)
   if (ok) { tell(id, `Run ${body.runId} has begun.`); watched.set(body.runId, { id, rows }) }
 }
 const stop = async (id, button) => {
-  const meaning = "It will not run by its schedule until it is started again, or the configuration is reloaded on request. A run in progress goes on."
+  const meaning = "It will not run by its schedule until you start it again or reload the configuration. A run in progress goes on."
   if (await sure(`Stop ${id}?`, meaning, "Stop")) await post(`stop/${id}`, id, button)
 }
 const start = (id, button) => post(`start/${id}`, id, button)
-const end = async (id, button) => {
-  const { run } = overview.jobs.find(job => job.id === id)
-  if (run && await sure(`End run ${run} of ${id}?`, "It is cut off, and does not count as a failure.", "End run")) await post(`api/schedules/executions/${run}/cancel`, id, button)
+const end = async (id, run, button) => {
+  const isSure = await sure(`End run ${run} of ${id}?`, "The run is stopped now, and does not count as a failure.", "End run")
+  return isSure && post(`api/schedules/executions/${run}/cancel`, id, button)
 }
+const endNewest = (id, button) => end(id, overview.jobs.find(job => job.id === id).run, button)
 const announceEnds = () => {
   for (const [number, { id }] of watched) {
-    const ended = overview.jobs.find(job => job.id === id)?.runs.find(run => run[0] === number && run[3] !== null)
+    const job = overview.jobs.find(job => job.id === id)
+    const ended = job?.runs.find(run => run[0] === number && run[3] !== null)
+    // Of one that is gone with its job, or is no longer among the newest, nothing more is heard.
+    if (ended || !(job?.running || job?.waiting)) watched.delete(number)
     if (!ended) continue
-    watched.delete(number)
     tell(id, `Run ${number}: ${ended[1].replace("_", " ")} after ${length(ended[3])}.`)
   }
 }
@@ -327,11 +344,11 @@ const showJob = async id => {
   if (planned !== turn) {
     planned = turn
     text($("plan"), "…")
-    read(`api/schedules/${id}/plan`).catch(error => ({ lines: [error.message] })).then(plan => {
-      if (planned === turn) text($("plan"), plan.lines?.join("\n") ?? "It is only known when it runs.")
+    read(`api/schedules/${id}/plan`, LONG_PATIENCE).catch(error => ({ lines: [error.message] })).then(plan => {
+      if (planned === turn) text($("plan"), plan.lines?.join("\n") ?? UNKNOWN)
     })
   }
-  const details = await read(`api/schedules/${id}`)
+  const details = await read(`api/jobs/${id}`)
   if (location.hash !== turn) return
   keyed($("times"), details.next, at => at, () => make("li"), (element, at) => {
     const zones = [...new Set([browserZone, details.time_zone, "UTC"])]
@@ -345,35 +362,44 @@ const showJob = async id => {
 // --- Runs
 
 const query = () => new URLSearchParams(location.hash.split("?")[1] ?? "")
-let older = []
+const PAGE = 50
+const listed = new Map() // The runs that are shown, by number.
 const showRuns = async (filter, before) => {
   const turn = location.hash
   const wanted = new URLSearchParams([...filter].filter(([, value]) => value))
-  wanted.set("limit", "50")
+  wanted.set("limit", PAGE)
   if (before) wanted.set("before", before)
   const { total, executions } = await read(`api/schedules/executions?${wanted}`)
   if (location.hash !== turn) return
-  if (before) older.push(...executions)
-  else text($("total"), `${plural(total, "run")}`)
-  const newest = before ? [] : executions
-  const known = new Set(newest.map(run => run.id))
-  const rows = before ? [...(showRuns.newest ?? []), ...older] : [...newest, ...older.filter(run => !known.has(run.id))]
-  if (!before) showRuns.newest = newest
-  $("older").hidden = executions.length < 50
-  $("older").onclick = () => showRuns(filter, rows.at(-1)?.id).catch(error => text($("total"), error.message))
+  if (!before) text($("total"), plural(total, "run"))
+  // So many are new that some between them and the others would be missing.
+  if (!before && !executions.some(run => listed.has(run.id))) listed.clear()
+  if (before || !listed.size) $("older").hidden = executions.length < PAGE
+  for (const run of executions) listed.set(run.id, run)
+  const rows = [...listed.values()].sort((a, b) => b.id - a.id)
+  $("older").onclick = async ({ currentTarget: button }) => {
+    button.disabled = true
+    await showRuns(filter, rows.at(-1).id).catch(failed($("total")))
+    button.disabled = false
+  }
   keyed($("history").tBodies[0], rows, run => run.id, createRun, updateRun)
 }
 const createRun = run => {
   const output = make("pre", { tabIndex: 0 })
   const copy = make("button", { type: "button", textContent: "Copy", onclick: () => copyOf(output, copy) })
   const details = make("details", {}, make("summary", { textContent: "Output" }), copy, output)
-  details.ontoggle = async () => {
-    if (!details.open) return
+  details.load = async () => {
     const found = await read(`api/schedules/executions/${run.id}`).catch(error => ({ output: error.message }))
-    text(output, found.output ?? [found.message, found.error].filter(Boolean).join("\n") ?? "")
+    text(output, found.output ?? [found.message, found.error].filter(Boolean).join("\n"))
   }
+  details.ontoggle = () => details.open && details.load()
+  const stop = make("button", { type: "button", textContent: "End run", hidden: true, onclick: async event => {
+    const ended = await end(run.job, run.id, event.currentTarget)
+    if (ended) text(note, ended.words)
+  } })
+  const note = make("small", { className: "note" })
   return make("tr", {}, make("th", { scope: "row" }, make("a", { href: `#/runs/${run.id}`, textContent: run.id })), make("td", {}, make("a")),
-    make("td"), make("td"), make("td"), make("td"), make("td", {}, make("span"), details))
+    make("td"), make("td"), make("td"), make("td"), make("td", {}, make("span"), details, stop, note))
 }
 const updateRun = (row, run) => {
   const [, job, status, began, took, trigger, message] = row.cells
@@ -383,7 +409,11 @@ const updateRun = (row, run) => {
   moment(began, run.started_at ?? run.scheduled_at, run.job)
   text(took, run.duration_ms === null ? "" : length(run.duration_ms))
   text(trigger, run.trigger.replace("_", " "))
-  text(message.firstChild, run.error ?? run.message ?? "")
+  const [said, details, stop] = message.children
+  text(said, run.error ?? run.message ?? "")
+  stop.hidden = run.status !== "running" && run.status !== "queued"
+  if (details.open && row.dataset.status !== run.status) details.load()
+  row.dataset.status = run.status
 }
 const copyOf = async (output, button) => {
   try { await navigator.clipboard.writeText(output.textContent); text(button, "Copied") }
@@ -391,9 +421,12 @@ const copyOf = async (output, button) => {
   catch { getSelection().selectAllChildren(output); text(button, "Selected: copy it with the keyboard") }
 }
 const showRun = async id => {
+  const turn = location.hash
   const run = await read(`api/schedules/executions/${id}`)
+  if (location.hash !== turn) return
+  const isFirst = !$("history").tBodies[0].rows.length
   keyed($("history").tBodies[0], [run], run => run.id, createRun, updateRun)
-  $("history").querySelector("details").open = true
+  if (isFirst) $("history").querySelector("details").open = true
   text($("total"), `Run ${id}`)
   $("older").hidden = true
 }
@@ -411,14 +444,15 @@ const showService = async () => {
     "Version": overview.version, "Started": absolute(new Date(overview.startedAt), zoneOf()), "Status": overview.status,
     "Configuration": config.source, "Loaded": absolute(new Date(config.loadedAt), zoneOf()),
     "Last reload": config.lastReload ? `${config.lastReload.applied ? "applied" : "refused"}, by ${config.lastReload.cause}, ${absolute(new Date(config.lastReload.at), zoneOf())}` : "none",
-    "Messages": `${outbox.pending} waiting, ${outbox.dead} given up`,
+    "Messages": `${outbox.pending} pending, ${outbox.dead} abandoned`,
   }
   keyed($("facts"), Object.entries(facts).flatMap(([name, value]) => [["dt", name, name], ["dd", `=${name}`, value]]), item => item[1],
     item => make(item[0]), (element, item) => text(element, item[2]))
   const refused = config.lastReload?.applied === false ? config.lastReload.problems : []
   const problems = [...refused, ...config.problems].map(problem => problem.text)
   lines($("problems"), problems.length ? problems : ["None."])
-  lines($("databases"), databases.map(({ name, path, trouble }) => `${name}: ${path} — ${trouble ?? "ok"}`))
+  const found = databases.map(({ name, path, trouble }) => `${name}: ${path} — ${trouble ?? "ok"}`)
+  lines($("databases"), found.length ? found : ["No job uses one."])
   const { messages } = await read("api/outbox")
   keyed($("outbox").tBodies[0], messages, message => message.id, () => make("tr"), (row, message) =>
     cells(row, [message.subject, message.channel, message.status, absolute(new Date(message.created_at), zoneOf()), String(message.attempts), message.last_error]))
@@ -434,9 +468,13 @@ $("reload").onclick = async event => {
 const VIEWS = { job: ["top", "job", "runs"], overview: ["top"], runs: ["runs"], service: ["service"] }
 const route = () => {
   const [, view = "", id = ""] = location.hash.split("?")[0].split("/")
-  const name = decodeURIComponent(id)
-  if (view === "jobs" && name) return { view: "job", id: name }
-  return view === "runs" || view === "service" ? { view, id: name } : { view: "overview" }
+  if (view === "jobs" && id) return { view: "job", id }
+  return view === "runs" || view === "service" ? { view, id } : { view: "overview" }
+}
+// An error of a view that is left already is nobody's concern.
+const failed = place => {
+  const turn = location.hash
+  return error => { if (location.hash === turn) { loaded = ""; text(place, error.message) } }
 }
 const show = () => {
   const { view, id } = route()
@@ -466,28 +504,32 @@ const show = () => {
   // What else the view shows is asked for when it is opened, and when something has changed.
   if (loaded === location.hash + etag) return
   loaded = location.hash + etag
-  const failed = place => error => { loaded = ""; text(place, error.message) }
   if (view !== "job") planned = ""
   if (view === "job") { showJob(id).catch(failed($("why"))); showRuns([["job", id]]).catch(failed($("total"))) }
   if (view === "runs") (id ? showRun(id) : showRuns(query())).catch(failed($("total")))
-  if (view === "service") showService().catch(failed($("service").querySelector(".note")))
+  if (view === "service") showService().then(() => text($("unread"), ""), failed($("unread")))
 }
 addEventListener("hashchange", () => {
-  older = []
+  listed.clear()
+  for (const place of ["why", "plan", "total"]) text($(place), "")
+  for (const place of [$("times"), $("settings").tBodies[0], $("history").tBodies[0]]) place.replaceChildren()
   const filter = query()
   for (const field of $("filter").elements) if (field.name) field.value = filter.get(field.name) ?? ""
   if (!overview) return
-  $("history").tBodies[0].replaceChildren()
   show()
   document.querySelector("main > section:not([hidden]) h2").focus({ preventScroll: true })
   scrollTo(0, 0)
   refresh()
 })
+document.querySelector(".skip").onclick = event => { event.preventDefault(); $("main").focus() }
 addEventListener("visibilitychange", () => { if (!document.hidden) refresh() })
 $("ask").onsubmit = event => {
   event.preventDefault()
-  sessionStorage.setItem("token", $("token").value)
+  const given = $("token").value
   $("token").value = ""
+  // Nothing else can stand in a header.
+  if (!/^[\x21-\x7e]+$/.test(given)) return text($("rejected"), "A token has letters, digits and signs of ASCII only.")
+  sessionStorage.setItem("token", given)
   text($("rejected"), "")
   $("ask").hidden = true
   refresh().then(() => { if (!$("main").hidden) $("main").focus() })

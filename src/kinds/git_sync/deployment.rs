@@ -135,10 +135,7 @@ impl Sync<'_> {
         if let Err(unwritten) = self.remember() {
             return unwritten;
         }
-        let is_its_own = !matches!(
-            reason,
-            Some(CancelReason::Shutdown | CancelReason::Replaced | CancelReason::ByHand)
-        ) && is_verdict;
+        let is_its_own = !reason.is_some_and(CancelReason::is_from_outside) && is_verdict;
         let has_another = self.previous().is_some_and(|previous| *previous != commit);
         if !(is_its_own && has_another && self.job.on_failure == OnFailure::Rollback) {
             return self.note_failure(commit, content, failure);

@@ -301,10 +301,7 @@ impl<'a> Sync<'a> {
     /// Counts a failure of a commit; one that the service's end, or a newer run, has caused is none of the commit's.
     pub(super) fn note_failure(&mut self, commit: ObjectName, content: Content, failure: Failure) -> Failure {
         let reason = self.ctx.cancel.reason();
-        if matches!(
-            reason,
-            Some(CancelReason::Shutdown | CancelReason::Replaced | CancelReason::ByHand)
-        ) {
+        if reason.is_some_and(CancelReason::is_from_outside) {
             return failure;
         }
         let before = self.memory.failing.take().filter(|failing| failing.content == content);

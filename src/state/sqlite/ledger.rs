@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{
     Beginning, CANCELLED_BY_HAND, EndedRun, LastRun, NewRun, Origin, QueuedRun, REPLACED, RunId, StateError, Status,
+    Unfinished,
 };
 use super::{Durability, Sqlite, activations, failing, instant, outbox, outputs};
 use crate::values::{JobId, plural};
@@ -86,10 +87,17 @@ impl Sqlite {
 }
 
 /// The runs that have not ended, with their jobs.
-pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<(String, RunId)>> {
+pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfinished>> {
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Unfinished {
+            job: row.get(0)?,
+            run: RunId(row.get(1)?),
+            was_cancelled: row.get(2)?,
+        })
+    };
     connection
-        .prepare("SELECT job, id FROM runs WHERE status = 'running' ORDER BY id")?
-        .query_map([], |row| Ok((row.get(0)?, RunId(row.get(1)?))))?
+        .prepare("SELECT job, id, error IS NOT NULL FROM runs WHERE status = 'running' ORDER BY id")?
+        .query_map([], read)?
         .collect()
 }
 
@@ -125,7 +133,7 @@ fn insert(connection: &Connection, run: &NewRun, now: Timestamp) -> rusqlite::Re
     let (status, skipped) = match &run.beginning {
         Beginning::Now => (Status::Running, None),
         Beginning::Queued => (Status::Queued, None),
-        Beginning::Skipped(why) => (Status::Skipped, Some(why)),
+        Beginning::Skipped(skip) => (Status::Skipped, Some(&skip.why)),
     };
     connection
         .prepare_cached(
@@ -279,7 +287,8 @@ mod tests {
         };
         let id = Sqlite::new(&path).record(&[], std::slice::from_ref(&run), now).unwrap()[0].unwrap();
         let mut next = Sqlite::new(&path);
-        assert_eq!(next.left_behind(now).unwrap().unfinished, [("a".to_owned(), id)]);
+        let left = next.left_behind(now).unwrap().unfinished;
+        assert_eq!((left.len(), left[0].run, left[0].was_cancelled), (1, id, false));
         let failing = Failing {
             cause: "gone".to_owned(),
             since: now,

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::{LeftBehind, StateError, Status, Trigger};
+use super::{CANCELLED_BY_HAND, LeftBehind, RunId, StateError, Status, Trigger};
 use crate::sql::SqlError;
 use crate::values::{JobId, Moment, beside, identity};
 pub(crate) use ledger::MOST_CLEARED;
@@ -216,6 +216,13 @@ impl Sqlite {
         self.execute(
             "INSERT INTO stops (job, stopped_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
             params![job.as_str(), now.as_millisecond()],
+        )
+    }
+
+    pub(super) fn note_cancelled(&mut self, run: RunId) -> Result<(), StateError> {
+        self.execute(
+            "UPDATE runs SET error = ?2 WHERE id = ?1 AND status = 'running'",
+            params![run.0, CANCELLED_BY_HAND],
         )
     }
 

@@ -12,27 +12,27 @@ impl Skip {
     pub(crate) const REASONS: [&str; 5] = ["missed", "overlap", "replaced", "stopped", "cancelled"];
 
     /// Its time came while the service was down or held up.
-    pub(super) fn missed(why: impl Into<String>) -> Self {
+    pub(crate) fn missed(why: impl Into<String>) -> Self {
         Self::new(0, why)
     }
 
     /// Other runs of its job are in the way.
-    pub(super) fn overlap(why: impl Into<String>) -> Self {
+    pub(crate) fn overlap(why: impl Into<String>) -> Self {
         Self::new(1, why)
     }
 
     /// A newer run takes its place.
-    pub(super) fn replaced() -> Self {
+    pub(crate) fn replaced() -> Self {
         Self::new(2, "it was replaced by a newer run")
     }
 
     /// Its job was stopped or changed.
-    pub(super) fn stopped(why: impl Into<String>) -> Self {
+    pub(crate) fn stopped(why: impl Into<String>) -> Self {
         Self::new(3, why)
     }
 
     /// Somebody has cancelled it.
-    pub(super) fn cancelled(why: impl Into<String>) -> Self {
+    pub(crate) fn cancelled(why: impl Into<String>) -> Self {
         Self::new(4, why)
     }
 
