@@ -334,7 +334,7 @@ fn a_stop_outlasts_the_page() {
 #[test]
 fn a_token_is_asked_for_once_in_a_tab() {
     let place = place_with(JOBS);
-    let service = place.service().env("CRON_TOKEN", "a-secret-token").start();
+    let service = place.service().env("CRON_TOKEN", "a secret token").start();
     let browser = Browser::new();
     let asked = "return !document.querySelector('#ask').hidden && document.querySelector('main').hidden";
     let give = |token: &str| {
@@ -348,7 +348,7 @@ fn a_token_is_asked_for_once_in_a_tab() {
     browser.until_text("#rejected", "ASCII");
     give("wrong");
     browser.until_text("#rejected", "The token was rejected.");
-    give("a-secret-token");
+    give("a secret token");
     browser.until("the page", "return !document.querySelector('main').hidden");
     browser.reload();
     browser.until("the page", "return !document.querySelector('main').hidden");
@@ -359,7 +359,7 @@ fn a_token_is_asked_for_once_in_a_tab() {
     browser.new_tab();
     browser.open(&page(&service, ""));
     browser.until("the form", asked);
-    give("a-secret-token");
+    give("a secret token");
     browser.until("the page", "return !document.querySelector('main').hidden");
     let port = service.port.to_string();
     service.terminate();

@@ -439,6 +439,13 @@ fn a_database_that_is_away_is_down_for_those_who_only_ask_for_figures() {
     service.post("/reload-config");
     assert_eq!(service.health()["status"], "ok", "{}", service.health());
     assert!(!metrics(&service, "*/*").contains("database_up{"));
+    // One that is declared is missed, though no job uses it.
+    place.write("jobs.toml", "[databases.own]\npath = \"nowhere.db\"\n[jobs.plain]\nschedule = \"0 0 1 1 *\"\ncommand = { argv = [\"true\"] }\n");
+    service.post("/reload-config");
+    eventually("the health", || {
+        (service.health()["status"] == "degraded").then_some(())
+    });
+    assert!(service.health()["reasons"].to_string().contains("nowhere.db"));
 }
 
 #[test]

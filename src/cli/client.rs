@@ -89,11 +89,12 @@ impl Client {
             let why = format!("--url: `{base}` does not begin with http:// or https://");
             return Err(Exit::new(BAD_INPUT, why));
         }
+        let is_port_given = sources.port.is_some() || sources.environment.get("CRON_PORT").is_some();
         Ok(Self {
             base,
             token: server.ok().flatten().and_then(|server| server.token),
             format: options.format,
-            hint: if options.url.is_some() || sources.port.is_some() || config::can_be_read(sources) {
+            hint: if options.url.is_some() || is_port_given || config::can_be_read(sources) {
                 ""
             } else {
                 "; the declaration cannot be read, so its port is not known: use --port or --url"

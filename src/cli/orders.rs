@@ -87,9 +87,8 @@ fn order(client: &Client, path: &str) -> Result<(), Exit> {
         return if is_good { Ok(()) } else { Err(Exit::new(FAILED, "")) };
     }
     let problems = answer.body["problems"].as_array().into_iter().flatten();
-    let problems = problems
-        .filter_map(|problem| problem["text"].as_str())
-        .map(str::to_owned);
+    let problems = problems.filter_map(|problem| problem["text"].as_str());
+    let problems = problems.map(|text| text.lines().map(printable).collect::<Vec<_>>().join("\n"));
     let lines: Vec<String> = problems.chain([answer.message()]).collect();
     if !is_good {
         return Err(Exit::new(FAILED, lines.join("\n")));
@@ -168,7 +167,7 @@ pub(super) fn why(sources: &Sources, options: &JobOptions) -> Result<(), Exit> {
         let (at, what, why) = (text(decision, "at"), text(decision, "decision"), text(decision, "why"));
         say!("{}", printable(&format!("{at}  {what}: {why}")));
     }
-    say!("{}", answer.text("summary"));
+    say!("{}", printable(answer.text("summary")));
     Ok(())
 }
 
@@ -189,7 +188,7 @@ pub(super) fn health(sources: &Sources, options: &HealthOptions) -> Result<(), E
     if options.format == Format::Json {
         say!("{body:#}");
     } else {
-        say!("{}", body["status"].as_str().unwrap_or_default());
+        say!("{}", printable(body["status"].as_str().unwrap_or_default()));
         let reasons = body["reasons"].as_array().into_iter().flatten();
         reasons
             .filter_map(Value::as_str)

@@ -69,7 +69,7 @@ pub(super) fn table(heads: &[&str], rows: Vec<Vec<(String, Paint)>>) {
 
 /// What rows and programs hold, without anything that a terminal would obey.
 pub(super) fn printable(line: &str) -> String {
-    line.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    // Marks that turn the direction of writing around make a line look like another one.
+    let is_odd = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    line.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
 }

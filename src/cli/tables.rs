@@ -57,8 +57,8 @@ pub(super) fn status(sources: &Sources, options: &StatusOptions) -> Result<(), E
     );
     let reasons = answer.body["reasons"].as_array().into_iter().flatten();
     let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
-    let status = answer.text("status");
-    say!("\nThe service is {status}, version {}.", answer.text("version"));
+    let (status, version) = (printable(answer.text("status")), printable(answer.text("version")));
+    say!("\nThe service is {status}, version {version}.");
     for reason in reasons {
         say!("  {}", printable(reason));
     }

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub server: Server,
     pub state: State,
     pub databases: BTreeMap<DatabaseId, Database>,
+    /// Whether they are declared, and not the one that everyone has.
+    pub declares_databases: bool,
     /// The database whose settings override the declaration, and which tells the application the port; none where
     /// there are several and none is named.
     pub default_database: Option<DatabaseId>,

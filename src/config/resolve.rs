@@ -136,6 +136,7 @@ impl Resolver<'_> {
                 history: state.history,
             },
             databases: context.databases,
+            declares_databases: self.merged.built_in(&path(&["databases"])).is_none(),
             default_database: context.default_database,
             targets: Arc::new(context.targets),
             // One that is not a zone is a problem of its own, so that the plan is not used.

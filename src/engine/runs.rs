@@ -205,10 +205,12 @@ impl Engine {
     /// Ends a run, or takes it back where it waits for its turn.
     pub(super) async fn cancel(&mut self, run: RunId) -> Result<(), Refusal> {
         if self.runs.is_under_way(run) {
-            // Should the process end before the run does, the next one knows.
-            let noted = self.journal.store.note_cancelled(run).await;
-            noted.map_err(|error| Refusal::State(error.message))?;
             self.runs.cancel(run);
+            // Should the process end before the run does, the next one knows; unless the state cannot be written, which keeps
+            // nobody from ending a run.
+            if let Err(error) = self.journal.store.note_cancelled(run).await {
+                tracing::warn!(run = run.0, "that it was cancelled could not be noted: {error}");
+            }
             return Ok(());
         }
         if let Some(queued) = self.scheduler.withdraw_run(run) {

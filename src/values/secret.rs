@@ -165,7 +165,20 @@ impl schemars::JsonSchema for Secret {
     }
 }
 /// What keys of secrets are called, wherever someone puts one.
-const TELLING: &[&str] = &["token", "passw", "pwd", "secret", "credential", "ssh_key"];
+const TELLING: &[&str] = &[
+    "token",
+    "passw",
+    "pwd",
+    "secret",
+    "credential",
+    "ssh_key",
+    "passphrase",
+    "api_key",
+    "apikey",
+    "private_key",
+    "access_key",
+    "authorization",
+];
 
 /// Whether what has this name is a secret, by the sound of it.
 pub(crate) fn sounds_secret(name: &str) -> bool {

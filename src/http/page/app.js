@@ -128,7 +128,7 @@ const read = async (path, patience) => {
 const lost = () => {
   $("lost").hidden = false
   $("main").classList.add("stale")
-  text($("trouble"), refusal ? `The service answers: ${refusal}` : "The service does not answer.")
+  text($("trouble"), refusal ? `The service answers: ${refusal}.` : "The service does not answer.")
   // It is told anew each second, which nobody wants to hear.
   text($("since"), answeredAt ? `What is shown is from ${absolute(new Date(answeredAt + ahead), zoneOf())}, ${length(Date.now() - answeredAt)} ago.` : "")
 }
@@ -338,6 +338,10 @@ const announceEnds = () => {
 
 // --- A job
 
+const clearJob = () => {
+  text($("plan"), "")
+  for (const place of [$("times"), $("settings").tBodies[0]]) place.replaceChildren()
+}
 const showJob = async id => {
   const turn = location.hash
   // A plan may have much to count: it is made when the view is opened.
@@ -348,7 +352,7 @@ const showJob = async id => {
       if (planned === turn) text($("plan"), plan.lines?.join("\n") ?? UNKNOWN)
     })
   }
-  const details = await read(`api/jobs/${id}`)
+  const details = await read(`api/jobs/${id}`).catch(error => { clearJob(); throw error })
   if (location.hash !== turn) return
   keyed($("times"), details.next, at => at, () => make("li"), (element, at) => {
     const zones = [...new Set([browserZone, details.time_zone, "UTC"])]
@@ -364,18 +368,24 @@ const showJob = async id => {
 const query = () => new URLSearchParams(location.hash.split("?")[1] ?? "")
 const PAGE = 50
 const listed = new Map() // The runs that are shown, by number.
+let listing = 0 // How often they were shown anew: what was asked for before belongs to another list.
+const clearList = () => { listed.clear(); listing += 1 }
 const showRuns = async (filter, before) => {
-  const turn = location.hash
+  const turn = location.hash, list = listing
   const wanted = new URLSearchParams([...filter].filter(([, value]) => value))
   wanted.set("limit", PAGE)
   if (before) wanted.set("before", before)
   const { total, executions } = await read(`api/schedules/executions?${wanted}`)
-  if (location.hash !== turn) return
+  if (location.hash !== turn || (before && list !== listing)) return
   if (!before) text($("total"), plural(total, "run"))
   // So many are new that some between them and the others would be missing.
-  if (!before && !executions.some(run => listed.has(run.id))) listed.clear()
+  if (!before && !executions.some(run => listed.has(run.id))) clearList()
   if (before || !listed.size) $("older").hidden = executions.length < PAGE
   for (const run of executions) listed.set(run.id, run)
+  // One that goes on beyond the first page is looked at alone.
+  const old = [...listed.values()].filter(run => isUnderWay(run) && !executions.includes(run))
+  for (const run of await Promise.all(old.map(run => read(`api/schedules/executions/${run.id}`)))) listed.set(run.id, run)
+  if (location.hash !== turn) return
   const rows = [...listed.values()].sort((a, b) => b.id - a.id)
   $("older").onclick = async ({ currentTarget: button }) => {
     button.disabled = true
@@ -384,6 +394,7 @@ const showRuns = async (filter, before) => {
   }
   keyed($("history").tBodies[0], rows, run => run.id, createRun, updateRun)
 }
+const isUnderWay = run => run.status === "running" || run.status === "queued"
 const createRun = run => {
   const output = make("pre", { tabIndex: 0 })
   const copy = make("button", { type: "button", textContent: "Copy", onclick: () => copyOf(output, copy) })
@@ -411,7 +422,9 @@ const updateRun = (row, run) => {
   text(trigger, run.trigger.replace("_", " "))
   const [said, details, stop] = message.children
   text(said, run.error ?? run.message ?? "")
-  stop.hidden = run.status !== "running" && run.status !== "queued"
+  const hadFocus = document.activeElement === stop
+  stop.hidden = !isUnderWay(run)
+  if (hadFocus && stop.hidden) details.firstChild.focus({ preventScroll: true })
   if (details.open && row.dataset.status !== run.status) details.load()
   row.dataset.status = run.status
 }
@@ -510,9 +523,10 @@ const show = () => {
   if (view === "service") showService().then(() => text($("unread"), ""), failed($("unread")))
 }
 addEventListener("hashchange", () => {
-  listed.clear()
-  for (const place of ["why", "plan", "total"]) text($(place), "")
-  for (const place of [$("times"), $("settings").tBodies[0], $("history").tBodies[0]]) place.replaceChildren()
+  clearList()
+  clearJob()
+  for (const place of ["why", "total"]) text($(place), "")
+  $("history").tBodies[0].replaceChildren()
   const filter = query()
   for (const field of $("filter").elements) if (field.name) field.value = filter.get(field.name) ?? ""
   if (!overview) return
@@ -525,10 +539,10 @@ document.querySelector(".skip").onclick = event => { event.preventDefault(); $("
 addEventListener("visibilitychange", () => { if (!document.hidden) refresh() })
 $("ask").onsubmit = event => {
   event.preventDefault()
-  const given = $("token").value
+  const given = $("token").value.trim()
   $("token").value = ""
   // Nothing else can stand in a header.
-  if (!/^[\x21-\x7e]+$/.test(given)) return text($("rejected"), "A token has letters, digits and signs of ASCII only.")
+  if (!/^[\x20-\x7e]+$/.test(given)) return text($("rejected"), "A token has letters, digits and signs of ASCII only.")
   sessionStorage.setItem("token", given)
   text($("rejected"), "")
   $("ask").hidden = true
