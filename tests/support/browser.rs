@@ -23,8 +23,6 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new() -> Self {
-        // Two that start at once may choose the same port.
-        let (driver, port) = eventually("chromedriver to listen", start_driver);
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -37,12 +35,14 @@ impl Browser {
             "goog:chromeOptions": { "binary": "/usr/bin/chromium", "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
         } } });
-        let begun = call("POST", &format!("http://127.0.0.1:{port}/session"), &wanted);
-        let id = begun["sessionId"].as_str().unwrap();
-        Self {
-            driver,
-            session: format!("http://127.0.0.1:{port}/session/{id}"),
-        }
+        // Two drivers that start at once may choose the same port, and a browser on a busy machine may give up.
+        let (driver, session) = eventually("a browser", || {
+            let (driver, port) = start_driver()?;
+            let address = format!("http://127.0.0.1:{port}/session");
+            let begun = try_call("POST", &address, &wanted).ok()?;
+            Some((driver, format!("{address}/{}", begun["sessionId"].as_str()?)))
+        });
+        Self { driver, session }
     }
 
     /// One that shows a view of the page, once that has something to show.
@@ -194,6 +194,10 @@ pub(crate) fn page(service: &Service, view: &str) -> String {
 }
 
 fn call(method: &str, address: &str, body: &Value) -> Value {
+    try_call(method, address, body).unwrap_or_else(|why| panic!("{address}: {why}"))
+}
+
+fn try_call(method: &str, address: &str, body: &Value) -> Result<Value, Value> {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let answered = if method == "GET" {
         agent.get(address).call()
@@ -211,10 +215,9 @@ fn call(method: &str, address: &str, body: &Value) -> Value {
         .read_to_string()
         .unwrap();
     let answer: Value = serde_json::from_str(&text).unwrap();
-    assert!(
-        answer["value"]["error"].is_null(),
-        "{address}: {}",
-        answer["value"]["message"]
-    );
-    answer["value"].clone()
+    if answer["value"]["error"].is_null() {
+        Ok(answer["value"].clone())
+    } else {
+        Err(answer["value"]["message"].clone())
+    }
 }
