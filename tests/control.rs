@@ -304,6 +304,9 @@ fn stops_are_kept_though_the_state_is_locked_at_the_start() {
 fn head_is_answered_as_get_is() {
     let place = Workplace::new();
     let service = place.start();
+    eventually("the service to be well", || {
+        (service.get("/health").0 == 200).then_some(())
+    });
     assert_eq!(service.call("HEAD", "/health", &[]), (200, Value::Null));
 }
 

@@ -34,12 +34,6 @@ schedule = "0 0 1 1 *"
 command = { argv = ["true"] }
 "#;
 
-fn place_with(jobs: &str) -> Workplace {
-    let place = Workplace::new();
-    place.write("jobs.toml", jobs);
-    place
-}
-
 /// The script that finds an element of a job's row.
 fn of(job: &str, selector: &str) -> String {
     format!("[data-job='{job}'] {selector}")
@@ -70,7 +64,7 @@ impl Browser {
 
 #[test]
 fn every_view_shows_what_it_should_and_asks_nobody_else() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.start();
     service.post("/trigger/broken");
     service.post("/trigger/tidy");
@@ -131,7 +125,7 @@ fn every_view_shows_what_it_should_and_asks_nobody_else() {
 #[test]
 fn what_programs_and_rows_say_is_shown_as_text() {
     let evil = "<img src=x onerror=\\\"document.title='taken'\\\">";
-    let place = place_with(&format!(
+    let place = Workplace::with_jobs(&format!(
         "[jobs.evil]\ndescription = \"{evil}\"\nschedule = \"0 0 1 1 *\"\ncommand = {{ argv = [\"sh\", \"-c\", \"cat evil; cat evil >&2; exit 1\"] }}\n"
     ));
     place.write(
@@ -161,7 +155,7 @@ fn what_programs_and_rows_say_is_shown_as_text() {
 
 #[test]
 fn nothing_a_person_uses_is_lost_while_data_change() {
-    let place = place_with(&JOBS.replace("sleep 4", "sleep 30"));
+    let place = Workplace::with_jobs(&JOBS.replace("sleep 4", "sleep 30"));
     let service = place.start();
     for job in ["broken", "tidy"] {
         service.post(&format!("/trigger/{job}"));
@@ -223,7 +217,7 @@ fn nothing_a_person_uses_is_lost_while_data_change() {
 
 #[test]
 fn a_job_is_run_with_the_keyboard_alone() {
-    let place = place_with(&format!(
+    let place = Workplace::with_jobs(&format!(
         "{JOBS}[jobs.long]\nschedule = \"0 0 1 1 *\"\ncommand = {{ argv = [\"sleep\", \"60\"] }}\n"
     ));
     let service = place.start();
@@ -306,7 +300,7 @@ fn a_job_is_run_with_the_keyboard_alone() {
 
 #[test]
 fn a_stop_outlasts_the_page() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.start();
     let browser = Browser::at(&service, "");
     browser.click(&button("tidy", "Stop"));
@@ -333,7 +327,7 @@ fn a_stop_outlasts_the_page() {
 
 #[test]
 fn a_token_is_asked_for_once_in_a_tab() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.service().env("CRON_TOKEN", "a secret token").start();
     let browser = Browser::new();
     let asked = "return !document.querySelector('#ask').hidden && document.querySelector('main').hidden";
@@ -375,7 +369,7 @@ fn a_token_is_asked_for_once_in_a_tab() {
 
 #[test]
 fn a_service_that_is_away_is_told_and_comes_back() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.start();
     let port = service.port.to_string();
     let browser = Browser::at(&service, "");
@@ -411,7 +405,7 @@ fn a_service_that_is_away_is_told_and_comes_back() {
 
 #[test]
 fn a_hidden_tab_asks_nothing_and_eight_tabs_all_load() {
-    let place = place_with(&JOBS.replace("sleep 4", "sleep 60"));
+    let place = Workplace::with_jobs(&JOBS.replace("sleep 4", "sleep 60"));
     let service = place.start();
     service.post("/trigger/slow?wait=false");
     let browser = Browser::at(&service, "");
@@ -442,7 +436,7 @@ fn a_hidden_tab_asks_nothing_and_eight_tabs_all_load() {
 
 #[test]
 fn times_are_told_in_three_zones_by_the_clock_of_the_service() {
-    let place = place_with(
+    let place = Workplace::with_jobs(
         "[jobs.nightly]\nschedule = \"30 2 * * *\"\ntime_zone = \"Europe/Berlin\"\n[jobs.nightly.cleanup]\ndelete_from = \"sessions\"\nwhere = \"expires_at < datetime('now')\"\n",
     );
     // Months from the browser's clock, two nights before Berlin's clocks go forward.
@@ -491,7 +485,7 @@ fn times_are_told_in_three_zones_by_the_clock_of_the_service() {
 
 #[test]
 fn filters_stand_in_the_address() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.start();
     for job in ["broken", "tidy", "tidy"] {
         service.post(&format!("/trigger/{job}"));
@@ -532,7 +526,7 @@ fn filters_stand_in_the_address() {
 
 #[test]
 fn it_fits_small_and_large_and_has_no_barrier_that_axe_finds() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.start();
     for job in ["broken", "tidy"] {
         service.post(&format!("/trigger/{job}"));
@@ -627,7 +621,7 @@ fn pass_on(mut client: TcpStream, to: u16, path: &str) -> Option<()> {
 
 #[test]
 fn it_works_below_a_path_of_a_proxy() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.start();
     let port = proxy_below("/cron", &service);
     let browser = Browser::new();
@@ -644,7 +638,7 @@ fn it_works_below_a_path_of_a_proxy() {
 
 #[test]
 fn answers_say_what_may_be_done_with_them() {
-    let place = place_with(JOBS);
+    let place = Workplace::with_jobs(JOBS);
     let service = place.service().env("CRON_TOKEN", "t").start();
     let head = |path: &str, more: &str| {
         let answer = service
@@ -698,7 +692,7 @@ fn the_pictures_can_be_made() {
     let running = "[jobs.vacuum]\nschedule = \"0 4 * * 0\"\ndescription = \"Gives free pages back\"\ncommand = { argv = [\"sleep\", \"60\"] }\n";
     let jobs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/jobs.toml")).unwrap();
     let failing = "[jobs.upload]\nschedule = \"30 3 * * *\"\ndescription = \"Copies the backup away\"\ncommand = { argv = [\"sh\", \"-c\", \"echo no route to host; exit 1\"] }\n";
-    let place = place_with(&format!("{jobs}\n{running}{failing}"));
+    let place = Workplace::with_jobs(&format!("{jobs}\n{running}{failing}"));
     let service = place.start();
     for job in [
         "session-cleanup",

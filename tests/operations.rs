@@ -35,8 +35,7 @@ command = { argv = ["true"] }
 "#;
 
 fn place() -> Workplace {
-    let place = Workplace::new();
-    place.write("jobs.toml", JOBS);
+    let place = Workplace::with_jobs(JOBS);
     place
         .database()
         .execute(

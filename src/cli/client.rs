@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::output::{printable, say};
+use super::output::{printable, printable_lines, say};
 use super::{BAD_INPUT, Exit, FAILED, Format, UNREACHABLE};
 use crate::config::{self, File, Server, Setting, Sources};
 use crate::values::Secret;
@@ -28,13 +28,18 @@ impl Options {
     }
 }
 
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer is waited for that needs no work.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// A running service.
 pub(super) struct Client {
     base: String,
     token: Option<Secret>,
-    pub(super) format: Format,
-    /// What may be why it is not reached.
-    hint: &'static str,
+    format: Format,
+    agent: ureq::Agent,
+    /// Whether where it listens is only what would be declared, had the declaration been read.
+    is_guess: bool,
 }
 
 /// What the service answered.
@@ -53,7 +58,7 @@ impl Answer {
     pub(super) fn message(&self) -> String {
         let said = self.body["message"].as_str().or_else(|| self.body["error"].as_str());
         let said = said.or_else(|| self.body["detail"].as_str()).unwrap_or_default();
-        said.lines().map(printable).collect::<Vec<_>>().join("\n")
+        printable_lines(said)
     }
 
     /// The answer, where it is what was asked for.
@@ -89,16 +94,22 @@ impl Client {
             let why = format!("--url: `{base}` does not begin with http:// or https://");
             return Err(Exit::new(BAD_INPUT, why));
         }
-        let is_port_given = sources.port.is_some() || sources.environment.get("CRON_PORT").is_some();
+        let is_given =
+            options.url.is_some() || sources.port.is_some() || sources.environment.get("CRON_PORT").is_some();
         Ok(Self {
             base,
             token: server.ok().flatten().and_then(|server| server.token),
             format: options.format,
-            hint: if options.url.is_some() || is_port_given || config::can_be_read(sources) {
-                ""
-            } else {
-                "; the declaration cannot be read, so its port is not known: use --port or --url"
-            },
+            agent: ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_connect(Some(CONNECT))
+                .proxy(None)
+                // Another address is another service.
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .build()
+                .into(),
+            is_guess: !is_given && !config::can_be_read(sources),
         })
     }
 
@@ -111,26 +122,13 @@ impl Client {
     }
 
     fn call(&self, method: &str, path: &str) -> Result<Answer, Exit> {
-        const CONNECT: Duration = Duration::from_secs(5);
         // Everything but a run is answered at once by a service that is well.
-        let patience = (!path.starts_with("/trigger/")).then_some(Duration::from_secs(15));
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(patience)
-            .proxy(None)
-            // Another address is another service.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .build()
-            .into();
+        let patience = (!path.starts_with("/trigger/")).then_some(PATIENCE);
         let url = format!("{}{path}", self.base);
-        let token = self.token.as_ref().map(|token| format!("Bearer {}", token.reveal()));
-        let answered = match (method, token) {
-            ("GET", None) => agent.get(url).call(),
-            ("GET", Some(token)) => agent.get(url).header("Authorization", token).call(),
-            (_, None) => agent.post(url).send_empty(),
-            (_, Some(token)) => agent.post(url).header("Authorization", token).send_empty(),
+        let answered = if method == "GET" {
+            self.prepare(self.agent.get(url), patience).call()
+        } else {
+            self.prepare(self.agent.post(url), patience).send_empty()
         };
         let mut answer = answered.map_err(|error| self.unreachable(&error))?;
         let text = answer.body_mut().read_to_string();
@@ -153,6 +151,13 @@ impl Client {
         })
     }
 
+    fn prepare<B>(&self, mut request: ureq::RequestBuilder<B>, patience: Option<Duration>) -> ureq::RequestBuilder<B> {
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {}", token.reveal()));
+        }
+        request.config().timeout_global(patience).build()
+    }
+
     /// What people call it.
     fn name(&self) -> &str {
         self.base.strip_prefix("http://").unwrap_or(&self.base)
@@ -163,9 +168,14 @@ impl Client {
             ureq::Error::Io(error) => error.to_string(),
             other => other.to_string(),
         };
+        let hint = if self.is_guess {
+            "; the declaration cannot be read, so its port is not known: use --port or --url"
+        } else {
+            ""
+        };
         Exit::new(
             UNREACHABLE,
-            format!("the service at {} cannot be reached: {why}{}", self.name(), self.hint),
+            format!("the service at {} cannot be reached: {why}{hint}", self.name()),
         )
     }
 
@@ -176,6 +186,26 @@ impl Client {
         }
         self.format == Format::Json
     }
+
+    /// Prints what came of an order: the answer as JSON or this text, which stands in the error of one that failed.
+    pub(super) fn conclude(&self, body: &Value, is_good: bool, text: String) -> Result<(), Exit> {
+        match (is_good, self.has_printed(body)) {
+            (true, true) => Ok(()),
+            (true, false) => {
+                say!("{text}");
+                Ok(())
+            }
+            (false, true) => Err(Exit::new(FAILED, "")),
+            (false, false) => Err(Exit::new(FAILED, text)),
+        }
+    }
+}
+
+/// Prints the reasons of an answer about health, a line each.
+pub(super) fn print_reasons(body: &Value) {
+    let reasons = body["reasons"].as_array().into_iter().flatten();
+    let reasons = reasons.filter_map(Value::as_str);
+    reasons.for_each(|reason| say!("  {}", printable(reason)));
 }
 
 /// What the running service has in force.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::{self, Answer, Client};
-use super::output::{printable, say};
+use super::output::{printable, printable_lines, say};
 use super::{Exit, FAILED, Format};
 use crate::config::Sources;
 use crate::values::{JobId, plural};
@@ -83,18 +83,10 @@ pub(super) fn cancel(sources: &Sources, options: &RunOptions) -> Result<(), Exit
 fn order(client: &Client, path: &str) -> Result<(), Exit> {
     let answer = client.post(path)?;
     let is_good = answer.status < 300 && answer.body["success"] != false;
-    if client.has_printed(&answer.body) {
-        return if is_good { Ok(()) } else { Err(Exit::new(FAILED, "")) };
-    }
     let problems = answer.body["problems"].as_array().into_iter().flatten();
     let problems = problems.filter_map(|problem| problem["text"].as_str());
-    let problems = problems.map(|text| text.lines().map(printable).collect::<Vec<_>>().join("\n"));
-    let lines: Vec<String> = problems.chain([answer.message()]).collect();
-    if !is_good {
-        return Err(Exit::new(FAILED, lines.join("\n")));
-    }
-    say!("{}", lines.join("\n"));
-    Ok(())
+    let lines: Vec<String> = problems.map(printable_lines).chain([answer.message()]).collect();
+    client.conclude(&answer.body, is_good, lines.join("\n"))
 }
 
 /// Runs a job and shows how far it is until it is done: on a terminal as it goes on, elsewhere at the end.
@@ -123,17 +115,7 @@ fn follow(client: &Client, job: &JobId) -> Result<(), Exit> {
     if is_terminal {
         eprint!("\r\u{1b}[K");
     }
-    let is_good = run.text("status") == "success";
-    let has_printed = client.has_printed(&run.body);
-    match (is_good, has_printed) {
-        (true, true) => Ok(()),
-        (true, false) => {
-            say!("{}", run.message());
-            Ok(())
-        }
-        (false, true) => Err(Exit::new(FAILED, "")),
-        (false, false) => Err(Exit::new(FAILED, run.message())),
-    }
+    client.conclude(&run.body, run.text("status") == "success", run.message())
 }
 
 /// How far a run is, as a bar where it is known how much there is to do.
@@ -189,10 +171,7 @@ pub(super) fn health(sources: &Sources, options: &HealthOptions) -> Result<(), E
         say!("{body:#}");
     } else {
         say!("{}", printable(body["status"].as_str().unwrap_or_default()));
-        let reasons = body["reasons"].as_array().into_iter().flatten();
-        reasons
-            .filter_map(Value::as_str)
-            .for_each(|reason| say!("  {}", printable(reason)));
+        client::print_reasons(&body);
     }
     if status == 200 {
         Ok(())

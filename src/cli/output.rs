@@ -73,3 +73,8 @@ pub(super) fn printable(line: &str) -> String {
     let is_odd = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     line.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
 }
+
+/// The same of a text of several lines.
+pub(super) fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}

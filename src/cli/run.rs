@@ -279,9 +279,7 @@ async fn load(sources: &Sources, options: &RunOptions) -> Result<Loaded, Exit> {
         );
     }
     loaded.problems.iter().for_each(log);
-    let uses_one = loaded.plan.jobs.values().any(|job| job.database.is_some());
-    let is_missed = uses_one || loaded.plan.declares_databases;
-    if let (Err(why), true) = (&loaded.overrides, is_missed) {
+    if let (Err(why), true) = (&loaded.overrides, loaded.plan.misses_databases()) {
         tracing::warn!("{why}; its overrides apply once it can be read");
     }
     Ok(loaded)

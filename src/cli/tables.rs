@@ -55,13 +55,9 @@ pub(super) fn status(sources: &Sources, options: &StatusOptions) -> Result<(), E
         &["JOB", "STATE", "NEXT", "LEFT", "LAST", "RESULT", "MESSAGE"],
         rows.into_iter().map(|(_, row)| row).collect(),
     );
-    let reasons = answer.body["reasons"].as_array().into_iter().flatten();
-    let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
     let (status, version) = (printable(answer.text("status")), printable(answer.text("version")));
     say!("\nThe service is {status}, version {version}.");
-    for reason in reasons {
-        say!("  {}", printable(reason));
-    }
+    client::print_reasons(&answer.body);
     Ok(())
 }
 

@@ -120,6 +120,12 @@ impl Plan {
         self.order.iter().filter_map(|id| self.jobs.get(id))
     }
 
+    /// Whether somebody misses a database that is not there: the one that everyone has without declaring it is missed by
+    /// those only whose jobs use one.
+    pub(crate) fn misses_databases(&self) -> bool {
+        self.declares_databases || self.jobs.values().any(|job| job.database.is_some())
+    }
+
     /// Shares with `old` the jobs that have not changed, which others keep hold of.
     pub(crate) fn keep_unchanged(&mut self, old: &Self) {
         for (id, job) in &mut self.jobs {

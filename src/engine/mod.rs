@@ -271,11 +271,7 @@ impl Engine {
     async fn deactivate(&mut self, job: &JobId) {
         if self.scheduler.deactivate(job) {
             let queued = self.scheduler.withdraw(job);
-            self.drop_queued(
-                queued,
-                Skip::stopped("the job was stopped or changed while the run was queued"),
-            )
-            .await;
+            self.drop_queued(queued, Skip::unwanted()).await;
             if self.journal.is_recovered {
                 // What cannot be recorded now is told by the store, and looked at again at the next start.
                 let _ = self.journal.store.deactivate(vec![job.clone()]).await;

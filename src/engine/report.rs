@@ -31,9 +31,7 @@ impl Engine {
                 last: state.last.clone(),
             })
         });
-        // The database that is there without being declared is missed by those only whose jobs use one.
-        let uses_one = plan.jobs.values().any(|job| job.database.is_some());
-        let is_missed = uses_one || plan.declares_databases;
+        let is_missed = plan.misses_databases();
         let databases = plan.databases.values().filter(|_| is_missed);
         let overrides_error = self.reloader.overrides_error().filter(|_| is_missed);
         Report {

@@ -131,11 +131,7 @@ impl Engine {
         let unwanted: Vec<PendingRun> = taken_back
             .filter_map(|run| self.scheduler.take_back(run.ticket))
             .collect();
-        self.drop_queued(
-            unwanted,
-            Skip::stopped("the job was stopped or changed while the run was queued"),
-        )
-        .await;
+        self.drop_queued(unwanted, Skip::unwanted()).await;
     }
 
     async fn begin(&mut self, runs: Vec<PendingRun>, now: Timestamp) {

@@ -170,14 +170,16 @@ impl Runs {
 
     /// The newest run under way of a job.
     pub(super) fn newest_of(&self, job: &JobId) -> Option<RunId> {
-        let of_job = self.by_task.values().filter(|handle| handle.run.job.id == *job);
-        of_job.map(|handle| handle.id).max()
+        self.of(job).map(|handle| handle.id).max()
     }
 
     /// How many rows the runs under way of a job have done.
     pub(super) fn progress_of(&self, job: &JobId) -> u64 {
-        let of_job = self.by_task.values().filter(|handle| handle.run.job.id == *job);
-        of_job.map(|handle| handle.progress.rows()).sum()
+        self.of(job).map(RunHandle::rows).sum()
+    }
+
+    fn of(&self, job: &JobId) -> impl Iterator<Item = &RunHandle> {
+        self.by_task.values().filter(move |handle| handle.run.job.id == *job)
     }
 
     /// The runs under way that have done something since that was last told, with how many rows.

@@ -33,27 +33,19 @@ const fn route(method: &'static str, path: &'static str, handler: Handler) -> Ro
     }
 }
 
+const fn open(path: &'static str, handler: Handler) -> Route {
+    Route {
+        access: Access::Open,
+        ..route("GET", path, handler)
+    }
+}
+
 const ROUTES: &[Route] = &[
-    Route {
-        access: Access::Open,
-        ..route("GET", "/health", health::get)
-    },
-    Route {
-        access: Access::Open,
-        ..route("GET", "/", page::index)
-    },
-    Route {
-        access: Access::Open,
-        ..route("GET", "/style.css", page::style)
-    },
-    Route {
-        access: Access::Open,
-        ..route("GET", "/app.js", page::script)
-    },
-    Route {
-        access: Access::Open,
-        ..route("GET", "/icon.svg", page::icon)
-    },
+    open("/health", health::get),
+    open("/", page::index),
+    open("/style.css", page::style),
+    open("/app.js", page::script),
+    open("/icon.svg", page::icon),
     Route {
         access: Access::Signed,
         ..route("POST", "/hooks/:job", hooks::post)

@@ -42,6 +42,13 @@ impl Workplace {
         place
     }
 
+    /// The same, with these jobs declared.
+    pub(crate) fn with_jobs(jobs: &str) -> Self {
+        let place = Self::new();
+        place.write("jobs.toml", jobs);
+        place
+    }
+
     /// One with the database a recording starts from.
     pub(crate) fn of_recording(scenario: &Value) -> Self {
         let place = Self::new();

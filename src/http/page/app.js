@@ -42,7 +42,7 @@ const keyed = (parent, items, key, create, update) => {
 const cells = (row, values) => {
   values.forEach((value, index) => {
     const cell = row.cells[index] ?? row.appendChild(make(index ? "td" : "th", index ? {} : { scope: "row" }))
-    if (value instanceof Node) { if (cell.firstChild !== value) cell.replaceChildren(value) } else text(cell, value ?? "")
+    text(cell, value ?? "")
   })
   const heads = row.closest("table")?.tHead.rows[0].cells ?? []
   values.forEach((_, index) => { if (index && heads[index]) attribute(row.cells[index], "data-name", heads[index].textContent) })
@@ -50,6 +50,8 @@ const cells = (row, values) => {
 const lines = (list, values) => keyed(list, values.map((value, index) => ({ value, index })), item => item.index,
   () => make("li"), (element, item) => text(element, item.value))
 const say = words => text($("said"), words)
+const inWords = word => word.replace("_", " ")
+const jobOf = id => overview?.jobs.find(job => job.id === id)
 
 // --- Times. They are reckoned from the server's clock; the zone is always named.
 
@@ -82,7 +84,7 @@ const absolute = (at, zone) => {
 }
 const zoneOf = job => {
   const choice = $("zone").value
-  return choice === "job" ? overview?.jobs.find(found => found.id === job)?.time_zone ?? "UTC" : choice || browserZone
+  return choice === "job" ? jobOf(job)?.time_zone ?? "UTC" : choice || browserZone
 }
 const moment = (element, at, job, isAlone) => {
   if (!at) return text(element, "")
@@ -218,7 +220,7 @@ const updateJob = (row, job) => {
   moment(next, job.next_run, job.id)
   if (!job.next_run) text(next, job.active ? "never" : "")
   const newest = job.runs.find(run => run[1] !== "running" && run[1] !== "queued")
-  text(last.firstChild, newest ? `${SIGNS[newest[1]][0]} ${newest[1].replace("_", " ")}${newest[3] === null ? "" : `, ${length(newest[3])}`}` : "")
+  text(last.firstChild, newest ? `${SIGNS[newest[1]][0]} ${inWords(newest[1])}${newest[3] === null ? "" : `, ${length(newest[3])}`}` : "")
   last.firstChild.className = newest ? SIGNS[newest[1]][1] : ""
   moment(last.lastChild, newest?.[2], job.id, true)
   if (row.dataset.seen) updateStrip(row, job)
@@ -236,7 +238,7 @@ const updateJob = (row, job) => {
 // Only rows that were seen have their strips: a thousand jobs would have twenty thousand.
 const seen = new IntersectionObserver(entries => {
   for (const { target, isIntersecting } of entries) {
-    const job = isIntersecting && overview.jobs.find(job => job.id === target.dataset.job)
+    const job = isIntersecting && jobOf(target.dataset.job)
     if (job) { target.dataset.seen = "yes"; updateStrip(target, job) }
   }
 })
@@ -248,7 +250,7 @@ const updateStrip = (row, job) => {
     const [sign, style] = SIGNS[run[1]]
     text(link, sign)
     link.className = style
-    const name = `${absolute(new Date(run[2]), zoneOf(job.id))}: ${run[1].replace("_", " ")}${run[3] === null ? "" : ` after ${length(run[3])}`}`
+    const name = `${absolute(new Date(run[2]), zoneOf(job.id))}: ${inWords(run[1])}${run[3] === null ? "" : ` after ${length(run[3])}`}`
     attribute(link, "aria-label", name)
     attribute(link, "title", name)
   })
@@ -299,7 +301,7 @@ const post = async (path, job, button) => {
   }
 }
 const run = async (id, button) => {
-  const job = overview.jobs.find(job => job.id === id)
+  const job = jobOf(id)
   let rows = 0
   if (job.asks) {
     button.disabled = true
@@ -324,15 +326,15 @@ const end = async (id, run, button) => {
   const isSure = await sure(`End run ${run} of ${id}?`, "The run is stopped now, and does not count as a failure.", "End run")
   return isSure && post(`api/schedules/executions/${run}/cancel`, id, button)
 }
-const endNewest = (id, button) => end(id, overview.jobs.find(job => job.id === id).run, button)
+const endNewest = (id, button) => end(id, jobOf(id).run, button)
 const announceEnds = () => {
   for (const [number, { id }] of watched) {
-    const job = overview.jobs.find(job => job.id === id)
+    const job = jobOf(id)
     const ended = job?.runs.find(run => run[0] === number && run[3] !== null)
     // Of one that is gone with its job, or is no longer among the newest, nothing more is heard.
     if (ended || !(job?.running || job?.waiting)) watched.delete(number)
     if (!ended) continue
-    tell(id, `Run ${number}: ${ended[1].replace("_", " ")} after ${length(ended[3])}.`)
+    tell(id, `Run ${number}: ${inWords(ended[1])} after ${length(ended[3])}.`)
   }
 }
 
@@ -415,11 +417,11 @@ const createRun = run => {
 const updateRun = (row, run) => {
   const [, job, status, began, took, trigger, message] = row.cells
   ;[job.firstChild.textContent, job.firstChild.href] = [run.job, `#/jobs/${run.job}`]
-  text(status, `${SIGNS[run.status][0]} ${run.status.replace("_", " ")}`)
+  text(status, `${SIGNS[run.status][0]} ${inWords(run.status)}`)
   status.className = SIGNS[run.status][1]
   moment(began, run.started_at ?? run.scheduled_at, run.job)
   text(took, run.duration_ms === null ? "" : length(run.duration_ms))
-  text(trigger, run.trigger.replace("_", " "))
+  text(trigger, inWords(run.trigger))
   const [said, details, stop] = message.children
   text(said, run.error ?? run.message ?? "")
   const hadFocus = document.activeElement === stop
@@ -551,7 +553,7 @@ $("ask").onsubmit = event => {
 $("zone").value = localStorage.getItem("zone") ?? ""
 $("zone").onchange = () => { localStorage.setItem("zone", $("zone").value); loaded = ""; if (overview) show() }
 for (const [name, words] of [["status", Object.keys(SIGNS)], ["trigger", ["schedule", "catch_up", "manual", "webhook"]]]) {
-  for (const word of words) $("filter").elements[name].append(make("option", { value: word, textContent: word.replace("_", " ") }))
+  for (const word of words) $("filter").elements[name].append(make("option", { value: word, textContent: inWords(word) }))
 }
 for (const field of $("filter").elements) if (field.name) field.value = query().get(field.name) ?? ""
 setInterval(tick, 1000)
