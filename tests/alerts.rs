@@ -6,17 +6,12 @@ use crate::support::receivers::Ntfy;
 use crate::support::{Workplace, eventually};
 
 fn place(server: &Ntfy, more: &str) -> Workplace {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &format!(
-            "[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.logins]\nschedule = \"@yearly\"\n[jobs.logins.alert]\n\
+    Workplace::with_jobs(&format!(
+        "[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.logins]\nschedule = \"@yearly\"\n[jobs.logins.alert]\n\
              query = \"SELECT username, count(*) AS times FROM audit_log WHERE timestamp > :cutoff GROUP BY username HAVING times >= 2\"\n\
              tables = [\"audit_log\"]\nretention = \"3650d\"\nkey = \"username\"\ntitle = \"Logins\"\nmessage = \"{{username}} failed {{times}} times\"\nnotify = [\"phone\"]\n{more}\n",
-            server.port
-        ),
-    );
-    place
+        server.port
+    ))
 }
 
 #[test]

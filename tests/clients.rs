@@ -85,14 +85,10 @@ fn a_broken_declaration_does_not_keep_the_clients_from_their_service() {
 
 #[test]
 fn next_shows_the_coming_times_in_zone_and_utc() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &ONE_JOB.replace(
-            "schedule = \"0 0 1 1 *\"",
-            "schedule = \"30 2 * * *\"\ntime_zone = \"Europe/Berlin\"",
-        ),
-    );
+    let place = Workplace::with_jobs(&ONE_JOB.replace(
+        "schedule = \"0 0 1 1 *\"",
+        "schedule = \"30 2 * * *\"\ntime_zone = \"Europe/Berlin\"",
+    ));
     let (code, text) = printed(&place.run(&["next", "tidy", "-n", "2", "--from", "2026-11-20T00:00:00Z"]));
     assert_eq!(code, 0);
     let expected = "tidy: 30 2 * * * (Europe/Berlin)\n  Fri 2026-11-20 02:30:00 +01:00  2026-11-20T01:30:00Z\n  Sat 2026-11-21 02:30:00 +01:00  2026-11-21T01:30:00Z\n";

@@ -15,8 +15,7 @@ fn job(id: &str, keys: &str, command: &str) -> String {
 }
 
 fn started(declaration: &str) -> (Workplace, Service) {
-    let place = Workplace::new();
-    place.write("jobs.toml", declaration);
+    let place = Workplace::with_jobs(declaration);
     let service = place.start();
     (place, service)
 }
@@ -39,9 +38,7 @@ fn gone(argument: &str) {
 
 #[test]
 fn a_program_is_given_what_is_declared_and_nothing_secret() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
+    let place = Workplace::with_jobs(
         &(job(
             "show",
             "",
@@ -274,12 +271,20 @@ fn programs_that_a_kill_leaves_behind_end_before_others_begin() {
 #[test]
 fn much_output_costs_neither_memory_nor_the_log() {
     let secret = "s3cr3t-0f-th3-j0b";
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &(job("much", "", "shell = \"echo first; yes 'a line of output that is repeated again and again' | head -c 30000000; echo; echo last\"\nenv = { KEY = { env = \"KEY\" } }")
-            + &job("dribble", "", "shell = \"printf s3cr3t-; sleep 0.3; printf '0f-th3-j0b\\n'; printf %s \\\"$KEY\\\" | base64; printf %s \\\"x:$KEY\\\" | base64\"\nenv = { KEY = { env = \"KEY\" } }")
-            + &job("silent", "", "shell = \"echo unheard\"\noutput = { log = false, keep = \"1KiB\" }")),
+    let place = Workplace::with_jobs(
+        &(job(
+            "much",
+            "",
+            "shell = \"echo first; yes 'a line of output that is repeated again and again' | head -c 30000000; echo; echo last\"\nenv = { KEY = { env = \"KEY\" } }",
+        ) + &job(
+            "dribble",
+            "",
+            "shell = \"printf s3cr3t-; sleep 0.3; printf '0f-th3-j0b\\n'; printf %s \\\"$KEY\\\" | base64; printf %s \\\"x:$KEY\\\" | base64\"\nenv = { KEY = { env = \"KEY\" } }",
+        ) + &job(
+            "silent",
+            "",
+            "shell = \"echo unheard\"\noutput = { log = false, keep = \"1KiB\" }",
+        )),
     );
     let service = place.service().env("KEY", secret).start();
     let before = service.memory_kb("VmRSS");

@@ -15,8 +15,9 @@ fn config(place: &Workplace, arguments: &[&str], variables: &[(&str, &str)]) -> 
 
 #[test]
 fn every_value_is_shown_with_its_source_and_what_it_won_over() {
-    let place = Workplace::new();
-    place.write("jobs.toml", &format!("[server]\nport = 1111\n[notifications.phone]\nntfy = {{ topic = \"t\", token = \"s3cret\" }}\n[notifications.chat.webhook]\nurl = \"https://x.example/s3cret\"\nheaders = {{ A = \"s3cret\", B = {{ env = \"PATH\" }} }}\n{ONE_JOB}"));
+    let place = Workplace::with_jobs(&format!(
+        "[server]\nport = 1111\n[notifications.phone]\nntfy = {{ topic = \"t\", token = \"s3cret\" }}\n[notifications.chat.webhook]\nurl = \"https://x.example/s3cret\"\nheaders = {{ A = \"s3cret\", B = {{ env = \"PATH\" }} }}\n{ONE_JOB}"
+    ));
     place.set(
         "cron_service",
         "{\"port\":2222,\"tasks\":{\"tidy\":{\"enabled\":false}}}",
@@ -148,8 +149,7 @@ fn what_is_included_is_there_and_meant_once() {
 
 #[test]
 fn what_variables_gave_is_shown_as_what_it_was_taken_for() {
-    let place = Workplace::new();
-    place.write("jobs.toml", &format!("[defaults.notify]\n{ONE_JOB}"));
+    let place = Workplace::with_jobs(&format!("[defaults.notify]\n{ONE_JOB}"));
     let variables = [
         ("CRON_LIMITS__MAX_RUNNING", "5"),
         ("CRON_JOBS__TIDY__ENABLED", "false"),
@@ -272,8 +272,7 @@ fn init_writes_a_declaration_and_never_over_one() {
 
 #[test]
 fn the_last_good_configuration_stands_in_for_a_broken_one_where_that_is_wanted() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     drop(place.start());
     place.write("jobs.toml", "[jobs.tidy]\nschedule = 7\n");
     assert_eq!(printed(&place.run(&["run"])).0, 2, "a broken declaration stops a start");

@@ -20,9 +20,7 @@ fn active(service: &Service) -> Vec<String> {
 
 #[test]
 fn starting_twice_and_stopping_once_leaves_nothing_running() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
+    let place = Workplace::with_jobs(
         "[jobs.often]\nschedule = \"* * * * * *\"\nenabled = false\n[jobs.often.cleanup]\ndelete_from = \"sessions\"\nwhere = \"false\"\n",
     );
     let service = place.start();
@@ -60,8 +58,7 @@ fn starting_twice_and_stopping_once_leaves_nothing_running() {
 
 #[test]
 fn a_stop_outlives_the_process_and_a_changed_file_until_a_reload_by_hand() {
-    let place = Workplace::new();
-    place.write("jobs.toml", crate::support::workplace::ONE_JOB);
+    let place = Workplace::with_jobs(crate::support::workplace::ONE_JOB);
     let service = place.start();
     service.post("/stop/tidy");
     service.terminate();
@@ -85,8 +82,7 @@ fn a_stop_outlives_the_process_and_a_changed_file_until_a_reload_by_hand() {
 
 #[test]
 fn a_job_that_runs_cannot_be_triggered_again() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ENDLESS);
+    let place = Workplace::with_jobs(ENDLESS);
     let service = place.start();
     let (status, body) = service.post("/trigger/endless?wait=false");
     assert_eq!((status, body["runId"].is_i64()), (202, true), "{body}");
@@ -100,14 +96,10 @@ fn a_job_that_runs_cannot_be_triggered_again() {
 
 #[test]
 fn a_disabled_job_can_be_triggered_and_a_stopped_one_too() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &format!(
-            "{}\n",
-            crate::support::workplace::ONE_JOB.replace("[jobs.tidy]", "[jobs.tidy]\nenabled = false")
-        ),
-    );
+    let place = Workplace::with_jobs(&format!(
+        "{}\n",
+        crate::support::workplace::ONE_JOB.replace("[jobs.tidy]", "[jobs.tidy]\nenabled = false")
+    ));
     let service = place.start();
     assert_eq!(service.post("/trigger/tidy").1["success"], true);
     service.post("/start/tidy");
@@ -284,8 +276,7 @@ fn a_retention_that_is_no_number_deletes_nothing() {
 
 #[test]
 fn stops_are_kept_though_the_state_is_locked_at_the_start() {
-    let place = Workplace::new();
-    place.write("jobs.toml", crate::support::workplace::ONE_JOB);
+    let place = Workplace::with_jobs(crate::support::workplace::ONE_JOB);
     let service = place.start();
     service.post("/stop/tidy");
     service.terminate();

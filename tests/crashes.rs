@@ -41,8 +41,7 @@ fn kills() -> u64 {
 
 #[test]
 fn two_hundred_kills_lose_and_repeat_nothing() {
-    let place = Workplace::new();
-    place.write("jobs.toml", JOBS);
+    let place = Workplace::with_jobs(JOBS);
     place
         .database()
         .execute_batch("CREATE TABLE ticks (job TEXT, at TEXT)")

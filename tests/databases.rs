@@ -113,11 +113,8 @@ fn a_database_that_cannot_be_written_fails_the_run_in_words() {
 
 #[test]
 fn a_database_locked_by_a_writer_is_waited_for_until_the_timeout() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &crate::support::workplace::ONE_JOB.replace("schedule", "timeout = \"600ms\"\nschedule"),
-    );
+    let place =
+        Workplace::with_jobs(&crate::support::workplace::ONE_JOB.replace("schedule", "timeout = \"600ms\"\nschedule"));
     let service = place.start();
     let writer = place.database();
     writer

@@ -211,8 +211,7 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn a_broken_declaration_stops_a_start_with_every_problem() {
-    let place = Workplace::new();
-    place.write("jobs.toml", "[jobs.a]\n[jobs.b]\nschedule = \"x\"\n");
+    let place = Workplace::with_jobs("[jobs.a]\n[jobs.b]\nschedule = \"x\"\n");
     let (code, text) = crate::support::workplace::printed(&place.run(&["--port", "0"]));
     assert_eq!(code, 2);
     assert!(
@@ -223,8 +222,7 @@ fn a_broken_declaration_stops_a_start_with_every_problem() {
 
 #[test]
 fn a_start_goes_on_without_a_table_that_validate_and_reload_ask_for() {
-    let place = Workplace::new();
-    place.write("jobs.toml", &ONE_JOB.replace("\"sessions\"", "\"not_yet\""));
+    let place = Workplace::with_jobs(&ONE_JOB.replace("\"sessions\"", "\"not_yet\""));
     assert_eq!(place.run(&["validate"]).status.code(), Some(2));
     let service = place.start();
     let health = service.health();
@@ -247,8 +245,7 @@ fn a_start_goes_on_without_a_table_that_validate_and_reload_ask_for() {
 
 #[test]
 fn problems_can_be_had_by_programs() {
-    let place = Workplace::new();
-    place.write("jobs.toml", "[server]\nprot = 1\n");
+    let place = Workplace::with_jobs("[server]\nprot = 1\n");
     let output = place.run(&["validate", "--format", "json"]);
     assert_eq!(output.status.code(), Some(2));
     let body: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -488,14 +488,10 @@ fn a_mail_server_that_never_ends_is_given_up_and_holds_up_no_other_target() {
         }
     });
     let ntfy = Ntfy::start(200);
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &format!(
-            "[notifications.mail.email]\nhost = \"127.0.0.1\"\nport = {port}\nprotection = \"plain\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\", \"c@example.org\"]\n[notifications.phone.ntfy]\nurl = \"http://127.0.0.1:{}\"\ntopic = \"t\"\n[jobs.fails]\nschedule = \"@yearly\"\nnotify = {{ on_failure = [\"mail\", \"phone\"] }}\ncleanup = {{ delete_from = \"nowhere\", where = \"true\" }}\n",
-            ntfy.port
-        ),
-    );
+    let place = Workplace::with_jobs(&format!(
+        "[notifications.mail.email]\nhost = \"127.0.0.1\"\nport = {port}\nprotection = \"plain\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\", \"c@example.org\"]\n[notifications.phone.ntfy]\nurl = \"http://127.0.0.1:{}\"\ntopic = \"t\"\n[jobs.fails]\nschedule = \"@yearly\"\nnotify = {{ on_failure = [\"mail\", \"phone\"] }}\ncleanup = {{ delete_from = \"nowhere\", where = \"true\" }}\n",
+        ntfy.port
+    ));
     let service = place.start();
     service.post("/trigger/fails");
     eventually("the other target", || (ntfy.received().len() == 1).then_some(()));
@@ -508,14 +504,10 @@ fn a_mail_server_that_never_ends_is_given_up_and_holds_up_no_other_target() {
 fn a_waiting_message_goes_out_whatever_the_clock_is_set_to() {
     for change in ["+4d", "-1d", "-20000d"] {
         let ntfy = Ntfy::start(500);
-        let place = Workplace::new();
-        place.write(
-            "jobs.toml",
-            &format!(
-                "[notifications.phone.ntfy]\nurl = \"http://127.0.0.1:{}\"\ntopic = \"t\"\n[jobs.fails]\nschedule = \"@yearly\"\nnotify = {{ on_failure = [\"phone\"] }}\ncleanup = {{ delete_from = \"nowhere\", where = \"true\" }}\n[jobs.fresh]\nschedule = \"@yearly\"\nmax_age = \"2d\"\n{}\n",
-                ntfy.port, "cleanup = { delete_from = \"sessions\", where = \"true\", max_share = 1.0 }"
-            ),
-        );
+        let place = Workplace::with_jobs(&format!(
+            "[notifications.phone.ntfy]\nurl = \"http://127.0.0.1:{}\"\ntopic = \"t\"\n[jobs.fails]\nschedule = \"@yearly\"\nnotify = {{ on_failure = [\"phone\"] }}\ncleanup = {{ delete_from = \"nowhere\", where = \"true\" }}\n[jobs.fresh]\nschedule = \"@yearly\"\nmax_age = \"2d\"\n{}\n",
+            ntfy.port, "cleanup = { delete_from = \"sessions\", where = \"true\", max_share = 1.0 }"
+        ));
         let offset = place.file("offset");
         std::fs::write(&offset, "+0").unwrap();
         let service = place

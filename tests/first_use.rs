@@ -31,8 +31,7 @@ fn a_database_without_the_table_of_settings_is_well_and_is_not_read_again_and_ag
 
 #[test]
 fn an_edited_row_applies_by_itself_and_a_broken_one_is_told() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.start();
     place.set("cron_overrides", r#"{"jobs":{"tidy":{"schedule":"5 4 * * *"}}}"#);
     let minute = |what: &str, look: &dyn Fn() -> bool| {
@@ -60,11 +59,9 @@ fn an_edited_row_applies_by_itself_and_a_broken_one_is_told() {
 
 #[test]
 fn what_is_in_force_can_be_asked_and_overrides_and_stops_stand_in_the_log() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &format!("{ONE_JOB}[notifications.phone]\nntfy = {{ topic = \"t\", token = \"s3cret-token\" }}\n"),
-    );
+    let place = Workplace::with_jobs(&format!(
+        "{ONE_JOB}[notifications.phone]\nntfy = {{ topic = \"t\", token = \"s3cret-token\" }}\n"
+    ));
     place.set("cron_overrides", r#"{"jobs":{"tidy":{"enabled":false}}}"#);
     let service = place.start();
     service.logged("jobs.tidy.enabled = false (database row configurations.cron_overrides)");
@@ -107,8 +104,7 @@ fn what_is_in_force_can_be_asked_and_overrides_and_stops_stand_in_the_log() {
 
 #[test]
 fn a_port_that_has_no_effect_is_told() {
-    let place = Workplace::new();
-    place.write("jobs.toml", &format!("[server]\nport = 9700\n{ONE_JOB}"));
+    let place = Workplace::with_jobs(&format!("[server]\nport = 9700\n{ONE_JOB}"));
     place.set("cron_service", r#"{"port":9667}"#);
     let (code, text) = printed(&place.run(&["validate"]));
     assert!(
@@ -126,11 +122,9 @@ fn a_port_that_has_no_effect_is_told() {
 
 #[test]
 fn a_service_that_is_open_by_will_answers_the_names_of_its_own_network() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &format!("[server]\nhost = \"0.0.0.0\"\nallow_anonymous = true\n{ONE_JOB}"),
-    );
+    let place = Workplace::with_jobs(&format!(
+        "[server]\nhost = \"0.0.0.0\"\nallow_anonymous = true\n{ONE_JOB}"
+    ));
     let service = place.start();
     for (host, status) in [("cron:9667", 200), ("192.0.2.7:9667", 200), ("evil.example", 403)] {
         assert_eq!(service.call("GET", "/health", &[("Host", host)]).0, status, "{host}");
@@ -198,8 +192,7 @@ fn several_databases_need_no_default_where_every_job_names_its_own() {
 
 #[test]
 fn the_clients_say_what_would_help() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.service().env("CRON_TOKEN", "s3cret-token").start();
     let port = service.port.to_string();
     let (code, text) = printed(&place.run(&["trigger", "tidy", "--port", &port]));
@@ -221,8 +214,7 @@ fn the_clients_say_what_would_help() {
 
 #[test]
 fn a_refused_reload_says_which_problems() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.start();
     place.write("jobs.toml", &ONE_JOB.replace("\"sessions\"", "\"session\""));
     assert_eq!(service.post("/reload-config").0, 422);
@@ -233,8 +225,7 @@ fn a_refused_reload_says_which_problems() {
 
 #[test]
 fn a_lock_cannot_be_deleted_and_a_foreign_database_stays_as_it_is() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.start();
     // Whatever lies beside the state may go.
     let _ = std::fs::remove_file(place.file("data/duplistatus-cron.db.lock"));
@@ -261,8 +252,7 @@ fn a_lock_cannot_be_deleted_and_a_foreign_database_stays_as_it_is() {
 
 #[test]
 fn the_last_year_there_is_ends_nothing() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.service().at("9999-12-30 23:00:00").start();
     assert_eq!(service.health()["isRunning"], true);
     service.post("/trigger/tidy");
@@ -311,8 +301,7 @@ fn a_zone_of_a_hundred_thousand_characters_is_refused_in_few_words() {
 
 #[test]
 fn a_declaration_that_is_gone_for_a_moment_does_not_give_way_to_the_one_built_in() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.start();
     std::fs::rename(place.file("jobs.toml"), place.file("elsewhere.toml")).unwrap();
     let (status, body) = service.post("/reload-config");

@@ -239,9 +239,7 @@ fn what_was_done_before_the_end_is_told_and_shown_while_it_goes_on() {
 
 #[test]
 fn a_writer_that_holds_the_lock_for_ever_is_a_clear_failure_after_the_declared_wait() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
+    let place = Workplace::with_jobs(
         "[databases.duplistatus]\npath = \"data/backups.db\"\nbusy_timeout = \"300ms\"\n[jobs.tidy]\nschedule = \"* * * * * *\"\nretry = { max_attempts = 2, backoff = \"200ms\" }\n\
          [jobs.tidy.cleanup]\ndelete_from = \"sessions\"\nwhere = \"true\"\n",
     );

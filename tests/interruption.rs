@@ -17,8 +17,7 @@ where = "(SELECT count(*) FROM json_each('['||rtrim(replace(hex(zeroblob(700)),'
 "#;
 
 fn place(timeout: &str) -> Workplace {
-    let place = Workplace::new();
-    place.write("jobs.toml", &SLOW.replace("TIMEOUT", timeout));
+    let place = Workplace::with_jobs(&SLOW.replace("TIMEOUT", timeout));
     for _ in 0..200 {
         place.audit("2020-01-01 00:00:00", "old");
     }
@@ -148,9 +147,7 @@ fn a_run_that_is_cancelled_by_hand_ends_and_is_no_failure() {
 
 #[test]
 fn a_run_that_was_cancelled_stays_so_though_the_service_is_killed_before_it_ends() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
+    let place = Workplace::with_jobs(
         "[jobs.stubborn]\nschedule = \"0 0 1 1 *\"\non_interrupt = \"rerun\"\ncommand = { shell = \"trap '' TERM; while :; do sleep 0.1; done\", kill_after = \"30s\" }\n",
     );
     let service = place.start();
@@ -176,9 +173,7 @@ fn a_run_that_was_cancelled_stays_so_though_the_service_is_killed_before_it_ends
 
 #[test]
 fn a_queued_run_is_withdrawn_also_while_the_service_ends() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
+    let place = Workplace::with_jobs(
         "[server]\nshutdown_grace = \"20s\"\n[jobs.slow]\nschedule = \"0 0 1 1 *\"\nconcurrency_policy = \"queue\"\ncommand = { argv = [\"sleep\", \"5\"] }\n",
     );
     let mut service = place.start();

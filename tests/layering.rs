@@ -19,8 +19,7 @@ fn schedule_of(service: &Service, job: &str) -> String {
 
 #[test]
 fn later_sources_win_value_by_value() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     assert_eq!(schedule_of(&place.start(), "tidy"), "0 0 1 1 *");
     place.set("cron_service", r#"{"tasks":{"tidy":{"cronExpression":"1   1 1 1 *"}}}"#);
     assert_eq!(schedule_of(&place.start(), "tidy"), "1 1 1 1 *");
@@ -78,8 +77,7 @@ fn the_port_comes_from_the_right_place() {
 
 #[test]
 fn variables_are_read_as_what_their_keys_want() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place
         .service()
         .env("CRON_JOBS__TIDY__ENABLED", "false")

@@ -445,14 +445,10 @@ fn a_stamp_carries_the_time_of_the_check_however_long_the_delivery_took() {
 #[test]
 fn a_failure_that_could_not_be_told_is_told_before_the_recovery() {
     let ntfy = Ntfy::start(500);
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &format!(
-            "[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.tidy]\nschedule = \"@yearly\"\nnotify = {{ on_failure = [\"phone\"], on_recovery = [\"phone\"] }}\ncleanup = {{ delete_from = \"things\", where = \"true\" }}\n",
-            ntfy.port
-        ),
-    );
+    let place = Workplace::with_jobs(&format!(
+        "[notifications.phone]\nntfy = {{ url = \"http://127.0.0.1:{}\", topic = \"t\" }}\n[jobs.tidy]\nschedule = \"@yearly\"\nnotify = {{ on_failure = [\"phone\"], on_recovery = [\"phone\"] }}\ncleanup = {{ delete_from = \"things\", where = \"true\" }}\n",
+        ntfy.port
+    ));
     let service = place.start();
     service.post("/trigger/tidy");
     eventually("the first attempt", || (!ntfy.received().is_empty()).then_some(()));

@@ -114,8 +114,7 @@ fn a_file_that_is_no_toml_at_all_is_told_in_a_hundred_places() {
 
 #[test]
 fn a_broken_file_hides_no_problem_of_a_variable() {
-    let place = Workplace::new();
-    place.write("jobs.toml", "[server\n");
+    let place = Workplace::with_jobs("[server\n");
     let mut command = place.command();
     command
         .arg("validate")

@@ -75,8 +75,7 @@ fn a_bad_expression_in_the_row_leaves_the_others_running() {
 
 #[test]
 fn a_refused_file_changes_nothing_and_is_told_until_it_is_mended() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.start();
     place.write("jobs.toml", "[jobs.tidy]\nschedule = \"x\"\n");
     let (status, body) = service.post("/reload-config");
@@ -98,8 +97,7 @@ fn a_refused_file_changes_nothing_and_is_told_until_it_is_mended() {
 
 #[test]
 fn a_changed_file_applies_by_itself_however_it_is_changed() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.start();
     let both = format!("{ONE_JOB}{SECOND_JOB}");
     let expect = |count: usize, how: &str| eventually(how, || (ids(&service).len() == count).then_some(()));
@@ -176,8 +174,7 @@ fn a_run_under_way_goes_on_and_what_cannot_change_is_named() {
 
 #[test]
 fn a_database_that_is_away_for_a_while_keeps_its_overrides_in_force() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     place.set("cron_service", r#"{"tasks":{"tidy":{"enabled":false}}}"#);
     let service = place.start();
     std::fs::rename(place.file("data/backups.db"), place.file("data/away.db")).unwrap();
@@ -192,8 +189,7 @@ fn a_database_that_is_away_for_a_while_keeps_its_overrides_in_force() {
 
 #[test]
 fn a_file_cut_short_takes_no_job_away_by_itself() {
-    let place = Workplace::new();
-    place.write("jobs.toml", ONE_JOB);
+    let place = Workplace::with_jobs(ONE_JOB);
     let service = place.start();
     place.write("jobs.toml", "");
     service.logged("the file no longer declares any job");

@@ -46,8 +46,7 @@ fn neither_the_state_nor_the_log_nor_an_answer_holds_a_secret_that_a_server_repe
         500,
         r#"{"error":"/s3cret-path?key=s3cret-query; s3cret-user:pw; Basic czNjcmV0LXVzZXI6cHc="}"#,
     );
-    let place = Workplace::new();
-    place.write("jobs.toml", &declared(phone.port, hook.port));
+    let place = Workplace::with_jobs(&declared(phone.port, hook.port));
     let service = place.start();
     service.post("/trigger/tidy");
     eventually("both to be put off", || {
@@ -107,8 +106,7 @@ fn our_files_are_their_owners_alone() {
 #[test]
 fn messages_to_a_target_whose_secret_was_not_kept_wait_until_the_declaration_is_mended() {
     let server = Ntfy::start(200);
-    let place = Workplace::new();
-    place.write("jobs.toml", &declaration(server.port));
+    let place = Workplace::with_jobs(&declaration(server.port));
     place.start().terminate();
     place.write("jobs.toml", "broken");
     let service = place.service().args(&["run", "--keep-last-good"]).start();

@@ -150,9 +150,7 @@ fn next_says_what_a_change_of_the_clock_does_to_a_time() {
 
 #[test]
 fn why_tells_what_was_decided_and_what_comes() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
+    let place = Workplace::with_jobs(
         "[jobs.tidy]\nschedule = \"0 3 * * *\"\ncleanup = { delete_from = \"sessions\", where = \"true\" }\n",
     );
     let service = place.start();
@@ -196,9 +194,7 @@ fn a_night_of_daylight_saving_is_lived_through() {
         ("2026-03-29 00:59:57", "2026-03-29T01:00:00.000Z"),
         ("2026-10-25 00:29:57", "2026-10-25T00:30:00.000Z"),
     ] {
-        let place = Workplace::new();
-        place.write(
-            "jobs.toml",
+        let place = Workplace::with_jobs(
             &job("nightly", "30 2 * * *", "time_zone = \"Europe/Berlin\"").replace("\"t\"", "\"sessions\""),
         );
         let service = place.service().at(start).start();

@@ -63,9 +63,7 @@ fn signal(name: &str, pid: u32) {
 
 #[test]
 fn a_killed_service_is_started_again_and_its_run_closed() {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
+    let place = Workplace::with_jobs(
         "[jobs.endless]\nschedule = \"* * * * * *\"\n[jobs.endless.sql]\ntables = [\"sessions\"]\n\
          statement = \"DELETE FROM sessions WHERE id IN (SELECT count(*) FROM json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') a, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') b, json_each('['||rtrim(replace(hex(zeroblob(5000)),'0','1,'),',')||']') c)\"\n",
     );
@@ -95,8 +93,7 @@ fn a_killed_service_is_started_again_and_its_run_closed() {
 
 #[test]
 fn a_declaration_that_is_no_good_is_not_tried_again() {
-    let place = Workplace::new();
-    place.write("jobs.toml", "[broken");
+    let place = Workplace::with_jobs("[broken");
     assert_eq!(Supervisor::start(&place, &[]).end(), Some(2));
 }
 

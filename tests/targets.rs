@@ -10,15 +10,10 @@ use crate::support::{Service, Workplace, eventually};
 
 /// A job that fails while the table `things` is missing, told as `notify` says.
 fn place(targets: &str, notify: &str) -> Workplace {
-    let place = Workplace::new();
-    place.write(
-        "jobs.toml",
-        &format!(
-            "{targets}\n[jobs.tidy]\nschedule = \"0 0 1 1 *\"\nnotify = {{ {notify} }}\n\
+    Workplace::with_jobs(&format!(
+        "{targets}\n[jobs.tidy]\nschedule = \"0 0 1 1 *\"\nnotify = {{ {notify} }}\n\
              cleanup = {{ delete_from = \"things\", where = \"true\" }}\n"
-        ),
-    );
-    place
+    ))
 }
 
 fn run(service: &Service) -> Value {

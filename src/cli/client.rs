@@ -86,7 +86,7 @@ impl Client {
         } else {
             let missing = "the declaration does not say where the service listens; use --port or --url";
             let declared = server.as_ref().map_err(Clone::clone)?.as_ref();
-            let declared = declared.ok_or_else(|| Exit::new(UNREACHABLE, missing))?;
+            let (declared, _) = declared.ok_or_else(|| Exit::new(UNREACHABLE, missing))?;
             format!("http://{}", address(declared))
         };
         let is_address = base.starts_with("http://") || base.starts_with("https://");
@@ -96,9 +96,10 @@ impl Client {
         }
         let is_given =
             options.url.is_some() || sources.port.is_some() || sources.environment.get("CRON_PORT").is_some();
+        let (server, is_whole) = server.ok().flatten().unzip();
         Ok(Self {
             base,
-            token: server.ok().flatten().and_then(|server| server.token),
+            token: server.and_then(|server| server.token),
             format: options.format,
             agent: ureq::Agent::config_builder()
                 .http_status_as_error(false)
@@ -109,7 +110,7 @@ impl Client {
                 .max_redirects_will_error(false)
                 .build()
                 .into(),
-            is_guess: !is_given && !config::can_be_read(sources),
+            is_guess: !is_given && is_whole == Some(false),
         })
     }
 
@@ -215,8 +216,8 @@ pub(super) fn settings(sources: &Sources, options: &Options) -> Result<Vec<Setti
         .map_err(|error| Exit::new(FAILED, format!("the answer of the service cannot be read: {error}")))
 }
 
-/// What the declaration says of the service.
-fn server_of(sources: &Sources) -> Result<Option<Server>, Exit> {
+/// What the declaration says of the service, and whether all of it can be read.
+fn server_of(sources: &Sources) -> Result<Option<(Server, bool)>, Exit> {
     if let File::Path(path) = &sources.file {
         // What is named must be there: another declaration may name another service.
         std::fs::metadata(path)

@@ -118,15 +118,12 @@ pub(crate) fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
     Some(layers.merged.get(&["state", "path"])?.as_str()?.into())
 }
 
-/// Where the service is, or would be, reached: what is left of the sources where some are broken.
-pub(crate) fn server(sources: &Sources) -> Option<Server> {
+/// Where the service is, or would be, reached: what is left of the sources where some are broken; and whether all of them
+/// could be read, whatever they say.
+pub(crate) fn server(sources: &Sources) -> Option<(Server, bool)> {
     let layers = Layers::as_far_as_readable(sources)?;
-    resolve::server(&layers.merged, &sources.environment)
-}
-
-/// Whether all of the declaration can be read, whatever it says.
-pub(crate) fn can_be_read(sources: &Sources) -> bool {
-    Layers::read(sources).is_ok()
+    let server = resolve::server(&layers.merged, &sources.environment)?;
+    Some((server, layers.is_whole))
 }
 
 /// How the service logs: what is left of the sources where some are broken.
@@ -140,6 +137,8 @@ struct Layers {
     noted: Vec<Problem>,
     overrides: Result<(), String>,
     rows: Rows,
+    /// Whether the declaration is among them, and not the shipped one in its place.
+    is_whole: bool,
 }
 
 impl Layers {
@@ -206,9 +205,12 @@ impl Layers {
     /// Whatever of the sources can be read, without what rows are at fault for. The shipped declaration stands in for a
     /// file that cannot be read.
     fn as_far_as_readable(sources: &Sources) -> Option<Self> {
-        let shipped = |_| {
+        let shipped = |_| -> Result<Self, Problems> {
             let files = sources::file::read(&File::Shipped).map_err(Problems)?;
-            Self::over(files, sources)
+            Ok(Self {
+                is_whole: false,
+                ..Self::over(files, sources)?
+            })
         };
         let mut layers = Self::read(sources).or_else(shipped).ok()?;
         layers.settle(sources);
@@ -263,6 +265,7 @@ impl Layers {
             noted,
             overrides,
             rows,
+            is_whole: true,
         })
     }
 

@@ -221,7 +221,7 @@ impl Command {
         let redactor = setting.redactor.with(hidden.map(|(_, value)| value.reveal()));
         let mut output = Output {
             job: &ctx.job,
-            run: ctx.run.map_or(0, |run| run.0),
+            run: ctx.run_number(),
             redactor: &redactor,
             kept: &ctx.output,
             keep: self.output.keep,
@@ -299,7 +299,7 @@ const OURS: &[&str] = &[
 fn of_run(ctx: &RunContext) -> impl Iterator<Item = (&'static str, String)> {
     let values = [
         ctx.job.to_string(),
-        ctx.run_number(),
+        ctx.run_number().to_string(),
         iso(ctx.scheduled_at),
         ctx.attempt.load(Ordering::Relaxed).to_string(),
         ctx.trigger.as_str().to_owned(),

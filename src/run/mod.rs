@@ -177,8 +177,8 @@ impl RunContext {
     }
 
     /// The number of the run, for people and programs; 0 of one that changes nothing.
-    pub(crate) fn run_number(&self) -> String {
-        self.run.map_or_else(|| "0".to_owned(), |run| run.to_string())
+    pub(crate) fn run_number(&self) -> i64 {
+        self.run.map_or(0, |run| run.0)
     }
 
     /// What tells a server that a request is the same as before: in all attempts of a run, and in the run that repeats one

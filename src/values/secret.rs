@@ -164,6 +164,7 @@ impl schemars::JsonSchema for Secret {
         })
     }
 }
+
 /// What keys of secrets are called, wherever someone puts one.
 const TELLING: &[&str] = &[
     "token",

@@ -130,7 +130,7 @@ impl Verify {
             let mut sink = Both {
                 shown: Output {
                     job: &ctx.job,
-                    run: ctx.run.map_or(0, |run| run.0),
+                    run: ctx.run_number(),
                     redactor: &ctx.surroundings.redactor,
                     kept: &ctx.output,
                     keep: KEPT,

@@ -206,7 +206,7 @@ impl Sync<'_> {
     }
 
     fn publish_again(&mut self, good: &ObjectName, bad: &ObjectName) -> Result<(), Failure> {
-        let run = self.ctx.run_number();
+        let run = self.ctx.run_number().to_string();
         let repository = self.repository(good)?;
         if !repository.has(good) {
             let fetched = repository.fetch(&self.job.url, good.as_str(), &self.kept("deployed"));

@@ -145,7 +145,10 @@ impl GitSync {
     /// The program git, with what the host of the repository asks for.
     fn git<'a>(&self, ctx: &'a RunContext, asked: &'a Asked) -> Result<Git<'a>, GitError> {
         // By these a service that was killed knows its programs again.
-        let of_run = [(process::STATE, ctx.store.place()), (process::RUN, ctx.run_number())];
+        let of_run = [
+            (process::STATE, ctx.store.place()),
+            (process::RUN, ctx.run_number().to_string()),
+        ];
         let git = Git::new(
             &ctx.surroundings,
             of_run,

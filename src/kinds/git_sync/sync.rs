@@ -213,7 +213,7 @@ impl<'a> Sync<'a> {
     fn publish(&mut self, mut repository: Repository<'a>, commit: &ObjectName) -> Result<(), Failure> {
         let entries = repository.entries(commit)?;
         repository.keep(&self.kept("published"), commit)?;
-        let (run, is_prepared) = (self.ctx.run_number(), self.job.check.is_some());
+        let (run, is_prepared) = (self.ctx.run_number().to_string(), self.job.check.is_some());
         if is_prepared {
             let prepared = self
                 .place
