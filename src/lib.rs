@@ -52,7 +52,7 @@
 //! 2. `engine/scheduler.rs`: the jobs that are due, less what overlaps or exceeds a limit
 //! 3. `engine/runs.rs`: claims their times, all or none, and begins the runs
 //! 4. `state/mod.rs`: the claim goes to the state's own thread
-//! 5. `state/sqlite/ledger.rs`: and into the history, where a time stands once
+//! 5. `state/tables/ledger.rs`: and into the history, where a time stands once
 //! 6. `config/invocation.rs`: what the run may touch
 //! 7. `engine/runner.rs`: deadline, retries, cancellation
 //! 8. `run/mod.rs`: the trait `Kind` and the context of the run

@@ -2,11 +2,14 @@
 //! and what a start needs to go on from where an earlier process left off. Nobody else opens it, and nobody waits for
 //! it on a thread of their own: every question is answered asynchronously.
 
+mod engine;
 mod findings;
 mod outbox;
 mod run;
 mod skip;
 mod sqlite;
+mod statements;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,8 +30,9 @@ pub(crate) use run::{
 };
 pub use run::{Filter, History, Run, RunId, Status, Trigger};
 pub(crate) use skip::Skip;
-use sqlite::Sqlite;
-pub(crate) use sqlite::{Lock, MOST_CLEARED};
+pub(crate) use sqlite::Lock;
+pub(crate) use tables::MOST_CLEARED;
+use tables::Tables;
 
 /// Why the state cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,28 +81,20 @@ pub struct Store(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    engine: Engine,
+    tables: Arc<Mutex<Tables>>,
+    /// The one that works on them.
+    thread: Threads,
     path: PathBuf,
     /// Why the last question was not answered, if it was not.
     error: Mutex<Option<String>>,
 }
 
-/// The databases a state can be kept in.
-#[derive(Debug)]
-enum Engine {
-    /// A file, and the one thread that works on it.
-    Sqlite { file: Arc<Mutex<Sqlite>>, thread: Threads },
-}
-
 impl Store {
     /// The state in the file at `path`, which is made and opened when it is first needed.
     pub fn at(path: &Path) -> Self {
-        let engine = Engine::Sqlite {
-            file: Arc::new(Mutex::new(Sqlite::new(path))),
-            thread: Threads::new(1),
-        };
         Self(Arc::new(Shared {
-            engine,
+            tables: Arc::new(Mutex::new(Tables::at(path))),
+            thread: Threads::new(1),
             path: path.to_owned(),
             error: Mutex::default(),
         }))
@@ -124,11 +120,10 @@ impl Store {
     /// is not asked.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Sqlite) -> Result<T, StateError> + Send + 'static,
+        question: impl FnOnce(&mut Tables) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let Engine::Sqlite { file, thread } = &self.0.engine;
-        let file = Arc::clone(file);
-        let mut answer = pin!(thread.run(move || question(&mut lock(&file))));
+        let tables = Arc::clone(&self.0.tables);
+        let mut answer = pin!(self.0.thread.run(move || question(&mut lock(&tables))));
         let answer = if let Ok(answer) = timeout(SLOW, &mut answer).await {
             answer
         } else {
@@ -154,7 +149,7 @@ impl Store {
     /// a disk that is full.
     async fn probe<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Sqlite) -> Result<T, StateError> + Send + 'static,
+        question: impl FnOnce(&mut Tables) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {
         let answer = self.ask(question).await;
         if answer.is_ok() {
@@ -184,7 +179,7 @@ impl Store {
 
     /// What the clocks showed when that was last written down.
     pub(crate) async fn noted_time(&self) -> Result<Option<Moment>, StateError> {
-        self.probe(Sqlite::noted_time).await
+        self.probe(Tables::noted_time).await
     }
 
     /// Records that queued runs begin at `now`, and runs that are new, all or none; it is on the disk before anything of
@@ -332,7 +327,7 @@ impl Store {
 
     /// The files that were kept; none where none were, or there is no state yet.
     pub(crate) async fn kept_declaration(&self) -> Result<Vec<(String, String)>, StateError> {
-        self.ask(Sqlite::kept_declaration).await
+        self.ask(Tables::kept_declaration).await
     }
 
     /// Puts messages into the outbox, all or none. One that is there already is not put there again, but brought up to
@@ -352,7 +347,7 @@ impl Store {
 
     /// The newest message about each of `subjects` whose delivery is noted where the application looks for it.
     pub(crate) async fn last_noted(&self, subjects: BTreeSet<String>) -> Result<BTreeMap<String, i64>, StateError> {
-        self.ask(move |state| state.last_noted(subjects)).await
+        self.ask(move |state| state.last_noted(&subjects)).await
     }
 
     /// Claims the next message that is due at `now` and whose turn it is: each server gets one at a time, whoever sends.
@@ -376,7 +371,7 @@ impl Store {
 
     /// Messages that were delivered but not noted in the application's database yet.
     pub(crate) async fn unnoted(&self) -> Result<Vec<OutboxRow>, StateError> {
-        self.ask(Sqlite::unnoted).await
+        self.ask(Tables::unnoted).await
     }
 
     /// Holds back whatever has this turn until then.
@@ -391,7 +386,7 @@ impl Store {
 
     /// How many messages are in the outbox.
     pub(crate) async fn outbox_counts(&self) -> Result<OutboxCounts, StateError> {
-        self.ask(Sqlite::outbox_counts).await
+        self.ask(Tables::outbox_counts).await
     }
 
     /// Compares what `job` found with what is known, records what changed, and puts the messages that `write` makes of

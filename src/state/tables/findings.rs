@@ -1,13 +1,13 @@
 //! What the queries of alerts found, compared with what is known.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, params};
 
+use super::super::statements::{Connection, Fault, Row, values};
 use super::super::{Change, Finding, NewMessage, StateError};
-use super::{Sqlite, instant, outbox};
+use super::{Tables, outbox};
 use crate::values::{JobId, Moment};
 
-impl Sqlite {
+impl Tables {
     pub(in crate::state) fn reconcile(
         &mut self,
         job: &JobId,
@@ -15,27 +15,18 @@ impl Sqlite {
         at: (Moment, Option<SignedDuration>),
         write: &impl Fn(&Change) -> Vec<NewMessage>,
     ) -> Result<Vec<Change>, StateError> {
-        self.all_or_nothing(|transaction| reconcile(transaction, job, found, at, write))
+        self.change(|connection| reconcile(connection, job, found, at, write))
     }
 }
 
 fn reconcile(
-    transaction: &Connection,
+    connection: &mut dyn Connection,
     job: &JobId,
     found: &[Finding],
     (now, resend): (Moment, Option<SignedDuration>),
     write: &impl Fn(&Change) -> Vec<NewMessage>,
-) -> rusqlite::Result<Vec<Change>> {
-    let known: Vec<(Finding, Timestamp, Timestamp)> = transaction
-        .prepare("SELECT key, message, since, told_at FROM findings WHERE job = ?1")?
-        .query_map([job.as_str()], |row| {
-            let found = Finding {
-                key: row.get(0)?,
-                message: row.get(1)?,
-            };
-            Ok((found, instant(row.get(2)?), instant(row.get(3)?)))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+) -> Result<Vec<Change>, Fault> {
+    let known = read(connection, job)?;
     let mut changes = Vec::new();
     for finding in found {
         let before = known.iter().find(|(known, ..)| known.key == finding.key);
@@ -43,30 +34,40 @@ fn reconcile(
             before.is_none_or(|(.., told)| resend.is_some_and(|resend| now.service.duration_since(*told) >= resend));
         if is_due {
             let since = before.map_or(now.wall, |(_, since, _)| *since);
-            transaction.execute(
+            connection.execute(
                 "INSERT INTO findings (job, key, message, since, told_at) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (job, key) DO UPDATE SET message = excluded.message, told_at = excluded.told_at",
-                params![
-                    job.as_str(),
-                    finding.key,
-                    finding.message,
-                    since.as_millisecond(),
-                    now.service.as_millisecond()
-                ],
+                &values![job, &finding.key, &finding.message, since, now.service],
             )?;
             changes.push(Change::Told(finding.clone()));
         }
     }
     for (gone, since, _) in known {
         if !found.iter().any(|finding| finding.key == gone.key) {
-            transaction.execute(
+            connection.execute(
                 "DELETE FROM findings WHERE job = ?1 AND key = ?2",
-                params![job.as_str(), gone.key],
+                &values![job, &gone.key],
             )?;
             changes.push(Change::Gone(gone, since));
         }
     }
     let messages: Vec<NewMessage> = changes.iter().flat_map(write).collect();
-    outbox::put(transaction, &messages, now)?;
+    outbox::put(connection, &messages, now)?;
     Ok(changes)
+}
+
+/// What is known: since when it has been there, and when it was told.
+fn read(connection: &mut dyn Connection, job: &JobId) -> Result<Vec<(Finding, Timestamp, Timestamp)>, Fault> {
+    let rows = connection.query(
+        "SELECT key, message, since, told_at FROM findings WHERE job = ?1",
+        &values![job],
+    )?;
+    let read = |row: Row| {
+        let found = Finding {
+            key: row.get(0)?,
+            message: row.get(1)?,
+        };
+        Ok((found, row.get(2)?, row.get(3)?))
+    };
+    rows.into_iter().map(read).collect()
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::super::statements::{Connection, Durability, Fault, Row, Value, query_one, values};
 use super::super::{NewMessage, OutboxCounts, OutboxRow, Outcome, StateError, Undelivered};
-use super::{Sqlite, instant};
+use super::Tables;
 use crate::values::{Moment, later};
 
 /// How long a message that was on its way when the process ended is not tried again. No attempt takes so long.
@@ -28,23 +28,25 @@ pub(super) struct Claim {
 
 const COLUMNS: &str = "id, subject, coalesce(turn, channel), notification, attempts, created_at, coalesce(posted_at, created_at), finished_at";
 
-impl Sqlite {
+impl Tables {
     pub(in crate::state) fn post(&mut self, messages: &[NewMessage], now: Moment) -> Result<(), StateError> {
-        self.all_or_nothing(|transaction| put(transaction, messages, now))
+        self.change(|connection| put(connection, messages, now))
     }
 
     pub(in crate::state) fn last_noted(
         &mut self,
-        subjects: BTreeSet<String>,
+        subjects: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, i64>, StateError> {
-        self.with(|connection| {
-            let mut query = connection.prepare_cached(
+        self.read(|connection| {
+            let rows: Vec<_> = subjects.iter().map(|subject| values![subject].to_vec()).collect();
+            let newest = connection.each(
                 "SELECT max(id) FROM outbox WHERE subject = ?1 AND status = 'delivered' AND noted = 1",
+                &rows,
             )?;
             let mut found = BTreeMap::new();
-            for subject in subjects {
-                let id: Option<i64> = query.query_row([&subject], |row| row.get(0))?;
-                found.extend(id.map(|id| (subject, id)));
+            for (subject, rows) in subjects.iter().zip(newest) {
+                let id: Option<i64> = rows.first().map_or(Ok(None), |row| row.get(0))?;
+                found.extend(id.map(|id| (subject.clone(), id)));
             }
             Ok(found)
         })
@@ -57,24 +59,9 @@ impl Sqlite {
         self.claimed
             .retain(|_, claim| claim.outcome.is_some() || claim.claimant.strong_count() > 0);
         let turns: Vec<&String> = self.claimed.values().map(|claim| &claim.turn).collect();
-        let turns = serde_json::json!(turns).to_string();
-        let row = self.with(|connection| {
-            connection
-                .prepare_cached(&format!(
-                    "UPDATE outbox SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = (
-                         SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1
-                         AND coalesce(turn, channel) NOT IN (SELECT value FROM json_each(?3))
-                         AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.status = 'pending'
-                             AND older.subject = outbox.subject AND older.channel = outbox.channel AND older.id < outbox.id)
-                         ORDER BY next_attempt_at, id LIMIT 1)
-                     RETURNING {COLUMNS}"
-                ))?
-                .query_row(
-                    params![now.as_millisecond(), later(now, LEASE).as_millisecond(), turns],
-                    read_row,
-                )
-                .optional()
-        })?;
+        let row = self
+            .engine
+            .change(Durability::Disk, |connection| claim_next(connection, &turns, now))?;
         self.claimed.extend(row.iter().map(|row| {
             let claim = Claim {
                 turn: row.turn.clone(),
@@ -102,10 +89,10 @@ impl Sqlite {
         let recorded = if outcomes.is_empty() {
             Ok(())
         } else {
-            self.all_or_nothing(|transaction| {
+            self.change(|connection| {
                 outcomes
                     .iter()
-                    .try_for_each(|(id, (outcome, now))| record(transaction, *id, outcome, *now))
+                    .try_for_each(|(id, (outcome, now))| record(connection, *id, outcome, *now))
             })
         };
         if recorded.is_ok() {
@@ -120,147 +107,163 @@ impl Sqlite {
         subjects: &BTreeSet<String>,
         now: Timestamp,
     ) -> Result<(), StateError> {
-        self.all_or_nothing(|transaction| {
-            for subject in subjects {
-                transaction
-                    .prepare_cached("UPDATE outbox SET next_attempt_at = ?2 WHERE subject = ?1 AND status = 'pending'")?
-                    .execute(params![subject, now.as_millisecond()])?;
-            }
-            Ok(())
+        self.change(|connection| {
+            let rows: Vec<_> = subjects.iter().map(|subject| values![subject, now].to_vec()).collect();
+            let retry = "UPDATE outbox SET next_attempt_at = ?2 WHERE subject = ?1 AND status = 'pending'";
+            connection.each(retry, &rows).map(drop)
         })
     }
 
     pub(in crate::state) fn hold(&mut self, turn: &str, until: Timestamp) -> Result<(), StateError> {
-        self.execute(
-            "UPDATE outbox SET next_attempt_at = ?2
-             WHERE coalesce(turn, channel) = ?1 AND status = 'pending' AND next_attempt_at < ?2",
-            params![turn, until.as_millisecond()],
-        )
+        self.change(|connection| {
+            let hold = "UPDATE outbox SET next_attempt_at = ?2
+                 WHERE coalesce(turn, channel) = ?1 AND status = 'pending' AND next_attempt_at < ?2";
+            connection.execute(hold, &values![turn, until]).map(drop)
+        })
     }
 
     pub(in crate::state) fn unnoted(&mut self) -> Result<Vec<OutboxRow>, StateError> {
-        self.with(|connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM outbox WHERE status = 'delivered' AND noted = 0 ORDER BY id"
-                ))?
-                .query_map([], read_row)?
-                .collect()
+        self.read(|connection| {
+            let query = format!("SELECT {COLUMNS} FROM outbox WHERE status = 'delivered' AND noted = 0 ORDER BY id");
+            connection.query(&query, &[])?.iter().map(read_row).collect()
         })
     }
 
     pub(in crate::state) fn noted(&mut self, id: i64) -> Result<(), StateError> {
-        self.execute("UPDATE outbox SET noted = 1 WHERE id = ?1", [id])
+        self.change(|connection| {
+            let note = "UPDATE outbox SET noted = 1 WHERE id = ?1";
+            connection.execute(note, &values![id]).map(drop)
+        })
     }
 
     pub(in crate::state) fn undelivered(&mut self, most: u32) -> Result<Vec<Undelivered>, StateError> {
-        self.with(|connection| {
-            let mut query = connection.prepare_cached(
+        self.read(|connection| {
+            let rows = connection.query(
                 "SELECT id, subject, coalesce(turn, channel), status, created_at, attempts, substr(last_error, 1, 1000) FROM outbox
                  WHERE status IN ('pending', 'dead') ORDER BY id DESC LIMIT ?1",
+                &values![most],
             )?;
-            let read = |row: &Row<'_>| {
+            let read = |row: Row| {
                 Ok(Undelivered {
                     id: row.get(0)?,
                     subject: row.get(1)?,
                     channel: row.get(2)?,
                     status: row.get(3)?,
-                    created_at: instant(row.get(4)?),
+                    created_at: row.get(4)?,
                     attempts: row.get(5)?,
                     last_error: row.get(6)?,
                 })
             };
-            query.query_map([most], read)?.collect()
+            rows.into_iter().map(read).collect()
         })
     }
 
     pub(in crate::state) fn outbox_counts(&mut self) -> Result<OutboxCounts, StateError> {
-        self.with(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'dead'),
-                         min(created_at) FILTER (WHERE status = 'pending') FROM outbox",
-                )?
-                .query_row([], |row| {
-                    Ok(OutboxCounts {
-                        pending: row.get(0)?,
-                        dead: row.get(1)?,
-                        oldest: row.get::<_, Option<i64>>(2)?.map(instant),
-                    })
+        self.read(|connection| {
+            let counts = query_one(
+                connection,
+                "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'dead'),
+                     min(created_at) FILTER (WHERE status = 'pending') FROM outbox",
+                &[],
+            )?;
+            let read = |row: Row| {
+                Ok(OutboxCounts {
+                    pending: row.get(0)?,
+                    dead: row.get(1)?,
+                    oldest: row.get(2)?,
                 })
+            };
+            counts.map_or_else(|| Ok(OutboxCounts::default()), read)
         })
     }
 }
 
-/// Puts messages into the outbox, within a transaction of the caller.
-pub(super) fn put(connection: &Connection, messages: &[NewMessage], now: Moment) -> rusqlite::Result<()> {
+/// Claims the next message that is due and takes none of `turns`.
+fn claim_next(connection: &mut dyn Connection, turns: &[&String], now: Timestamp) -> Result<Option<OutboxRow>, Fault> {
+    let mut values: Vec<Value<'_>> = values![now, later(now, LEASE)].to_vec();
+    values.extend(turns.iter().map(|turn| Value::from(*turn)));
+    let taken: Vec<String> = (3..=values.len()).map(|number| format!(", ?{number}")).collect();
+    let taken = taken.concat();
+    let row = query_one(
+        connection,
+        &format!(
+            "UPDATE outbox SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = (
+                 SELECT id FROM outbox WHERE status = 'pending' AND next_attempt_at <= ?1
+                 AND coalesce(turn, channel) NOT IN (''{taken})
+                 AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.status = 'pending'
+                     AND older.subject = outbox.subject AND older.channel = outbox.channel AND older.id < outbox.id)
+                 ORDER BY next_attempt_at, id LIMIT 1)
+             RETURNING {COLUMNS}"
+        ),
+        &values,
+    )?;
+    row.as_ref().map(read_row).transpose()
+}
+
+/// Puts messages into the outbox.
+pub(super) fn put(connection: &mut dyn Connection, messages: &[NewMessage], now: Moment) -> Result<(), Fault> {
     for message in messages {
-        if message.supersedes {
-            let replaced = connection
-                .prepare_cached(
-                    "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
-                )?
-                .execute(params![message.subject, message.cause, message.channel])?;
+        let NewMessage {
+            subject,
+            cause,
+            channel,
+            turn,
+            notification,
+            supersedes,
+        } = message;
+        if *supersedes {
+            let replaced = connection.execute(
+                "DELETE FROM outbox WHERE subject = ?1 AND channel = ?3 AND cause <> ?2 AND status = 'pending'",
+                &values![subject, cause, channel],
+            )?;
             if replaced > 0 {
-                tracing::info!(
-                    subject = message.subject,
-                    "a message that was not sent yet gives way to a newer one"
-                );
+                tracing::info!(subject, "a message that was not sent yet gives way to a newer one");
             }
         }
-        connection
-            .prepare_cached(
-                "INSERT INTO outbox (subject, cause, channel, turn, notification, created_at, posted_at, next_attempt_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
-                 ON CONFLICT (subject, cause, channel) DO UPDATE SET notification = excluded.notification WHERE status = 'pending'",
-            )?
-            .execute(params![
-                message.subject,
-                message.cause,
-                message.channel,
-                message.turn,
-                message.notification,
-                now.wall.as_millisecond(),
-                now.service.as_millisecond()
-            ])?;
+        connection.execute(
+            "INSERT INTO outbox (subject, cause, channel, turn, notification, created_at, posted_at, next_attempt_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
+             ON CONFLICT (subject, cause, channel) DO UPDATE SET notification = excluded.notification WHERE outbox.status = 'pending'",
+            &values![subject, cause, channel, turn, notification, now.wall, now.service],
+        )?;
     }
     Ok(())
 }
 
 /// Records what came of a message.
-fn record(connection: &Connection, id: i64, outcome: &Outcome, now: Moment) -> rusqlite::Result<()> {
-    let now = now.wall.as_millisecond();
+fn record(connection: &mut dyn Connection, id: i64, outcome: &Outcome, now: Moment) -> Result<(), Fault> {
+    let now = now.wall;
     match outcome {
-        Outcome::Delivered => connection
-            .prepare_cached(
-                "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
-            )?
-            .execute(params![id, now]),
-        Outcome::Retry { at, error } => connection
-            .prepare_cached("UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1")?
-            .execute(params![id, at.as_millisecond(), error]),
-        Outcome::Dead { error } => connection
-            .prepare_cached(
-                "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
-            )?
-            .execute(params![id, now, error]),
-        Outcome::Void => connection
-            .prepare_cached("UPDATE outbox SET status = 'void', finished_at = ?2, noted = 1 WHERE id = ?1")?
-            .execute(params![id, now]),
+        Outcome::Delivered => connection.execute(
+            "UPDATE outbox SET status = 'delivered', finished_at = ?2, last_error = NULL WHERE id = ?1",
+            &values![id, now],
+        ),
+        Outcome::Retry { at, error } => connection.execute(
+            "UPDATE outbox SET next_attempt_at = ?2, last_error = ?3 WHERE id = ?1",
+            &values![id, *at, error],
+        ),
+        Outcome::Dead { error } => connection.execute(
+            "UPDATE outbox SET status = 'dead', finished_at = ?2, last_error = ?3, noted = 1 WHERE id = ?1",
+            &values![id, now, error],
+        ),
+        Outcome::Void => connection.execute(
+            "UPDATE outbox SET status = 'void', finished_at = ?2, noted = 1 WHERE id = ?1",
+            &values![id, now],
+        ),
     }
     .map(drop)
 }
 
-fn read_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
+fn read_row(row: &Row) -> Result<OutboxRow, Fault> {
     Ok(OutboxRow {
         id: row.get(0)?,
         subject: row.get(1)?,
         turn: row.get(2)?,
         notification: row.get(3)?,
         attempts: row.get(4)?,
-        created_at: instant(row.get(5)?),
-        posted_at: instant(row.get(6)?),
-        finished_at: row.get::<_, Option<i64>>(7)?.map(instant),
+        created_at: row.get(5)?,
+        posted_at: row.get(6)?,
+        finished_at: row.get(7)?,
         claimant: Arc::default(),
     })
 }
@@ -280,7 +283,7 @@ mod tests {
         }
     }
 
-    fn claim(outbox: &mut Sqlite, now: Timestamp) -> Option<OutboxRow> {
+    fn claim(outbox: &mut Tables, now: Timestamp) -> Option<OutboxRow> {
         outbox.claim_message(now).unwrap()
     }
 
@@ -296,7 +299,7 @@ mod tests {
     fn a_message_is_posted_once_claimed_once_and_replaced_by_a_newer_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let mut outbox = Sqlite::new(&path);
+        let mut outbox = Tables::at(&path);
         let moment = at("2026-11-20T12:30:00Z");
         let now = moment.service;
         outbox
@@ -311,7 +314,7 @@ mod tests {
         outbox.settle(claimed.id, Outcome::Delivered, moment).unwrap();
         assert_eq!(claim(&mut outbox, now + LEASE), None, "it is still on its way");
         drop((outbox, mail));
-        let mut outbox = Sqlite::new(&path);
+        let mut outbox = Tables::at(&path);
         assert_eq!(claim(&mut outbox, now), None, "it was on its way a moment ago");
         let again = claim(&mut outbox, now + LEASE).unwrap();
         assert_eq!(again.turn, "mail", "the lease is over");
@@ -333,7 +336,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         let aside = folder.path().join("aside.db");
-        let mut outbox = Sqlite::new(&path);
+        let mut outbox = Tables::at(&path);
         let moment = at("2026-11-20T12:30:00Z");
         outbox.post(&[message("first", "ntfy")], moment).unwrap();
         let claimed = claim(&mut outbox, moment.service).unwrap();

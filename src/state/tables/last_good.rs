@@ -1,22 +1,20 @@
 //! The last declaration that could be used, kept without its secrets for a start at which it is broken.
 
-use rusqlite::{Connection, params};
-
 use super::super::StateError;
-use super::Sqlite;
+use super::super::statements::{Connection, Fault, Row, values};
+use super::Tables;
 
-impl Sqlite {
+impl Tables {
     pub(in crate::state) fn keep_declaration(&mut self, files: &[(String, String)]) -> Result<(), StateError> {
-        self.all_or_nothing(|transaction| {
-            if read(transaction)? == files {
+        self.change(|connection| {
+            if read(connection)? == files {
                 return Ok(());
             }
-            transaction.execute("DELETE FROM last_good", [])?;
+            connection.execute("DELETE FROM last_good", &[])?;
             for (position, (name, text)) in files.iter().enumerate() {
-                let position = i64::try_from(position).unwrap_or(i64::MAX);
-                transaction.execute(
+                connection.execute(
                     "INSERT INTO last_good (name, position, text) VALUES (?1, ?2, ?3)",
-                    params![name, position, text],
+                    &values![name, position, text],
                 )?;
             }
             Ok(())
@@ -25,16 +23,15 @@ impl Sqlite {
 
     pub(in crate::state) fn kept_declaration(&mut self) -> Result<Vec<(String, String)>, StateError> {
         // A start that fails must leave nothing behind.
-        if !self.path.exists() {
+        if !self.engine.is_there() {
             return Ok(Vec::new());
         }
-        self.with(|connection| read(connection))
+        self.read(read)
     }
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
-    connection
-        .prepare("SELECT name, text FROM last_good ORDER BY position")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+fn read(connection: &mut dyn Connection) -> Result<Vec<(String, String)>, Fault> {
+    let rows = connection.query("SELECT name, text FROM last_good ORDER BY position", &[])?;
+    let read = |row: Row| Ok((row.get(0)?, row.get(1)?));
+    rows.into_iter().map(read).collect()
 }
