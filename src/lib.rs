@@ -28,7 +28,8 @@
 //! | `process` | programs that jobs run: found, started, ended as a whole group; their output |
 //! | `docker` | container engines: asked over their interface; what makes a container anew as it was |
 //! | `git` | the program git: repositories fetched with credentials that are bound to their hosts |
-//! | `sql` | the databases that jobs work on: opening, checking, sandbox, batches |
+//! | `sql` | the databases that jobs work on, in files or on servers: opening, checking, sandbox, batches |
+//! | `postgres` | connections to PostgreSQL, bounded in time |
 //! | `values` | small types that check themselves, and what every part needs: clocks, threads, files |
 //!
 //! # Ten words
@@ -87,6 +88,7 @@ mod git;
 mod http;
 mod kinds;
 mod notifications;
+mod postgres;
 mod process;
 mod run;
 mod service_manager;

@@ -47,6 +47,7 @@ mod recordings;
 mod reloading;
 mod requests;
 mod secrets;
+mod servers;
 mod simulation;
 mod supervision;
 mod targets;

@@ -11,7 +11,8 @@ use super::merged::{Merged, below, inside, path};
 use super::plan::{Job, Plan};
 use super::problem::Problem;
 use crate::docker::Engines;
-use crate::sql::{CheckedDatabase, open_read_in_time};
+use crate::sql::server::{CheckedServer, Rights};
+use crate::sql::{CheckedDatabase, Database, Place, SqlError, open_read_in_time};
 use crate::state::Store;
 use crate::values::{Clock, JobId, Severity, plural};
 
@@ -20,10 +21,9 @@ pub(super) fn check<'a>(merged: &Merged, engines: &Engines, jobs: impl Iterator<
     let mut databases: BTreeMap<&Path, Option<CheckedDatabase>> = BTreeMap::new();
     let (mut problems, mut folders, mut claimed) = (Vec::new(), Vec::new(), BTreeMap::new());
     for job in jobs {
-        let file = job.database.as_ref().map(|database| database.path.as_path());
-        let database = file.and_then(|file| {
-            let opened = databases.entry(file).or_insert_with(|| CheckedDatabase::open(file));
-            opened.as_ref()
+        let database = job.database.as_ref().and_then(|database| {
+            let opened = databases.entry(database.key());
+            opened.or_insert_with(|| CheckedDatabase::open(database)).as_ref()
         });
         let at = below(&path(&["jobs", job.id.as_str()]), job.action.name());
         for issue in job.action.check(database) {
@@ -77,20 +77,23 @@ pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], 
     let mut found = Vec::new();
     let mut jobs_of: BTreeMap<Option<&Path>, Vec<&Job>> = BTreeMap::new();
     for job in plan.jobs_in_order() {
-        let file = job.database.as_ref().map(|database| database.path.as_path());
-        jobs_of.entry(file).or_default().push(job);
+        let key = job.database.as_ref().map(Database::key);
+        jobs_of.entry(key).or_default().push(job);
     }
-    for (file, jobs) in jobs_of {
-        if let Some(Err(error)) = file.map(open_read_in_time) {
-            let id = plan
-                .databases
-                .iter()
-                .find(|(_, database)| Some(database.path.as_path()) == file);
-            let at = id.map_or_else(Vec::new, |(id, _)| path(&["databases", id.as_str(), "path"]));
-            let of_jobs = plural(jobs.len() as u64, "job");
-            let why = format!("{error}: the SQL and the settings of {of_jobs} could not be checked");
-            found.push(merged.problem(&at, Severity::Warning, why));
-            continue;
+    for (key, jobs) in jobs_of {
+        let declared = plan.databases.iter().find(|(_, database)| Some(database.key()) == key);
+        if let Some((id, database)) = declared {
+            let (trouble, excess) = look_at(database, &jobs);
+            let key = if database.file().is_some() { "path" } else { "url" };
+            let warning = |why| merged.problem(&path(&["databases", id.as_str(), key]), Severity::Warning, why);
+            found.extend(excess.map(warning));
+            if let Some(error) = trouble {
+                let of_jobs = plural(jobs.len() as u64, "job");
+                found.push(warning(format!(
+                    "{error}: the SQL and the settings of {of_jobs} could not be checked"
+                )));
+                continue;
+            }
         }
         for job in jobs {
             let at = path(&["jobs", job.id.as_str()]);
@@ -104,6 +107,19 @@ pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], 
         }
     }
     found
+}
+
+/// Why a database cannot be looked at; and of one on a server, what its role may do that none of `jobs` needs.
+fn look_at(database: &Database, jobs: &[&Job]) -> (Option<SqlError>, Option<String>) {
+    let server = match &database.place {
+        Place::File(file) => return (open_read_in_time(file).err(), None),
+        Place::Server(server) => CheckedServer::open(server),
+    };
+    let mut needed = Rights::new();
+    for (table, rights) in jobs.iter().flat_map(|job| job.action.rights()) {
+        needed.entry(table).or_default().extend(rights);
+    }
+    (server.error().cloned(), server.excess(&needed))
 }
 
 async fn examine_job(merged: &Merged, plan: &Plan, job: &Job, now: Timestamp, services: &Services) -> Vec<Problem> {

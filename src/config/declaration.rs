@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::plan::{CatchUp, Concurrency, OnInterrupt, Retry};
+use crate::postgres::Address;
 use crate::values::{DatabaseId, Duration, GroupId, Schedule, TargetId, TimeZone};
 
 /// The sections a declaration may have.
@@ -81,7 +82,12 @@ pub(super) struct State {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Database {
-    pub path: PathBuf,
+    /// A SQLite file
+    pub path: Option<PathBuf>,
+    /// A database on a PostgreSQL server, `postgresql://user:password@host:port/name`
+    pub url: Option<Address>,
+    /// The zone of its columns that say none; of a server only
+    pub time_zone: Option<TimeZone>,
     pub read_only: Option<bool>,
     pub busy_timeout: Option<Duration>,
 }

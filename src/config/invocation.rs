@@ -82,6 +82,7 @@ impl Plan {
             job: job.id.clone(),
             now: invocation.now,
             scheduled_at: invocation.scheduled_at,
+            timeout: job.timeout.to_std(),
             run: invocation.run,
             trigger: invocation.trigger,
             origin: invocation.origin,

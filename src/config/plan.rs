@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -135,10 +135,10 @@ impl Plan {
         }
     }
 
-    /// The file of the default database.
+    /// The file of the default database, where it is one.
     pub(crate) fn default_database_path(&self) -> Option<PathBuf> {
         let database = self.databases.get(self.default_database.as_ref()?)?;
-        Some(database.path.clone())
+        database.file().map(Path::to_owned)
     }
 }
 

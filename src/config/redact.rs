@@ -25,7 +25,13 @@ fn is_secret_of_job<S: AsRef<str>>(path: &[S]) -> bool {
 pub(super) fn is_not_kept<S: AsRef<str>>(path: &[S]) -> bool {
     let is_of_target = path.first().is_some_and(|section| section.as_ref() == "notifications");
     let is_of_host = path.first().is_some_and(|section| section.as_ref() == "git_hosts");
-    ((is_of_target || is_of_host) && may_be_secret(path)) || is_secret_of_job(path)
+    ((is_of_target || is_of_host) && may_be_secret(path)) || is_secret_of_job(path) || is_address(path)
+}
+
+/// Whether the value at `path` is the address of a database, which holds a password.
+fn is_address<S: AsRef<str>>(path: &[S]) -> bool {
+    let keys: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
+    matches!(keys.as_slice(), ["databases", _, "url"] | ["state", "url"])
 }
 
 /// Whether the value at `path` may be a secret.
@@ -37,6 +43,9 @@ pub(super) fn may_be_secret<S: AsRef<str>>(path: &[S]) -> bool {
     // Where a secret is kept is none.
     if matches!(*last, "env" | "file" | "token_file") {
         return false;
+    }
+    if is_address(&path) {
+        return true;
     }
     match *section {
         // What stands in an engine's section says where its credentials are kept.

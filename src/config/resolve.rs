@@ -11,13 +11,15 @@ use figment::value::{Dict, Value};
 
 use super::declaration::{self, SECTIONS};
 use super::jobs::{JobContext, undeclared_database};
-use super::merged::{Merged, path};
+use super::merged::{Merged, below, path};
 use super::plan::{Job, Plan, Server, State};
 use super::problem::Problem;
 use super::reading::{Resolver, unknown_key};
 use super::sources::Environment;
+use super::targets::holds_what_is_not_kept;
 use crate::notifications::Targets;
-use crate::sql::Database;
+use crate::sql::server::Server as DatabaseServer;
+use crate::sql::{Database, Place};
 use crate::values::{
     DatabaseId, Duration, GroupId, JobId, Secret, SecretSource, TimeZone, read_text_in_time, reading_secrets,
 };
@@ -217,20 +219,64 @@ impl Resolver<'_> {
     fn databases(&mut self) -> BTreeMap<DatabaseId, Database> {
         let mut databases = BTreeMap::new();
         for (id, at, value) in self.tables("databases") {
+            if holds_what_is_not_kept(&value) {
+                let why = "its secrets are not kept with the last good configuration; its jobs run once the declaration is fixed";
+                self.problems.push(self.merged.problem_of_key(&at, why).into_warning());
+                continue;
+            }
             let declared: Option<declaration::Database> = self.read(&at, value);
+            let database = declared.and_then(|declared| self.database(&at, declared));
             match id.parse::<DatabaseId>() {
-                Ok(id) => databases.extend(declared.map(|declared| {
-                    let database = Database {
-                        path: declared.path,
-                        read_only: declared.read_only.unwrap_or(false),
-                        busy_timeout: declared.busy_timeout.unwrap_or(BUSY_TIMEOUT).to_std(),
-                    };
-                    (id, database)
-                })),
+                Ok(id) => databases.extend(database.map(|database| (id, database))),
                 Err(why) => self.problems.push(self.merged.problem_of_key(&at, why)),
             }
         }
         databases
+    }
+
+    fn database(&mut self, at: &[String], declared: declaration::Database) -> Option<Database> {
+        let merged = self.merged;
+        let is_there = |key: &str| merged.get(&[&at[0], &at[1], key]).is_some();
+        let mut refuse = |key: Option<&str>, why: &str| {
+            let problem = match key {
+                Some(key) => self.merged.problem_of_key(&below(at, key), why),
+                None => self.merged.problem_of_key(at, why),
+            };
+            self.problems.push(problem);
+        };
+        let place = match (declared.path, declared.url) {
+            (Some(path), None) => {
+                if declared.time_zone.is_some() {
+                    refuse(
+                        Some("time_zone"),
+                        "only a database with a `url` has one; a SQLite file holds UTC or texts",
+                    );
+                }
+                Place::File(path)
+            }
+            (None, Some(address)) => Place::Server(Arc::new(DatabaseServer {
+                address,
+                time_zone: declared.time_zone,
+            })),
+            (Some(_), Some(_)) => {
+                refuse(Some("url"), "a database has a `path` or a `url`, not both");
+                return None;
+            }
+            // What cannot be read is told already.
+            (None, None) if is_there("path") || is_there("url") => return None,
+            (None, None) => {
+                refuse(
+                    None,
+                    "`path`, a SQLite file, or `url`, a PostgreSQL database, is missing",
+                );
+                return None;
+            }
+        };
+        Some(Database {
+            place,
+            read_only: declared.read_only.unwrap_or(false),
+            busy_timeout: declared.busy_timeout.unwrap_or(BUSY_TIMEOUT).to_std(),
+        })
     }
 
     fn declares_no_database(&self) -> bool {

@@ -1,6 +1,5 @@
 //! Everything the outside may ask of the engine: its one inbox takes these, and each answer comes by a one-shot.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::runner::RunResult;
 use crate::config::{Diff, Problem, Sources};
 use crate::duplistatus::settings::Overrides;
+use crate::sql::Database;
 use crate::state::{LastRun, OutboxCounts, RunId};
 use crate::values::JobId;
 
@@ -163,8 +163,8 @@ pub struct Report {
     pub shutting_down: bool,
     /// The configuration in force.
     pub config: ConfigReport,
-    /// The files of the databases that jobs work on.
-    pub databases: Vec<PathBuf>,
+    /// The databases that jobs work on.
+    pub(crate) databases: Vec<Database>,
     /// Why the application's database could not be asked for its overrides.
     pub overrides_error: Option<String>,
 }

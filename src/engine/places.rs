@@ -35,17 +35,17 @@ impl AllPlaces {
     /// The places of the runs that do with its database what `job` does; none where it has no database.
     pub(super) fn of(&self, job: &Job) -> Option<Places> {
         let (database, mode) = (job.database.as_ref()?, job.action.database()?);
-        let places = self.0.get(&database.path).copied().unwrap_or_default();
+        let places = self.0.get(database.key()).copied().unwrap_or_default();
         Some(places[index_of(mode)])
     }
 
     /// The same, to be changed.
     pub(super) fn of_mut(&mut self, job: &Job) -> Option<&mut Places> {
         let (database, mode) = (job.database.as_ref()?, job.action.database()?);
-        if !self.0.contains_key(&database.path) {
-            self.0.insert(database.path.clone(), Default::default());
+        if !self.0.contains_key(database.key()) {
+            self.0.insert(database.key().to_owned(), Default::default());
         }
-        Some(&mut self.0.get_mut(&database.path)?[index_of(mode)])
+        Some(&mut self.0.get_mut(database.key())?[index_of(mode)])
     }
 }
 

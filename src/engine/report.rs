@@ -43,7 +43,7 @@ impl Engine {
             state_error: self.journal.store.error(),
             shutting_down: self.shutdown.is_some(),
             config: self.reloader.report.clone(),
-            databases: databases.map(|database| database.path.clone()).collect(),
+            databases: databases.cloned().collect(),
             overrides_error,
         }
     }

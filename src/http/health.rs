@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::{Answer, Context, Request, tasks};
 use crate::engine::Command;
 use crate::engine::command::{JobReport, Report};
-use crate::sql::open_read;
+use crate::sql::{Database, Place, open_read};
 use crate::values::{Severity, VERSION, iso, lock, plural};
 
 /// How many problems of a refused reload are told.
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const STUCK: Duration = Duration::from_secs(15);
 /// A database that does not answer for so long is told.
 const SLOW: Duration = Duration::from_secs(2);
+/// How long the answer of a server counts: each takes a connection.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(10);
 
 /// How the service is.
 pub(super) struct Health {
@@ -198,22 +200,36 @@ pub(crate) struct Databases(Arc<(Mutex<HashMap<PathBuf, Known>>, Condvar)>);
 struct Known {
     /// The file that was found good.
     good: Option<Stamp>,
+    /// When a server was asked.
+    asked_at: Option<Instant>,
     trouble: Option<String>,
     /// Since when it is being looked at.
     looked_at_since: Option<Instant>,
 }
 
 impl Known {
-    fn trouble(&self, path: &Path) -> Option<String> {
+    fn trouble(&self, shown: &str) -> Option<String> {
         let waited = self.looked_at_since.map(|since| since.elapsed());
         match waited.filter(|waited| *waited > SLOW) {
-            Some(waited) => Some(format!(
-                "database {} has not answered for {} s",
-                path.display(),
-                waited.as_secs()
-            )),
+            Some(waited) => Some(format!("database {shown} has not answered for {} s", waited.as_secs())),
             None => self.trouble.clone(),
         }
+    }
+}
+
+fn look_at_file(path: &Path, good: Option<Stamp>) -> Known {
+    let stamp = std::fs::metadata(path)
+        .ok()
+        .map(|found| (found.ino(), found.len(), found.mode(), found.modified().ok()));
+    let trouble = if stamp.is_some() && stamp == good {
+        None
+    } else {
+        open_read(path).err().map(|unusable| unusable.to_string())
+    };
+    Known {
+        good: stamp.filter(|_| trouble.is_none()),
+        trouble,
+        ..Known::default()
     }
 }
 
@@ -222,54 +238,47 @@ type Stamp = (u64, u64, u32, Option<SystemTime>);
 
 impl Databases {
     /// What is wrong with the files, as far as that can be told in a moment.
-    fn troubles(&self, databases: &[PathBuf], runtime: &Handle) -> Vec<String> {
+    fn troubles(&self, databases: &[Database], runtime: &Handle) -> Vec<String> {
         let (known, looked) = &*self.0;
         let mut known = lock(known);
-        for path in databases {
-            let entry = known.entry(path.clone()).or_default();
-            if entry.looked_at_since.is_none() {
+        for database in databases {
+            let entry = known.entry(database.key().to_owned()).or_default();
+            let was_asked = entry.asked_at.is_some_and(|asked| asked.elapsed() < BETWEEN_QUESTIONS);
+            if entry.looked_at_since.is_none() && !was_asked {
                 entry.looked_at_since = Some(Instant::now());
-                let (others, path, good) = (self.clone(), path.clone(), entry.good);
-                runtime.spawn_blocking(move || others.look(&path, good));
+                let (others, database, good) = (self.clone(), database.clone(), entry.good);
+                runtime.spawn_blocking(move || others.look(&database, good));
             }
         }
         let is_looked_at = |known: &mut HashMap<PathBuf, Known>| {
-            let mut of_these = databases.iter().filter_map(|path| known.get(path));
+            let mut of_these = databases.iter().filter_map(|database| known.get(database.key()));
             of_these.any(|entry| entry.looked_at_since.is_some())
         };
         let waited = looked.wait_timeout_while(known, PATIENCE, is_looked_at);
         let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
         databases
             .iter()
-            .filter_map(|path| known.get(path)?.trouble(path))
+            .filter_map(|database| known.get(database.key())?.trouble(&database.shown()))
             .collect()
     }
 
-    /// What was last known to be wrong with a file.
-    pub(super) fn trouble_with(&self, path: &Path) -> Option<String> {
-        lock(&self.0.0).get(path)?.trouble(path)
+    /// What was last known to be wrong with a database.
+    pub(super) fn trouble_with(&self, database: &Database) -> Option<String> {
+        lock(&self.0.0).get(database.key())?.trouble(&database.shown())
     }
 
-    /// Looks at one file, which may wait for the disk, and tells those who wait for that.
-    fn look(&self, path: &Path, good: Option<Stamp>) {
-        let stamp = std::fs::metadata(path)
-            .ok()
-            .map(|found| (found.ino(), found.len(), found.mode(), found.modified().ok()));
-        let trouble = if stamp.is_some() && stamp == good {
-            None
-        } else {
-            open_read(path).err().map(|unusable| unusable.to_string())
+    /// Looks at one database, which may wait for it, and tells those who wait for that.
+    fn look(&self, database: &Database, good: Option<Stamp>) {
+        let found = match &database.place {
+            Place::File(path) => look_at_file(path, good),
+            Place::Server(server) => Known {
+                trouble: server.trouble(),
+                asked_at: Some(Instant::now()),
+                ..Known::default()
+            },
         };
         let (known, looked) = &*self.0;
-        let good = stamp.filter(|_| trouble.is_none());
-        lock(known).insert(
-            path.to_owned(),
-            Known {
-                good,
-                trouble,
-                looked_at_since: None,
-            },
-        );
+        lock(known).insert(database.key().to_owned(), found);
         looked.notify_all();
     }
 }

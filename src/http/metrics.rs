@@ -130,9 +130,9 @@ fn of_the_service(page: &mut Page, report: &Report, context: &Context) {
     let used = plan
         .databases
         .iter()
-        .filter(|(_, declared)| report.databases.contains(&declared.path));
+        .filter(|(_, declared)| report.databases.contains(declared));
     for (database, declared) in used {
-        let is_up = context.databases.trouble_with(&declared.path).is_none();
+        let is_up = context.databases.trouble_with(declared).is_none();
         page.figure(name, &[("database", database.as_str())], u8::from(is_up));
     }
 }

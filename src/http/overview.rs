@@ -78,7 +78,7 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
     let used = plan
         .databases
         .iter()
-        .filter(|(_, database)| report.databases.contains(&database.path));
+        .filter(|(_, database)| report.databases.contains(database));
     let overview = Overview {
         version: VERSION_AND_COMMIT,
         started_at: iso(report.started_at),
@@ -88,8 +88,8 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
         databases: used
             .map(|(name, database)| Database {
                 name: name.as_str(),
-                path: database.path.display().to_string(),
-                trouble: context.databases.trouble_with(&database.path),
+                path: database.shown(),
+                trouble: context.databases.trouble_with(database),
             })
             .collect(),
         config: health::config(&report),

@@ -5,11 +5,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+use super::on_server;
 use super::statement::{Declared, Window, lock_budget, names};
 use crate::notifications::{About, Event, Message, Notification, addresses};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
+use crate::sql::server::Rights;
 use crate::sql::sqlite::types::ValueRef;
-use crate::sql::{CheckedDatabase, Mode, Parameters, READING, Sandbox, bind, compile};
+use crate::sql::{CheckedDatabase, Dialect, Mode, Parameters, READING, Sandbox, bind, compile};
 use crate::state::{Change, Finding, NewMessage};
 use crate::values::{CutoffFormat, Duration, Issue, TableName, TargetId, Template, iso, plural};
 
@@ -33,8 +35,7 @@ pub(crate) struct Alert {
     notify: Vec<TargetId>,
     resend_after: Option<Duration>,
     retention: Option<Duration>,
-    #[serde(default)]
-    cutoff_format: CutoffFormat,
+    cutoff_format: Option<CutoffFormat>,
 }
 
 fn default_title() -> Template {
@@ -44,6 +45,33 @@ fn default_title() -> Template {
 
 /// A row of the query, by the names of its columns.
 type Row = BTreeMap<String, String>;
+
+/// The rows of the query, no more than can be told.
+#[derive(Default)]
+struct Found {
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+impl Found {
+    fn take(&mut self, row: Row) -> Result<(), Failure> {
+        self.bytes += row.values().map(String::len).sum::<usize>();
+        self.rows.push(row);
+        let megabytes = MOST_BYTES / 1_000_000;
+        let too_much = match () {
+            () if self.bytes > MOST_BYTES => format!("the result of the query is larger than {megabytes} MB"),
+            () if self.rows.len() > MOST => format!("the query found more than {MOST} rows; each would be a message"),
+            () => return Ok(()),
+        };
+        Err(Failure::lasting(too_much))
+    }
+}
+
+fn within_bounds(rows: Vec<Row>) -> Result<Vec<Row>, Failure> {
+    let mut found = Found::default();
+    rows.into_iter().try_for_each(|row| found.take(row))?;
+    Ok(found.rows)
+}
 
 impl Alert {
     fn declared(&self) -> Declared<'_> {
@@ -68,6 +96,10 @@ impl Alert {
     async fn findings(&self, ctx: &RunContext) -> Result<Vec<Finding>, Failure> {
         ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
+            if let Some(server) = ctx.server() {
+                let rows = within_bounds(on_server::alert::rows(&declared, server, ctx, MOST)?)?;
+                return Ok(rows.iter().map(|row| kind.finding(row)).collect());
+            }
             ctx.connected(Mode::Read, &ctx.interrupt(), &declared.tables, |connection| {
                 let parameters = declared.parameters(connection, ctx)?;
                 let rows = kind.query(connection, &parameters)?;
@@ -85,29 +117,29 @@ impl Alert {
             .map_err(explain)?;
         bind(&mut statement, parameters, &[])?;
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
-        let (mut found, mut bytes) = (Vec::new(), 0);
+        let mut found = Found::default();
         let mut rows = statement.raw_query();
         while let Some(row) = connection.inside(|_| rows.next()).map_err(explain)? {
             let values = columns.iter().enumerate().map(|(index, column)| {
                 let value = row.get_ref(index).map(in_words).unwrap_or_default();
                 (column.clone(), value)
             });
-            let row: Row = values.collect();
-            bytes += row.values().map(String::len).sum::<usize>();
-            if bytes > MOST_BYTES {
-                let megabytes = MOST_BYTES / 1_000_000;
-                return Err(Failure::lasting(format!(
-                    "the result of the query is larger than {megabytes} MB"
-                )));
-            }
-            found.push(row);
-            if found.len() > MOST {
-                return Err(Failure::lasting(format!(
-                    "the query found more than {MOST} rows; each would be a message"
-                )));
-            }
+            found.take(values.collect())?;
         }
-        Ok(found)
+        Ok(found.rows)
+    }
+
+    /// The columns that are named and that the query does not have.
+    fn unknown_columns(&self, columns: &[String]) -> Vec<Issue> {
+        let key = self.key.iter().map(|key| ("key", key.as_str()));
+        let named = key.chain(self.message.fields().map(|field| ("message", field)));
+        let unknown = named.filter(|(_, name)| !columns.iter().any(|column| column == name));
+        unknown
+            .map(|(key, name)| {
+                let why = format!("the query has no column `{name}`; it has {}", columns.join(", "));
+                Issue::error(key, why)
+            })
+            .collect()
     }
 
     fn finding(&self, row: &Row) -> Finding {
@@ -173,23 +205,29 @@ impl Kind for Alert {
 
     fn check(&self, database: Option<&CheckedDatabase>) -> Vec<Issue> {
         let declared = self.declared();
-        let mut issues = declared.unknown_parameters();
-        let Some(database) = database else { return issues };
-        issues.extend(compile("query", &self.query, &declared.tables, READING, database));
-        let sandbox = database.found().filter(|_| issues.is_empty());
-        let Some(statement) = sandbox.and_then(|sandbox| sandbox.prepare(&self.query).ok()) else {
-            return issues;
-        };
-        let columns: Vec<&str> = statement.column_names().collect();
-        let mut unknown = |key: &str, name: &str| {
-            if !columns.contains(&name) {
-                let why = format!("the query has no column `{name}`; it has {}", columns.join(", "));
-                issues.push(Issue::error(key, why));
+        let mut issues = declared.unknown_parameters(Dialect::of(database));
+        let columns = match database {
+            None => return issues,
+            Some(CheckedDatabase::File(file)) => {
+                issues.extend(compile("query", &self.query, &declared.tables, READING, file));
+                let sandbox = file.found().filter(|_| issues.is_empty());
+                sandbox.and_then(|sandbox| {
+                    let statement = sandbox.prepare(&self.query).ok()?;
+                    Some(statement.column_names().map(str::to_owned).collect())
+                })
+            }
+            Some(CheckedDatabase::Server(server)) => {
+                issues.extend(declared.compile_on_server(0..self.query.len(), READING, server));
+                let sound = Some(()).filter(|()| issues.is_empty());
+                sound.and_then(|()| on_server::alert::columns_of(&declared, server))
             }
         };
-        self.key.iter().for_each(|key| unknown("key", key));
-        self.message.fields().for_each(|field| unknown("message", field));
+        issues.extend(columns.into_iter().flat_map(|columns| self.unknown_columns(&columns)));
         issues
+    }
+
+    fn rights(&self) -> Rights {
+        on_server::alert::rights(&self.declared())
     }
 
     fn only_looks(&self) -> bool {
@@ -240,6 +278,10 @@ impl Kind for Alert {
 
     async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
         ctx.blocking(self, |kind, ctx| {
+            // What a server compares has a type.
+            if ctx.server().is_some() {
+                return Ok(Vec::new());
+            }
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| declared.check_rows(session))
         })

@@ -3,14 +3,16 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::dry_run;
 use super::guards::{Examination, Limits};
+use super::on_server::cleanup::Deleting;
 use super::record::Record;
 use super::statement::{Declared, Window, lock_budget, names};
+use super::{dry_run, on_server};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
+use crate::sql::server::Rights;
 use crate::sql::{
-    CheckedDatabase, Deletion, Maintenance, Mode, READING, RowKey, Sandbox, Session, WRITING, check_batches, compile,
-    explain, missing_table, plain, search, tokens,
+    CheckedDatabase, CheckedFile, Deletion, Dialect, Maintenance, Mode, READING, RowKey, Sandbox, Session, WRITING,
+    check_batches, compile, explain, missing_table, plain, search, tokens,
 };
 use crate::values::{CutoffFormat, Duration, Issue, TableName, Template};
 
@@ -25,8 +27,7 @@ pub(crate) struct Cleanup {
     /// Other tables that go with it: read by the condition, or changed by cascades and triggers.
     #[serde(default)]
     tables: Vec<TableName>,
-    #[serde(default)]
-    cutoff_format: CutoffFormat,
+    cutoff_format: Option<CutoffFormat>,
     retention: Option<Duration>,
     retention_setting: Option<String>,
     retention_range: Option<[Duration; 2]>,
@@ -83,8 +84,27 @@ impl Cleanup {
         Examination::of(session, self.delete_from.as_str(), &self.r#where, self.limits())
     }
 
+    fn deleting(&self) -> Deleting<'_> {
+        Deleting {
+            table: self.delete_from.as_str(),
+            condition: &self.r#where,
+            limits: self.limits(),
+        }
+    }
+
+    fn check_in_file(&self, file: &CheckedFile) -> Vec<Issue> {
+        let declared = self.declared();
+        let of_table = match file.found() {
+            Some(sandbox) => self.check_table(file, sandbox),
+            None => compile("where", &declared.sql, &declared.tables, WRITING, file),
+        };
+        let of_maintenance = file.found().and_then(|sandbox| self.maintenance().issue(sandbox));
+        let of_record = declared.check_record(file);
+        of_table.into_iter().chain(of_record).chain(of_maintenance).collect()
+    }
+
     /// What is wrong with the table, or worth knowing of it.
-    fn check_table(&self, database: &CheckedDatabase, sandbox: &Sandbox) -> Option<Issue> {
+    fn check_table(&self, database: &CheckedFile, sandbox: &Sandbox) -> Option<Issue> {
         let (table, condition) = (self.delete_from.as_str(), self.r#where.as_str());
         let key = match RowKey::of(sandbox, table).ok()? {
             None => return Some(missing_table(sandbox, "delete_from", table)),
@@ -125,6 +145,9 @@ impl Cleanup {
 
     fn delete(&self, ctx: &RunContext) -> Result<Report, Failure> {
         let declared = self.declared();
+        if let Some(server) = ctx.server() {
+            return on_server::cleanup::run(&declared, self.deleting(), server, ctx);
+        }
         let done = declared.in_session(ctx, Mode::Write, |session| {
             let found = self.examine(session)?;
             if let Some(why) = found.refusal() {
@@ -164,25 +187,31 @@ impl Kind for Cleanup {
                 "it is empty, so every row would go; write \"true\" if you mean that",
             );
         }
-        if tokens(&self.r#where).iter().any(|token| token.is(";")) {
+        let dialect = Dialect::of(database);
+        if dialect == Dialect::Sqlite && tokens(&self.r#where).iter().any(|token| token.is(";")) {
             return error("where", "`;` ends a statement; a condition alone is expected here");
         }
         let declared = self.declared();
-        let mut issues = declared.check_around();
+        let mut issues = declared.check_around(dialect);
         if !(0.0..=1.0).contains(&self.max_share) {
             issues.extend(error(
                 "max_share",
                 "a share from 0 to 1 is expected, such as 0.5 for half",
             ));
         }
-        let Some(database) = database else { return issues };
-        match database.found() {
-            Some(sandbox) => issues.extend(self.check_table(database, sandbox)),
-            None => issues.extend(compile("where", &declared.sql, &declared.tables, WRITING, database)),
+        match database {
+            None => {}
+            Some(CheckedDatabase::File(file)) => issues.extend(self.check_in_file(file)),
+            Some(CheckedDatabase::Server(server)) => {
+                issues.extend(on_server::cleanup::check(&declared, self.deleting(), server));
+                issues.extend(self.maintenance().issue_on_server());
+            }
         }
-        issues.extend(declared.check_record(database));
-        issues.extend(database.found().and_then(|sandbox| self.maintenance().issue(sandbox)));
         issues
+    }
+
+    fn rights(&self) -> Rights {
+        on_server::cleanup::rights(&self.declared(), self.delete_from.as_str())
     }
 
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
@@ -192,6 +221,9 @@ impl Kind for Cleanup {
     async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
         let found = ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
+            if let Some(server) = ctx.server() {
+                return on_server::cleanup::plan(&declared, kind.deleting(), server, ctx);
+            }
             declared.in_session(ctx, Mode::Read, |session| {
                 let found = kind.examine(session)?;
                 dry_run::of_deletion(&declared, kind.delete_from.as_str(), session, &found)
@@ -202,7 +234,11 @@ impl Kind for Cleanup {
 
     async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
         ctx.blocking(self, |kind, ctx| {
-            kind.declared().in_session(ctx, Mode::Read, |session| {
+            let declared = kind.declared();
+            if let Some(server) = ctx.server() {
+                return on_server::cleanup::examine(&declared, kind.deleting(), server, ctx);
+            }
+            declared.in_session(ctx, Mode::Read, |session| {
                 let found = kind.examine(session)?;
                 let refusals = found
                     .refusals()

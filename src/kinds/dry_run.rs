@@ -5,7 +5,7 @@ use serde_json::json;
 use super::guards::{Examination, percentage, precise};
 use super::statement::Declared;
 use crate::run::{DryRun, Failure};
-use crate::sql::{Session, explain, in_words, sqlite};
+use crate::sql::{Parameters, Session, explain, in_words, sqlite};
 use crate::values::Parameter;
 
 /// What a run that deletes from `table` what was found would do.
@@ -60,13 +60,22 @@ pub(super) fn of_statement(
 ) -> Result<DryRun, Failure> {
     let access = explain(session.connection, &declared.sql, &session.parameters, None)
         .map_err(|error| session.connection.explain(error))?;
-    let cutoff = session.parameters.get("cutoff").map(ToString::to_string);
+    Ok(of_access(
+        &session.parameters,
+        (&access.words, access.by_index),
+        refusal,
+    ))
+}
+
+/// The same, once it is known how the rows are found: in words, and whether an index does.
+pub(super) fn of_access(parameters: &Parameters, (words, by_index): (&str, bool), refusal: Option<String>) -> DryRun {
+    let cutoff = parameters.get("cutoff").map(ToString::to_string);
     let mut lines = vec!["how many rows a statement changes is known only when it is run".to_owned()];
     lines.extend(refusal.iter().map(|why| format!("the run would fail: {why}")));
     lines.extend(cutoff.as_ref().map(|cutoff| format!("cutoff {cutoff}")));
-    lines.push(access.words.clone());
-    let json = json!({ "cutoff": cutoff, "access": access.words, "uses_index": access.by_index, "refusal": refusal });
-    Ok(DryRun { lines, json, refusal })
+    lines.push(words.to_owned());
+    let json = json!({ "cutoff": cutoff, "access": words, "uses_index": by_index, "refusal": refusal });
+    DryRun { lines, json, refusal }
 }
 
 /// What stands for `:batch` in a dry run: rounds go on until nothing is left.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
+
 use crate::run::Failure;
 use crate::sql::{Comparison, Held, Session, comparisons, parameters_of};
 
@@ -132,24 +134,40 @@ impl<'a> Examination<'a> {
             .ends
             .iter()
             .find_map(|(comparison, held)| comparison.long_unwritten(held));
-        if rows < TINY || (rows < SMALL && long_unwritten.is_none()) {
+        if !is_worth_a_look(rows, long_unwritten) {
             return Ok(());
         }
         let total = self.total(session)?;
-        let (percent, most) = (percentage(rows, total), limits.max_share);
-        if percent > most * 100.0 {
-            let why =
-                format!("{rows} of {total} rows of {table} would go, {percent:.1} %, more than max_share ({most})");
-            self.refusals.push(match long_unwritten {
-                Some(since) if rows < SMALL => {
-                    let days = since.as_hours() / 24;
-                    format!("{why}; even the newest row is {days} days past its time: is the clock right?")
-                }
-                _ => why,
-            });
-        }
+        self.refusals
+            .extend(far_too_much((rows, total), table, limits, long_unwritten));
         Ok(())
     }
+}
+
+/// Whether so many rows may be too much.
+pub(super) fn is_worth_a_look(rows: i64, long_unwritten: Option<SignedDuration>) -> bool {
+    rows >= SMALL || (rows >= TINY && long_unwritten.is_some())
+}
+
+/// Why so many of all rows of `table` cannot be meant to go, where they cannot.
+pub(super) fn far_too_much(
+    (rows, total): (i64, i64),
+    table: &str,
+    limits: Limits,
+    long_unwritten: Option<SignedDuration>,
+) -> Option<String> {
+    let (percent, most) = (percentage(rows, total), limits.max_share);
+    if percent <= most * 100.0 {
+        return None;
+    }
+    let why = format!("{rows} of {total} rows of {table} would go, {percent:.1} %, more than max_share ({most})");
+    Some(match long_unwritten {
+        Some(since) if rows < SMALL => {
+            let days = since.as_hours() / 24;
+            format!("{why}; even the newest row is {days} days past its time: is the clock right?")
+        }
+        _ => why,
+    })
 }
 
 fn count(session: &Session<'_>, sql: &str) -> Result<i64, Failure> {

@@ -12,6 +12,7 @@ mod git_sync;
 mod guards;
 mod http;
 mod inherited;
+mod on_server;
 mod programs;
 mod record;
 mod sql;
@@ -29,6 +30,7 @@ use crate::docker::Engines;
 use crate::duplistatus::{Application, Duplistatus, OverdueBackups};
 use crate::notifications::{Email, Healthchecks, Integration, Log, Ntfy, Target, Webhook};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
+use crate::sql::server::Rights;
 use crate::sql::{CheckedDatabase, Mode};
 use crate::values::{CancelReason, Issue, Secret, TargetId};
 use alert::Alert;
@@ -118,6 +120,11 @@ macro_rules! job_kinds {
             /// The shortest time in which a run could do its work, where that is known.
             pub(crate) fn needs(&self) -> Option<Duration> {
                 match self { $($(#[$attribute])* Self::$kind(kind) => kind.needs(),)* }
+            }
+
+            /// What it does to the tables of a database on a server.
+            pub(crate) fn rights(&self) -> Rights {
+                match self { $($(#[$attribute])* Self::$kind(kind) => kind.rights(),)* }
             }
 
             /// Whether a run changes nothing but what it tells.

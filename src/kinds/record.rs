@@ -23,7 +23,7 @@ pub(super) struct Record {
 }
 
 /// The columns of a row with their values.
-type Columns = BTreeMap<TableName, Value>;
+pub(super) type Columns = BTreeMap<TableName, Value>;
 
 impl Record {
     /// The names of the parameters that the values stand for.
@@ -48,10 +48,14 @@ impl Record {
         self.insert_into.as_str()
     }
 
+    /// The row of a run that ended well, then that of one which failed, where one is written then.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Columns> {
+        [Some(self.values.clone()), self.of_failure()].into_iter().flatten()
+    }
+
     /// The statements that write the rows.
     pub(super) fn statements(&self) -> Vec<String> {
-        let rows = [Some(self.values.clone()), self.of_failure()];
-        rows.iter().flatten().map(|columns| self.statement(columns)).collect()
+        self.rows().map(|columns| self.statement(&columns)).collect()
     }
 
     fn statement(&self, columns: &Columns) -> String {
@@ -101,7 +105,7 @@ fn names_in<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<&'a str> {
 }
 
 /// `value` with every `":name"` in it replaced by that parameter's value.
-fn fill(value: &Value, parameters: &Parameters) -> Value {
+pub(super) fn fill(value: &Value, parameters: &Parameters) -> Value {
     match value {
         Value::String(text) => text
             .strip_prefix(':')

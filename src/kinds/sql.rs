@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::dry_run;
 use super::record::Record;
 use super::statement::{Declared, Window, lock_budget, names};
+use super::{dry_run, on_server};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
-use crate::sql::{CheckedDatabase, Mode, WRITING, compile};
+use crate::sql::server::Rights;
+use crate::sql::{CheckedDatabase, Dialect, Mode, WRITING, compile};
 use crate::values::{CutoffFormat, Duration, Issue, TableName, Template};
 
 /// The keys of `[jobs.<id>.sql]`.
@@ -16,8 +17,7 @@ use crate::values::{CutoffFormat, Duration, Issue, TableName, Template};
 pub(crate) struct Sql {
     statement: String,
     tables: Vec<TableName>,
-    #[serde(default)]
-    cutoff_format: CutoffFormat,
+    cutoff_format: Option<CutoffFormat>,
     retention: Option<Duration>,
     retention_setting: Option<String>,
     retention_range: Option<[Duration; 2]>,
@@ -58,22 +58,37 @@ impl Kind for Sql {
             return vec![Issue::error("tables", why)];
         }
         let declared = self.declared();
-        let mut issues = declared.check_around();
-        if let Some(database) = database {
-            let (sql, tables) = (&declared.sql, &declared.tables);
-            issues.extend(compile(declared.key, sql, tables, WRITING, database));
-            issues.extend(declared.check_record(database));
+        let mut issues = declared.check_around(Dialect::of(database));
+        match database {
+            None => {}
+            Some(CheckedDatabase::File(file)) => {
+                let (sql, tables) = (&declared.sql, &declared.tables);
+                issues.extend(compile(declared.key, sql, tables, WRITING, file));
+                issues.extend(declared.check_record(file));
+            }
+            Some(CheckedDatabase::Server(server)) => issues.extend(on_server::sql::check(&declared, server)),
         }
         issues
     }
 
+    fn rights(&self) -> Rights {
+        on_server::sql::rights(&self.declared())
+    }
+
     async fn run(&self, ctx: &RunContext) -> Result<Report, Failure> {
-        ctx.blocking(self, |kind, ctx| kind.declared().run(ctx)).await
+        ctx.blocking(self, |kind, ctx| match ctx.server() {
+            Some(server) => on_server::sql::run(&kind.declared(), server, ctx),
+            None => kind.declared().run(ctx),
+        })
+        .await
     }
 
     async fn plan(&self, ctx: &RunContext) -> Result<Option<DryRun>, Failure> {
         let found = ctx.blocking(self, |kind, ctx| {
             let declared = kind.declared();
+            if let Some(server) = ctx.server() {
+                return on_server::sql::plan(&declared, server, ctx);
+            }
             declared.in_session(ctx, Mode::Read, |session| {
                 session.parameters.insert("batch", dry_run::ALL);
                 let refusal = declared.misfit(session)?;
@@ -85,6 +100,10 @@ impl Kind for Sql {
 
     async fn examine(&self, ctx: &RunContext) -> Result<Vec<Issue>, Failure> {
         ctx.blocking(self, |kind, ctx| {
+            // What a server compares has a type.
+            if ctx.server().is_some() {
+                return Ok(Vec::new());
+            }
             let declared = kind.declared();
             declared.in_session(ctx, Mode::Read, |session| {
                 session.parameters.insert("batch", dry_run::ALL);

@@ -8,10 +8,10 @@ use crate::duplistatus::settings;
 use crate::run::{Failure, Report, RunContext};
 use crate::sql::sqlite::Connection;
 use crate::sql::{
-    CheckedDatabase, Mode, Pace, Parameters, Session, Taken, TokenKind, WRITING, checkpoint, comparisons, compile,
+    CheckedFile, Dialect, Mode, Pace, Parameters, Session, Taken, TokenKind, WRITING, checkpoint, comparisons, compile,
     parameters_of, tokens,
 };
-use crate::values::{CutoffFormat, Duration, Issue, Parameter, TableName, Template, iso, plural};
+use crate::values::{CutoffFormat, Duration, Issue, Parameter, TableName, Template, TimeZone, iso, plural};
 
 /// So few rows make a small change.
 const SMALL: u64 = 100;
@@ -38,8 +38,8 @@ pub(super) struct Declared<'a> {
 
 impl Declared<'_> {
     /// What is wrong with the parameters, the retention and the message.
-    pub(super) fn check_around(&self) -> Vec<Issue> {
-        let mut issues = self.unknown_parameters();
+    pub(super) fn check_around(&self, dialect: Dialect) -> Vec<Issue> {
+        let mut issues = self.unknown_parameters(dialect);
         let names = self.names_of_the_end();
         issues.extend(unknown(
             "message",
@@ -58,7 +58,7 @@ impl Declared<'_> {
     }
 
     /// What is wrong with the row that is written afterwards.
-    pub(super) fn check_record(&self, database: &CheckedDatabase) -> Option<Issue> {
+    pub(super) fn check_record(&self, database: &CheckedFile) -> Option<Issue> {
         let record = self.record?;
         let tables = self.tables_of_record(record);
         let statements = record.statements();
@@ -101,7 +101,7 @@ impl Declared<'_> {
     }
 
     /// What the record may touch: its own table, and what the job names, for triggers.
-    fn tables_of_record<'b>(&'b self, record: &'b Record) -> Vec<&'b str> {
+    pub(super) fn tables_of_record<'b>(&'b self, record: &'b Record) -> Vec<&'b str> {
         [self.tables.as_slice(), &[record.table()]].concat()
     }
 
@@ -118,9 +118,9 @@ impl Declared<'_> {
     }
 
     /// What is wrong with the retention, and every parameter of the statement that has no value.
-    pub(super) fn unknown_parameters(&self) -> Vec<Issue> {
-        let mut issues = self.window.check();
-        let used = parameters_of(&self.sql);
+    pub(super) fn unknown_parameters(&self, dialect: Dialect) -> Vec<Issue> {
+        let mut issues = self.window.check(dialect);
+        let used = dialect.parameters_of(&self.sql);
         issues.extend(unknown(self.key, used.iter().copied(), &self.known_parameters()));
         let quoted = tokens(&self.sql)
             .into_iter()
@@ -254,17 +254,21 @@ impl Declared<'_> {
                 .write(session.connection, &session.parameters)
                 .map_err(|failure| failure.after(rows, "changed"))?;
         }
-        let parameters = &session.parameters;
+        Ok(self.report(&session.parameters, rows))
+    }
+
+    /// What was done, in words.
+    pub(super) fn report(&self, parameters: &Parameters, rows: u64) -> Report {
         let (before, after) = &self.default_message;
         let message = self.message.map_or_else(
             || format!("{before}{}{after}", plural(rows, "row")),
             |message| message.render(|name| parameters.get(name).map(ToString::to_string)),
         );
-        Ok(Report {
+        Report {
             message,
             statistics: Some(serde_json::json!({ "rows": rows })),
             warnings: Vec::new(),
-        })
+        }
     }
 
     /// The values of a run's parameters.
@@ -301,7 +305,7 @@ pub(super) struct Window<'a> {
     pub retention: Option<Duration>,
     pub setting: Option<&'a str>,
     pub range: Option<[Duration; 2]>,
-    pub format: CutoffFormat,
+    pub format: Option<CutoffFormat>,
 }
 
 impl Window<'_> {
@@ -311,8 +315,17 @@ impl Window<'_> {
     }
 
     /// What is wrong between the keys.
-    pub(super) fn check(&self) -> Vec<Issue> {
+    pub(super) fn check(&self, dialect: Dialect) -> Vec<Issue> {
         let mut issues = Vec::new();
+        if let Some(format) = self
+            .format
+            .filter(|format| dialect == Dialect::Sqlite && format.is_of_postgresql())
+        {
+            let why = format!(
+                "`{format}` is a type of PostgreSQL; a SQLite file has `sqlite`, `rfc3339`, `unix` or `unix_ms`"
+            );
+            issues.push(Issue::error("cutoff_format", why));
+        }
         if self.retention.is_none() && self.setting.is_some() {
             issues.push(Issue::error(
                 "retention_setting",
@@ -345,16 +358,29 @@ impl Window<'_> {
             return Ok(Vec::new());
         };
         let retention = self.of_application(connection)?.unwrap_or(declared);
-        let kept = retention.signed();
-        let cutoff = now.checked_sub(kept).map_err(|_| {
-            Failure::lasting(format!(
-                "the retention of {retention} reaches back before the start of the calendar"
-            ))
-        })?;
-        Ok(vec![
-            ("retention_days", Parameter::days(retention.as_days())),
-            ("cutoff", self.format.write(cutoff)),
-        ])
+        let format = self.format.unwrap_or(CutoffFormat::Sqlite);
+        values_of(retention, now, format, &TimeZone::utc())
+    }
+
+    /// The same for a database on a server, whose columns are written in `zone` where they say none.
+    pub(super) fn parameters_on_server(
+        &self,
+        now: Timestamp,
+        zone: &TimeZone,
+    ) -> Result<Vec<(&'static str, Parameter)>, Failure> {
+        let of = |retention| values_of(retention, now, self.format_on_server(), zone);
+        self.retention.map_or_else(|| Ok(Vec::new()), of)
+    }
+
+    /// The time before which rows go; without a retention, now.
+    pub(super) fn cutoff(&self, now: Timestamp) -> Timestamp {
+        let kept = self.retention.map(Duration::signed).unwrap_or_default();
+        now.checked_sub(kept).unwrap_or(Timestamp::MIN)
+    }
+
+    /// How `:cutoff` is given to a server.
+    pub(super) fn format_on_server(&self) -> CutoffFormat {
+        self.format.unwrap_or(CutoffFormat::Timestamptz)
     }
 
     fn of_application(&self, connection: &Connection) -> Result<Option<Duration>, Failure> {
@@ -377,4 +403,22 @@ impl Window<'_> {
             _ => Ok(Some(retention)),
         }
     }
+}
+
+/// The values of `:retention_days` and `:cutoff`.
+fn values_of(
+    retention: Duration,
+    now: Timestamp,
+    format: CutoffFormat,
+    zone: &TimeZone,
+) -> Result<Vec<(&'static str, Parameter)>, Failure> {
+    let cutoff = now.checked_sub(retention.signed()).map_err(|_| {
+        Failure::lasting(format!(
+            "the retention of {retention} reaches back before the start of the calendar"
+        ))
+    })?;
+    Ok(vec![
+        ("retention_days", Parameter::days(retention.as_days())),
+        ("cutoff", format.write(cutoff, zone)),
+    ])
 }

@@ -17,7 +17,8 @@ use crate::docker::{Engines, Turns};
 use crate::git::GitHosts;
 use crate::notifications::{Delivered, DeliveryWorker, Integration, Targets};
 use crate::process::{Kept, Surroundings};
-use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Sandbox, Visit};
+use crate::sql::server::{Rights, Server, ServerSession};
+use crate::sql::{CheckedDatabase, Database, Interrupt, Mode, Place, Sandbox, Visit};
 use crate::state::{Origin, RunId, Store, Trigger};
 use crate::values::{CancellationToken, Clock, Issue, JobId, Moment, Progress, Secret, TargetId, Threads, TimeZone};
 
@@ -77,6 +78,10 @@ pub(crate) trait Kind {
     fn needs(&self) -> Option<Duration> {
         None
     }
+    /// What it does to the tables of a database on a server.
+    fn rights(&self) -> Rights {
+        Rights::new()
+    }
     /// Whether a run changes nothing but what it tells.
     fn only_looks(&self) -> bool {
         false
@@ -105,6 +110,8 @@ pub(crate) struct RunContext {
     pub attempt: Arc<AtomicU32>,
     pub now: Timestamp,
     pub scheduled_at: Timestamp,
+    /// How long it may take.
+    pub timeout: Duration,
     /// The job's database, for kinds that have one.
     pub visit: Option<Arc<Visit>>,
     /// The threads it works on.
@@ -215,7 +222,25 @@ impl RunContext {
 
     /// The file of the job's database.
     pub(crate) fn database_path(&self) -> Result<&Path, Failure> {
-        Ok(&self.database()?.path)
+        let database = self.database()?;
+        let none = || Failure::lasting(format!("database {} is not a SQLite file", database.shown()));
+        database.file().ok_or_else(none)
+    }
+
+    /// The server of the job's database, where it is on one.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        match &self.visit.as_ref()?.database.place {
+            Place::File(_) => None,
+            Place::Server(server) => Some(server),
+        }
+    }
+
+    /// A session on the server of the job's database, which ends what it does with the run.
+    pub(crate) fn session_on(&self, server: &Server) -> Result<ServerSession, Failure> {
+        let locks = self.database()?.busy_timeout;
+        let mut session = ServerSession::open(server, self.job.as_str(), self.timeout, locks)?;
+        session.end_with(&self.cancel);
+        Ok(session)
     }
 
     /// Does `work` on the job's database, on a connection that ends with the run and lets declared SQL touch `tables`.

@@ -5,7 +5,8 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::schema::names;
-use super::{Sandbox, open_read_in_time, tokens};
+use super::server::CheckedServer;
+use super::{Database, Place, Sandbox, open_read_in_time, tokens};
 use crate::values::{Issue, with_suggestion};
 
 /// The words a statement that writes can begin with.
@@ -13,16 +14,41 @@ pub(crate) const WRITING: &[&str] = &["DELETE", "UPDATE", "INSERT", "REPLACE", "
 /// The words a query can begin with.
 pub(crate) const READING: &[&str] = &["SELECT", "WITH", "VALUES"];
 
-/// A database that declared SQL is compiled against; one without any table stands in for it where it is not there.
+/// A database that declared SQL is compiled against.
 #[derive(Debug)]
-pub(crate) struct CheckedDatabase {
+pub(crate) enum CheckedDatabase {
+    File(CheckedFile),
+    Server(Box<CheckedServer>),
+}
+
+impl CheckedDatabase {
+    /// Opens `database` for reading; `None` where SQLite has no memory for it.
+    pub(crate) fn open(database: &Database) -> Option<Self> {
+        match &database.place {
+            Place::File(path) => CheckedFile::open(path).map(Self::File),
+            Place::Server(server) => Some(Self::Server(Box::new(CheckedServer::open(server)))),
+        }
+    }
+
+    /// The file, where it is one.
+    pub(crate) fn file(&self) -> Option<&CheckedFile> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Server(_) => None,
+        }
+    }
+}
+
+/// A file that declared SQL is compiled against; one without any table stands in for it where it is not there.
+#[derive(Debug)]
+pub(crate) struct CheckedFile {
     sandbox: Sandbox,
     is_there: bool,
 }
 
-impl CheckedDatabase {
+impl CheckedFile {
     /// Opens the database at `path` for reading; `None` where SQLite has no memory for it.
-    pub(crate) fn open(path: &Path) -> Option<Self> {
+    fn open(path: &Path) -> Option<Self> {
         let found = open_read_in_time(path)
             .ok()
             .and_then(|found| Sandbox::around(found).ok());
@@ -43,7 +69,7 @@ pub(crate) fn compile(
     sql: &str,
     tables: &[&str],
     verbs: &[&str],
-    database: &CheckedDatabase,
+    database: &CheckedFile,
 ) -> Option<Issue> {
     let verb = tokens(sql).first().map_or("", |token| token.text);
     if !verbs.contains(&verb.to_ascii_uppercase().as_str()) {

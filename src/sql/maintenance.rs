@@ -32,6 +32,20 @@ impl Maintenance {
         })
     }
 
+    /// What of it a server does not do.
+    pub(crate) fn issue_on_server(self) -> Option<Issue> {
+        let why = "it has no effect: a PostgreSQL server looks after statistics and free pages itself";
+        let key = match self {
+            Self { optimize: true, .. } => "optimize",
+            Self {
+                incremental_vacuum: Some(_),
+                ..
+            } => "incremental_vacuum",
+            _ => return None,
+        };
+        Some(Issue::warning(key, why))
+    }
+
     /// Does it, as far as nobody has to wait; says what was done.
     pub(crate) fn run(self, connection: &Connection, budget: Duration, interrupt: &Interrupt) -> Option<String> {
         let mut said = Vec::new();

@@ -14,7 +14,7 @@ use crate::values::CutoffFormat;
 
 /// A column whose newest value is older than what it is compared with by more than this has not been written for
 /// long, or the clock is wrong.
-const LONG_UNWRITTEN: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub(crate) const LONG_UNWRITTEN: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// What is looked at besides the ends: what they hold may stand for "never" or "not yet".
 const SAMPLE: usize = 100;
 /// The same of rows that are to go.

@@ -23,7 +23,7 @@ const KEPT: Duration = Duration::from_secs(2);
 /// Statements that a connection keeps compiled.
 const KEPT_STATEMENTS: usize = 256;
 
-/// The databases that runs work on.
+/// The databases that runs work on, by their keys.
 #[derive(Debug, Default)]
 pub(crate) struct Pool(Mutex<BTreeMap<PathBuf, Shared>>);
 
@@ -85,7 +85,7 @@ impl Pool {
     /// Has a run work on `database`, until what this gives is dropped.
     pub(crate) fn visit(self: &Arc<Self>, database: &Database, mode: Mode) -> Visit {
         let mut databases = self.lock();
-        let shared = databases.entry(database.path.clone()).or_default();
+        let shared = databases.entry(database.key().to_owned()).or_default();
         if shared.runs == 0 {
             shared.is_busy = shared.ended.is_some_and(|ended| ended.elapsed() < KEPT);
         }
@@ -103,9 +103,9 @@ impl Pool {
     }
 
     /// Closes the connections of a database that no run has come to.
-    fn close_idle(&self, path: &Path) {
+    fn close_idle(&self, key: &Path) {
         let mut databases = self.lock();
-        let idle = databases.get_mut(path).filter(|shared| {
+        let idle = databases.get_mut(key).filter(|shared| {
             let waited = shared.ended.is_some_and(|ended| ended.elapsed() >= KEPT);
             shared.runs == 0 && waited
         });
@@ -125,11 +125,15 @@ impl Visit {
         tables: &[&str],
         work: impl FnOnce(&Sandbox) -> Result<T, E>,
     ) -> Result<T, E> {
+        let path = self.database.file().ok_or_else(|| {
+            let place = self.database.shown();
+            SqlError::lasting(format!("database {place} is not a SQLite file"))
+        })?;
         let origin = Origin {
             mode,
-            file: identity(&self.database.path),
+            file: identity(path),
         };
-        let mut sandbox = self.connect(origin)?;
+        let mut sandbox = self.connect(path, origin)?;
         interrupt
             .govern(&mut sandbox, self.database.busy_timeout)
             .and_then(|()| sandbox.admit(tables))
@@ -145,7 +149,7 @@ impl Visit {
     /// Leaves a connection to the others; where there are none, it is closed here, with whatever is idle.
     fn hand_on(&self, origin: Origin, sandbox: Sandbox) {
         let mut databases = self.pool.lock();
-        let Some(shared) = databases.get_mut(&self.database.path) else {
+        let Some(shared) = databases.get_mut(self.database.key()) else {
             return;
         };
         shared.idle.push((origin, sandbox));
@@ -158,9 +162,8 @@ impl Visit {
     }
 
     /// A connection that another run is done with, or a new one.
-    fn connect(&self, origin: Origin) -> Result<Sandbox, SqlError> {
-        let path = &self.database.path;
-        let idle = self.pool.lock().get_mut(path).and_then(|shared| {
+    fn connect(&self, path: &Path, origin: Origin) -> Result<Sandbox, SqlError> {
+        let idle = self.pool.lock().get_mut(self.database.key()).and_then(|shared| {
             let index = shared.idle.iter().position(|(found, _)| *found == origin)?;
             Some(shared.idle.swap_remove(index).1)
         });
@@ -183,7 +186,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let mut databases = self.pool.lock();
-        let Some(shared) = databases.get_mut(&self.database.path) else {
+        let Some(shared) = databases.get_mut(self.database.key()) else {
             return;
         };
         shared.runs -= 1;
@@ -195,12 +198,12 @@ impl Drop for Visit {
             return;
         }
         drop(databases);
-        let (pool, path) = (Arc::clone(&self.pool), self.database.path.clone());
+        let (pool, key) = (Arc::clone(&self.pool), self.database.key().to_owned());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 tokio::time::sleep(KEPT).await;
                 // Closing may wait for the disk.
-                tokio::task::spawn_blocking(move || pool.close_idle(&path));
+                tokio::task::spawn_blocking(move || pool.close_idle(&key));
             });
         }
     }

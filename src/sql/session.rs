@@ -134,6 +134,8 @@ impl ToSql for Parameter {
             Self::Text(text) => text.to_sql(),
             Self::Integer(number) => number.to_sql(),
             Self::Real(number) => number.to_sql(),
+            // What only PostgreSQL has columns for.
+            other => Ok(other.to_string().into()),
         }
     }
 }

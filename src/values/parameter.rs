@@ -1,15 +1,14 @@
 //! The values a declared statement and its message may ask for by name.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil};
 
-use super::iso;
+use super::{TimeZone, iso};
 
 /// How a column writes its instants, and so how `:cutoff` is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CutoffFormat {
     /// `YYYY-MM-DD HH:MM:SS` in UTC, as SQLite's `CURRENT_TIMESTAMP` writes it.
-    #[default]
     Sqlite,
     /// RFC 3339 in UTC with milliseconds and Z.
     Rfc3339,
@@ -17,6 +16,12 @@ pub(crate) enum CutoffFormat {
     Unix,
     /// Milliseconds since 1970.
     UnixMs,
+    /// PostgreSQL's `timestamp with time zone`.
+    Timestamptz,
+    /// PostgreSQL's `timestamp without time zone`, in the time zone of the database.
+    Timestamp,
+    /// PostgreSQL's `date`, in the time zone of the database.
+    Date,
 }
 
 impl std::fmt::Display for CutoffFormat {
@@ -26,18 +31,29 @@ impl std::fmt::Display for CutoffFormat {
             Self::Rfc3339 => "rfc3339",
             Self::Unix => "unix",
             Self::UnixMs => "unix_ms",
+            Self::Timestamptz => "timestamptz",
+            Self::Timestamp => "timestamp",
+            Self::Date => "date",
         })
     }
 }
 
 impl CutoffFormat {
-    /// The instant as a value of such a column.
-    pub(crate) fn write(self, at: Timestamp) -> Parameter {
+    /// Whether only PostgreSQL has columns of that type.
+    pub(crate) fn is_of_postgresql(self) -> bool {
+        matches!(self, Self::Timestamptz | Self::Timestamp | Self::Date)
+    }
+
+    /// The instant as a value of such a column, which is written in `zone` where it says none.
+    pub(crate) fn write(self, at: Timestamp, zone: &TimeZone) -> Parameter {
         match self {
             Self::Sqlite => Parameter::Text(at.strftime("%Y-%m-%d %H:%M:%S").to_string()),
             Self::Rfc3339 => Parameter::Text(iso(at)),
             Self::Unix => Parameter::Integer(at.as_second()),
             Self::UnixMs => Parameter::Integer(at.as_millisecond()),
+            Self::Timestamptz => Parameter::Instant(at),
+            Self::Timestamp => Parameter::DateTime(zone.civil(at)),
+            Self::Date => Parameter::Date(zone.civil(at).date()),
         }
     }
 }
@@ -51,6 +67,12 @@ pub enum Parameter {
     Integer(i64),
     /// Any number.
     Real(f64),
+    /// A point in time.
+    Instant(Timestamp),
+    /// A date and a time of day.
+    DateTime(civil::DateTime),
+    /// A date.
+    Date(civil::Date),
 }
 
 impl Parameter {
@@ -74,6 +96,9 @@ impl std::fmt::Display for Parameter {
             Self::Text(text) => f.write_str(text),
             Self::Integer(number) => number.fmt(f),
             Self::Real(number) => number.fmt(f),
+            Self::Instant(at) => f.write_str(&iso(*at)),
+            Self::DateTime(at) => write!(f, "{}", at.strftime("%Y-%m-%d %H:%M:%S")),
+            Self::Date(date) => date.fmt(f),
         }
     }
 }
@@ -84,6 +109,7 @@ impl From<Parameter> for serde_json::Value {
             Parameter::Text(text) => text.into(),
             Parameter::Integer(number) => number.into(),
             Parameter::Real(number) => number.into(),
+            other => other.to_string().into(),
         }
     }
 }

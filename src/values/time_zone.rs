@@ -21,6 +21,11 @@ impl TimeZone {
         Self(zone)
     }
 
+    /// What clocks and calendars of this zone show at an instant.
+    pub(crate) fn civil(&self, at: jiff::Timestamp) -> jiff::civil::DateTime {
+        at.to_zoned(self.0.clone()).datetime()
+    }
+
     /// Coordinated Universal Time.
     pub fn utc() -> Self {
         Self(jiff::tz::TimeZone::UTC)

@@ -4,6 +4,7 @@ pub(crate) mod browser;
 pub(crate) mod docker;
 pub(crate) mod fake_engine;
 pub(crate) mod git;
+pub(crate) mod postgres;
 pub(crate) mod receivers;
 pub(crate) mod service;
 pub(crate) mod workplace;

@@ -13,7 +13,7 @@ use super::overdue::{self, Check};
 use super::{key_file, target};
 use crate::notifications::{About, Event, Notification, addresses};
 use crate::run::{DryRun, Failure, Kind, Report, RunContext};
-use crate::sql::{CheckedDatabase, Mode, open_write};
+use crate::sql::{CheckedDatabase, CheckedFile, Mode, open_write};
 use crate::state::NewMessage;
 use crate::values::{Issue, TargetId};
 
@@ -32,7 +32,13 @@ impl Kind for OverdueBackups {
     }
 
     fn check(&self, database: Option<&CheckedDatabase>) -> Vec<Issue> {
-        self.check_keys(database.and_then(CheckedDatabase::found).map(|found| &**found))
+        if let Some(CheckedDatabase::Server(_)) = database {
+            let why =
+                "it reads the application's own database, a SQLite file; its `database` must be one with a `path`";
+            return vec![Issue::error("", why)];
+        }
+        let found = database.and_then(CheckedDatabase::file).and_then(CheckedFile::found);
+        self.check_keys(found.map(|found| &**found))
     }
 
     fn only_looks(&self) -> bool {
@@ -70,13 +76,13 @@ impl Kind for OverdueBackups {
 impl OverdueBackups {
     /// Finds what is overdue, and brings the application's settings up to date.
     fn look(&self, ctx: &RunContext) -> Result<Check, Failure> {
-        let database = ctx.database()?;
-        let mut connection = open_write(&database.path)?;
-        ctx.interrupt().govern(&mut connection, database.busy_timeout)?;
+        let path = ctx.database_path()?;
+        let mut connection = open_write(path)?;
+        ctx.interrupt().govern(&mut connection, ctx.database()?.busy_timeout)?;
         let circumstances = Circumstances {
             now: ctx.now,
             zone: &ctx.zone,
-            key_file: &key_file(&database.path),
+            key_file: &key_file(path),
             declared: &self.declared(&ctx.schedule_zone, &ctx.targets),
         };
         Ok(overdue::check(&mut connection, &circumstances)?)

@@ -1,0 +1,301 @@
+//! The kind `cleanup` on a server: what would go, why it must not where it must not, and its deletion.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::super::guards::{Limits, far_too_much, is_worth_a_look, percentage, precise};
+use super::super::statement::Declared;
+use crate::run::{DryRun, Failure, Report, RunContext};
+use crate::sql::server::{
+    Access, CheckedServer, Kind, Right, Rights, Server, ServerDeletion, ServerSession, Target, access, count, estimate,
+};
+use crate::sql::{LONG_UNWRITTEN, WRITING, comparisons};
+use crate::values::{Issue, first_of, iso, plural};
+
+/// A table of so few pages is read in a moment.
+const FEW_PAGES: i64 = 100;
+
+/// What is deleted from where.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kinds) struct Deleting<'a> {
+    pub table: &'a str,
+    pub condition: &'a str,
+    pub limits: Limits,
+}
+
+/// What was found.
+struct Found {
+    target: Target,
+    rows: i64,
+    total: Option<i64>,
+    search: std::time::Duration,
+    /// The time before which rows go.
+    cutoff: Timestamp,
+    access: Access,
+    /// The column that is compared with the cutoff, with its oldest and newest value.
+    ends: Option<(String, Option<Timestamp>, Option<Timestamp>)>,
+    refusal: Option<String>,
+}
+
+impl Found {
+    fn of(
+        declared: &Declared<'_>,
+        deleting: Deleting<'_>,
+        session: &mut ServerSession,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let Deleting {
+            table,
+            condition,
+            limits,
+        } = deleting;
+        let target = Target::of(session, table).map_err(|error| session.explain(&error))?;
+        let target = target.ok_or_else(|| Failure::lasting(format!("the database has no table `{table}`")))?;
+        let access = declared.access_on(session)?;
+        let began = Instant::now();
+        // Of more than may go, how many they are does not matter.
+        let most = limits
+            .max_rows
+            .map_or_else(String::new, |most| format!(" LIMIT {}", most.saturating_add(1)));
+        let count = format!("SELECT count(*) FROM (SELECT 1 FROM \"{table}\" WHERE ({condition}\n){most}) AS found");
+        let counted = session.query(&count, &[]).map_err(|error| session.explain(&error))?;
+        let mut found = Self {
+            target,
+            rows: counted.first().map_or(0, |row| row.get(0)),
+            total: None,
+            search: began.elapsed(),
+            cutoff: declared.window.cutoff(now),
+            access,
+            ends: None,
+            refusal: None,
+        };
+        found.ends = ends(deleting, session);
+        found.refusal = found.refuse(deleting, session)?;
+        Ok(found)
+    }
+
+    /// Why a run must not begin, where it must not.
+    fn refuse(&mut self, deleting: Deleting<'_>, session: &mut ServerSession) -> Result<Option<String>, Failure> {
+        let Deleting { table, limits, .. } = deleting;
+        if let Some(most) = limits
+            .max_rows
+            .filter(|most| u64::try_from(self.rows).is_ok_and(|rows| rows > *most))
+        {
+            return Ok(Some(format!(
+                "more than {most} rows of {table} would go, which is max_rows; nothing was deleted"
+            )));
+        }
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let newest = self.ends.as_ref().and_then(|(_, _, newest)| *newest);
+        let unwritten = newest.map(|newest| self.cutoff.duration_since(newest));
+        let long_unwritten = unwritten.filter(|unwritten| *unwritten > LONG_UNWRITTEN);
+        if !is_worth_a_look(self.rows, long_unwritten) {
+            return Ok(None);
+        }
+        let mut total = estimate(session, table, &self.target)?;
+        // By the statistics it may seem too much; then it is counted.
+        if percentage(self.rows, total) > limits.max_share * 90.0 && total == self.target.estimate {
+            total = count(session, table)?;
+        }
+        self.total = Some(total);
+        let refusal = far_too_much((self.rows, total), table, limits, long_unwritten);
+        Ok(refusal.map(|why| format!("{why}; nothing was deleted")))
+    }
+}
+
+/// The oldest and the newest value of the column that is compared with the cutoff, where an index tells them at once.
+fn ends(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<(String, Option<Timestamp>, Option<Timestamp>)> {
+    let Deleting { table, condition, .. } = deleting;
+    let found = comparisons(condition, Some(table));
+    let column = found
+        .iter()
+        .find(|comparison| comparison.time.trim() == ":cutoff")?
+        .held;
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let column = Some(column).filter(|column| is_name(column))?;
+    let sql = format!(
+        "SELECT (SELECT {column} FROM \"{table}\" WHERE {column} IS NOT NULL ORDER BY {column} LIMIT 1)::timestamptz,
+             (SELECT {column} FROM \"{table}\" WHERE {column} IS NOT NULL ORDER BY {column} DESC LIMIT 1)::timestamptz
+         WHERE EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+             WHERE i.indrelid = to_regclass('\"{table}\"') AND a.attname = '{column}' AND i.indpred IS NULL)"
+    );
+    // A column of another type, or one that is in another table, tells nothing.
+    let rows = session.query(&sql, &[]).ok()?;
+    let row = rows.first()?;
+    let end = |index: usize| row.try_get::<_, Option<Timestamp>>(index).ok().flatten();
+    Some((column.to_owned(), end(0), end(1)))
+}
+
+/// What is wrong with the table or the condition, or worth knowing of them.
+pub(in crate::kinds) fn check(declared: &Declared<'_>, deleting: Deleting<'_>, server: &CheckedServer) -> Vec<Issue> {
+    let Deleting { table, condition, .. } = deleting;
+    let mut issues: Vec<Issue> = declared.check_window_on_server().into_iter().collect();
+    let target = server.ask(|session| Target::of(session, table));
+    let target = target.and_then(Result::ok).flatten();
+    if target.as_ref().is_some_and(|target| target.kind == Kind::View) {
+        let why = format!("`{table}` is a view; name the table behind it");
+        issues.push(Issue::error("delete_from", why));
+        return issues;
+    }
+    // What is not a name could close the bracket that stands around it.
+    let bare = Declared {
+        sql: format!("DELETE FROM \"{table}\" WHERE {condition}\n"),
+        ..declared.clone()
+    };
+    let start = bare.sql.len() - condition.len() - 1;
+    let around = declared.sql.len() - condition.len() - 2;
+    let compiled = bare
+        .compile_on_server(start..start + condition.len(), WRITING, server)
+        .or_else(|| declared.compile_on_server(around..around + condition.len(), WRITING, server));
+    if let (None, Some(target)) = (&compiled, target) {
+        issues.extend(check_table(declared, deleting, &target, server));
+    }
+    issues.extend(compiled);
+    issues.extend(declared.check_record_on_server(server));
+    issues
+}
+
+/// What is worth knowing of the table.
+fn check_table(declared: &Declared<'_>, deleting: Deleting<'_>, target: &Target, server: &CheckedServer) -> Vec<Issue> {
+    let table = deleting.table;
+    let parameters = declared.sample_on_server(server.zone());
+    let asked = server.ask(|session| {
+        session.parameters = parameters;
+        access(session, &declared.sql)
+    });
+    let Some(Ok(access)) = asked else {
+        return Vec::new();
+    };
+    let mut issues = Vec::new();
+    let is_all = matches!(
+        deleting.condition.trim().to_ascii_lowercase().as_str(),
+        "true" | "1 = 1"
+    );
+    if !access.by_index && !is_all && target.pages > FEW_PAGES {
+        let why = format!(
+            "no index supports the condition: every run reads all of `{table}`, {} in {} pages by its statistics",
+            plural(u64::try_from(target.estimate).unwrap_or(0), "row"),
+            target.pages
+        );
+        issues.push(Issue::warning("where", why));
+    }
+    if !target.unserved.is_empty() {
+        let why = format!(
+            "no index serves {}: for every row that goes, all of that table is read",
+            first_of(&target.unserved, 3)
+        );
+        issues.push(Issue::warning("delete_from", why));
+    }
+    issues
+}
+
+/// Deletes what the condition selects.
+pub(in crate::kinds) fn run(
+    declared: &Declared<'_>,
+    deleting: Deleting<'_>,
+    server: &Server,
+    ctx: &RunContext,
+) -> Result<Report, Failure> {
+    let done = delete(declared, deleting, server, ctx);
+    done.inspect_err(|failure| declared.record_failure_on(server, ctx, failure))
+}
+
+fn delete(
+    declared: &Declared<'_>,
+    deleting: Deleting<'_>,
+    server: &Server,
+    ctx: &RunContext,
+) -> Result<Report, Failure> {
+    let mut session = declared.session_on(server, ctx)?;
+    let found = Found::of(declared, deleting, &mut session, ctx.now)?;
+    if let Some(why) = found.refusal {
+        return Err(Failure::lasting(why));
+    }
+    let (mut rows, mut locked) = (0, 0);
+    if found.rows > 0 {
+        let patience = ctx.database()?.busy_timeout;
+        let what = (deleting.table, deleting.condition, &found.target);
+        let mut deletion = ServerDeletion::new(&mut session, what, declared.lock_budget, (&ctx.cancel, &ctx.progress));
+        let way = deletion.way(found.rows, &found.access)?;
+        let done = deletion.run(&way, patience);
+        (rows, locked) = (deletion.rows, deletion.locked);
+        done.map_err(|error| Failure::from(error).after(rows, "deleted"))?;
+    }
+    let mut report = declared.finish_on(&mut session, rows)?;
+    if locked > 0 {
+        let left = format!("{} locked by others and left for the next run", plural(locked, "row"));
+        report.message = format!("{}; {left}", report.message);
+        report.warnings.push(left);
+    }
+    Ok(report)
+}
+
+/// What a run would do now.
+pub(in crate::kinds) fn plan(
+    declared: &Declared<'_>,
+    deleting: Deleting<'_>,
+    server: &Server,
+    ctx: &RunContext,
+) -> Result<DryRun, Failure> {
+    let mut session = declared.session_on(server, ctx)?;
+    let found = Found::of(declared, deleting, &mut session, ctx.now)?;
+    let total = match found.total {
+        Some(total) => total,
+        None => estimate(&mut session, deleting.table, &found.target)?,
+    };
+    let (rows, table) = (found.rows, deleting.table);
+    let percent = if total == 0 { 0.0 } else { percentage(rows, total) };
+    // Finding them, and as much again for each 20,000 to 100,000 rows, with pauses as long as the work.
+    let seconds = found.search.as_secs_f64() + 4e-5 * precise(rows);
+    let in_words = match &found.refusal {
+        None => format!("{rows} of {total} rows of {table} would go ({percent:.1} %), in about {seconds:.0} s"),
+        Some(_) => format!("{rows} of {total} rows of {table} are selected ({percent:.1} %), but none would go"),
+    };
+    let mut lines = vec![in_words];
+    lines.extend(found.refusal.iter().map(|why| format!("the run would fail: {why}")));
+    let (column, oldest, newest) = found.ends.clone().unwrap_or_default();
+    if let (Some(oldest), Some(newest)) = (oldest, newest) {
+        lines.push(format!("{column} from {} to {}", iso(oldest), iso(newest)));
+    }
+    let cutoff = session.parameters.get("cutoff").map(ToString::to_string);
+    lines.extend(cutoff.as_ref().map(|cutoff| format!("cutoff {cutoff}")));
+    lines.push(found.access.words.clone());
+    let json = json!({
+        "table": table, "rows": rows, "total": total, "share": percent / 100.0,
+        "column": Some(&column).filter(|column| !column.is_empty()), "oldest": oldest.map(iso),
+        "newest": newest.map(iso), "cutoff": cutoff, "access": found.access.words, "uses_index": found.access.by_index,
+        "estimated_seconds": (seconds * 1000.0).round() / 1000.0, "refusal": found.refusal,
+    });
+    Ok(DryRun {
+        lines,
+        json,
+        refusal: found.refusal,
+    })
+}
+
+/// What there is against a run now.
+pub(in crate::kinds) fn examine(
+    declared: &Declared<'_>,
+    deleting: Deleting<'_>,
+    server: &Server,
+    ctx: &RunContext,
+) -> Result<Vec<Issue>, Failure> {
+    let mut session = declared.session_on(server, ctx)?;
+    let found = Found::of(declared, deleting, &mut session, ctx.now)?;
+    let refusal = found.refusal.map(|why| format!("a run would fail now: {why}"));
+    Ok(refusal.map(|why| Issue::warning("where", why)).into_iter().collect())
+}
+
+/// The rights that a run needs.
+pub(in crate::kinds) fn rights(declared: &Declared<'_>, table: &str) -> Rights {
+    let mut rights = declared.rights_of_record();
+    for read in &declared.tables {
+        rights.entry((*read).to_owned()).or_default().insert(Right::Select);
+    }
+    rights.entry(table.to_owned()).or_default().insert(Right::Delete);
+    rights
+}

@@ -1,0 +1,147 @@
+//! What the server's catalog says of a table: what it is, who refers to it, and how large it is by its statistics.
+
+use super::session::ServerSession;
+use crate::postgres::PostgresError;
+use crate::sql::SqlError;
+use crate::values::Parameter;
+
+/// A table that rows are deleted from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub kind: Kind,
+    /// Whether something else happens with each row that goes: triggers, rules, or keys that forbid it.
+    pub is_entangled: bool,
+    /// How rows are counted by the statistics; negative where they never were.
+    pub estimate: i64,
+    /// Pages of the table, or of its largest partition.
+    pub pages: i64,
+    /// Foreign keys that no index serves: the server looks through all of their table for every row that goes.
+    pub unserved: Vec<String>,
+    /// Whether it has partitions, or tables that inherit from it.
+    pub has_parts: bool,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Table,
+    Partitioned,
+    View,
+    Other,
+}
+
+// `tree` is the table with its partitions, `reach` whatever loses or changes rows with it.
+const QUERY: &str = r"
+WITH RECURSIVE tree AS (
+    SELECT to_regclass(:table)::oid AS oid UNION SELECT h.inhrelid FROM pg_inherits h JOIN tree ON h.inhparent = tree.oid
+), reach AS (
+    SELECT oid FROM tree UNION SELECT k.conrelid FROM pg_constraint k JOIN reach ON k.confrelid = reach.oid AND k.contype = 'f'
+)
+SELECT c.relkind::text,
+    EXISTS (SELECT 1 FROM pg_trigger t JOIN reach ON t.tgrelid = reach.oid WHERE NOT t.tgisinternal AND t.tgenabled <> 'D')
+        OR EXISTS (SELECT 1 FROM pg_rewrite w JOIN reach ON w.ev_class = reach.oid WHERE w.ev_type IN ('2', '4'))
+        OR EXISTS (SELECT 1 FROM pg_class f JOIN tree ON f.oid = tree.oid WHERE f.relkind = 'f')
+        OR EXISTS (SELECT 1 FROM pg_constraint k JOIN reach ON k.confrelid = reach.oid WHERE k.contype = 'f'
+            AND (k.confdeltype IN ('a', 'r') OR k.conrelid IN (SELECT oid FROM tree))),
+    (SELECT CASE WHEN min(p.reltuples) < 0 THEN -1 ELSE coalesce(sum(p.reltuples), 0) END
+        FROM pg_class p JOIN tree ON p.oid = tree.oid WHERE p.relkind = 'r')::bigint,
+    (SELECT coalesce(max(pg_relation_size(p.oid)), 0) / current_setting('block_size')::bigint
+        FROM pg_class p JOIN tree ON p.oid = tree.oid WHERE p.relkind = 'r')::bigint,
+    ARRAY(SELECT k.conname || ' of ' || k.conrelid::regclass::text FROM pg_constraint k JOIN reach ON k.confrelid = reach.oid
+        WHERE k.contype = 'f' AND NOT EXISTS (
+            SELECT 1 FROM pg_index i WHERE i.indrelid = k.conrelid AND i.indkey[0] = k.conkey[1] AND i.indpred IS NULL)),
+    (SELECT count(*) FROM tree)
+FROM pg_class c WHERE c.oid = to_regclass(:table)";
+
+impl Target {
+    /// What stands under the name of `table`; `None` where nothing does.
+    pub(crate) fn of(session: &mut ServerSession, table: &str) -> Result<Option<Self>, PostgresError> {
+        let quoted = Parameter::Text(format!("\"{table}\""));
+        let rows = session.query(QUERY, &[("table", quoted)])?;
+        Ok(rows.first().map(|row| {
+            let kind: String = row.get(0);
+            Self {
+                kind: match kind.as_str() {
+                    "r" => Kind::Table,
+                    "p" => Kind::Partitioned,
+                    "v" | "m" => Kind::View,
+                    _ => Kind::Other,
+                },
+                is_entangled: row.get(1),
+                estimate: row.get(2),
+                pages: row.get(3),
+                unserved: row.get(4),
+                has_parts: row.get::<_, i64>(5) > 1,
+            }
+        }))
+    }
+
+    /// The first column of an index of `table` that keeps its values in their order, with its type.
+    pub(super) fn leading_column(
+        session: &mut ServerSession,
+        table: &str,
+        index: &str,
+    ) -> Result<Option<(String, String)>, PostgresError> {
+        let [table, index] = [table, index].map(|name| Parameter::Text(format!("\"{name}\"")));
+        let rows = session.query(
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+             WHERE i.indrelid = to_regclass(:table) AND i.indexrelid = to_regclass(:index) AND m.amname = 'btree' AND i.indpred IS NULL",
+            &[("table", table), ("index", index)],
+        )?;
+        Ok(rows.first().map(|row| (row.get(0), row.get(1))))
+    }
+}
+
+/// Whether a function of one of these names may give another result each time.
+pub(super) fn may_vary(session: &mut ServerSession, names: &[&str]) -> Result<bool, PostgresError> {
+    let names: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+    let names = Parameter::Text(names.join(" "));
+    let rows = session.query(
+        "SELECT count(*) FROM pg_proc WHERE provolatile <> 'i' AND proname::text = ANY (string_to_array(:names, ' '))",
+        &[("names", names)],
+    )?;
+    Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) > 0))
+}
+
+/// Every table the role can see, for telling which one was meant.
+pub(super) fn tables(session: &mut ServerSession) -> Result<Vec<String>, PostgresError> {
+    let rows = session.query(
+        "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') AND pg_table_is_visible(oid)
+         AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) ORDER BY 1",
+        &[],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The partitioned table that each of `tables` is a part of, or itself.
+pub(super) fn roots(session: &mut ServerSession, tables: &[(String, String)]) -> Result<Vec<String>, PostgresError> {
+    let mut roots = Vec::new();
+    for (schema, table) in tables {
+        let name = Parameter::Text(format!("\"{schema}\".\"{table}\""));
+        let rows = session.query(
+            "WITH RECURSIVE up AS (SELECT to_regclass(:table)::oid AS oid, 0 AS n
+                 UNION ALL SELECT h.inhparent, n + 1 FROM pg_inherits h JOIN up ON h.inhrelid = up.oid WHERE n < 20)
+             SELECT c.relname::text FROM up JOIN pg_class c ON c.oid = up.oid ORDER BY n DESC LIMIT 1",
+            &[("table", name)],
+        )?;
+        roots.push(rows.first().map_or_else(|| table.clone(), |row| row.get(0)));
+    }
+    Ok(roots)
+}
+
+/// How many rows `table` has: by the statistics where they are there and the table is large, else counted.
+pub(crate) fn estimate(session: &mut ServerSession, table: &str, found: &Target) -> Result<i64, SqlError> {
+    const LARGE: i64 = 100_000;
+    if found.estimate >= LARGE {
+        return Ok(found.estimate);
+    }
+    count(session, table)
+}
+
+/// How many rows `table` has, counted.
+pub(crate) fn count(session: &mut ServerSession, table: &str) -> Result<i64, SqlError> {
+    let counted = session.query(&format!("SELECT count(*) FROM \"{table}\""), &[]);
+    let rows = counted.map_err(|error| session.explain(&error))?;
+    Ok(rows.first().map_or(0, |row| row.get(0)))
+}

@@ -1,0 +1,165 @@
+//! Declared SQL checked when it is loaded: the server reads and explains it, as the role that will run it.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::access::{Access, Operation, access};
+use super::catalog::{roots, tables};
+use super::session::ServerSession;
+use super::statement::{Statement, refuse_semicolon, word_at, words};
+use super::{Server, role};
+use crate::postgres::{PostgresError, apart};
+use crate::sql::{Parameters, SqlError};
+use crate::values::{Issue, TimeZone, lock, with_suggestion};
+
+/// How long the server may take for each question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A database on a server that declared SQL is checked against, or why it cannot be now.
+#[derive(Debug)]
+pub(crate) struct CheckedServer {
+    session: Result<Mutex<ServerSession>, SqlError>,
+    zone: TimeZone,
+}
+
+impl CheckedServer {
+    /// Connects to `server`, where it answers in time.
+    pub(crate) fn open(server: &Server) -> Self {
+        let session = apart(|| ServerSession::open(server, "validate", PATIENCE, Duration::from_secs(1)));
+        Self {
+            session: session.map(Mutex::new),
+            zone: server.zone(),
+        }
+    }
+
+    /// The zone of columns that say none.
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// Why nothing could be checked.
+    pub(crate) fn error(&self) -> Option<&SqlError> {
+        self.session.as_ref().err()
+    }
+
+    /// Asks the server, where it is there; what it does not answer is not known.
+    pub(crate) fn ask<T: Send>(
+        &self,
+        question: impl FnOnce(&mut ServerSession) -> Result<T, PostgresError> + Send,
+    ) -> Option<Result<T, PostgresError>> {
+        let session = self.session.as_ref().ok()?;
+        Some(apart(|| question(&mut lock(session))))
+    }
+
+    /// What its role may do beyond `needed`, in words.
+    pub(crate) fn excess(&self, needed: &role::Rights) -> Option<String> {
+        self.ask(|session| role::excess(session, needed))?.ok()?
+    }
+}
+
+/// What is wrong with `sql` as one of `verbs`, in which `declared` is the part that stands in the declaration.
+pub(crate) fn compile_on_server(
+    key: &'static str,
+    (sql, declared): (&str, Range<usize>),
+    tables: &[&str],
+    (verbs, parameters): (&[&str], &Parameters),
+    server: &CheckedServer,
+) -> Option<Issue> {
+    if let Some(why) = refuse_semicolon(&sql[declared.clone()]) {
+        return Some(Issue::error(key, why));
+    }
+    let verb = words(sql).next().unwrap_or_default();
+    if !verbs.contains(&verb.to_ascii_uppercase().as_str()) {
+        let begins = if verb.is_empty() {
+            "is empty".to_owned()
+        } else {
+            format!("begins with `{verb}`")
+        };
+        let message = format!("the SQL {begins}; one of {} is expected", verbs.join(", "));
+        return Some(Issue::error(key, message));
+    }
+    let is_query = !verbs.contains(&"DELETE");
+    if is_query && words(sql).any(|word| word.eq_ignore_ascii_case("into")) {
+        return Some(Issue::error(key, "the SQL is refused: INTO would make a table"));
+    }
+    let read = server.ask(|session| {
+        session.parameters.clone_from(parameters);
+        let statement = Statement::of(sql);
+        session.describe(&statement)?;
+        access(session, sql)
+    })?;
+    match read {
+        Ok(access) => of_access(key, &access, tables, is_query, server),
+        Err(error) => Some(of_error(key, &error, (sql, declared), server)),
+    }
+}
+
+/// What is wrong with what a statement touches.
+fn of_access(key: &str, access: &Access, tables: &[&str], is_query: bool, server: &CheckedServer) -> Option<Issue> {
+    let writes = access
+        .touched
+        .iter()
+        .any(|touched| touched.operation != Operation::Read);
+    if writes == is_query {
+        let why = if is_query {
+            "it changes something"
+        } else {
+            "it changes nothing"
+        };
+        return Some(Issue::error(key, format!("the SQL does not compile: {why}")));
+    }
+    let touched: Vec<(String, String)> = access
+        .touched
+        .iter()
+        .map(|touched| (touched.schema.clone(), touched.table.clone()))
+        .collect();
+    let roots = server.ask(|session| roots(session, &touched))?.ok()?;
+    let is_named = |name: &String| tables.iter().any(|table| table.eq_ignore_ascii_case(name));
+    let unnamed = touched
+        .iter()
+        .zip(&roots)
+        .find(|((_, table), root)| !is_named(table) && !is_named(root));
+    unnamed.map(|(_, root)| {
+        let message = format!("the SQL is refused: it touches the table `{root}`, which `tables` does not name");
+        Issue::error(key, message)
+    })
+}
+
+fn of_error(key: &str, error: &PostgresError, (sql, declared): (&str, Range<usize>), server: &CheckedServer) -> Issue {
+    let code = error.code.as_deref().unwrap_or_default();
+    let place = error.position.and_then(|position| {
+        let at = Statement::of(sql).declared_at(position);
+        declared
+            .contains(&at)
+            .then(|| place_in(&sql[declared.clone()], at - declared.start))
+    });
+    let place = place.unwrap_or_default();
+    let why = error.why.trim_start_matches("reports: ");
+    match code {
+        "42P01" => {
+            let sentence = format!("the database has no such table: {why}{place}");
+            let known = server.ask(tables).and_then(Result::ok).unwrap_or_default();
+            let wanted = why.split('"').nth(1).unwrap_or_default().to_owned();
+            Issue::mismatch(
+                key,
+                with_suggestion(sentence, &wanted, known.iter().map(String::as_str)),
+            )
+        }
+        "42703" | "42883" | "42704" | "3F000" => {
+            Issue::mismatch(key, format!("the SQL does not compile: {why}{place}"))
+        }
+        "42501" => Issue::mismatch(key, format!("the role of the database lacks a right: {why}")),
+        "" => Issue::warning(key, format!("could not be checked: the database {}", error.why)),
+        _ if error.is_transient() => Issue::warning(key, format!("could not be checked: the database {}", error.why)),
+        _ => Issue::error(key, format!("the SQL does not compile: {why}{place}")),
+    }
+}
+
+/// Where something stands in a text, for people.
+fn place_in(text: &str, at: usize) -> String {
+    let before = &text[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!(" (line {line}, column {column}, at `{}`)", word_at(text, at).trim())
+}
