@@ -32,7 +32,7 @@
 //! | `postgres` | connections to PostgreSQL, bounded in time |
 //! | `values` | small types that check themselves, and what every part needs: clocks, threads, files |
 //!
-//! # Ten words
+//! # Eleven words
 //!
 //! | word | meaning |
 //! |---|---|
@@ -45,6 +45,7 @@
 //! | trigger | why a run began: its schedule, a missed time of it, or a request over HTTP |
 //! | activation | since when a job has run by its schedule; times before it were not missed |
 //! | store | the handle of the service's own state: history, activations, stops, outbox |
+//! | replica | one of several services on one state; the one that holds the *lease* leads, for a *term* |
 //! | target | a declared place for messages; the outbox holds a message for it until it is delivered or abandoned |
 //!
 //! # A scheduled cleanup, from file to file
@@ -53,7 +54,8 @@
 //! 2. `engine/scheduler.rs`: the jobs that are due, less what overlaps or exceeds a limit
 //! 3. `engine/runs.rs`: claims their times, all or none, and begins the runs
 //! 4. `state/mod.rs`: the claim goes to the state's own thread
-//! 5. `state/tables/ledger.rs`: and into the history, where a time stands once
+//! 5. `state/tables/ledger.rs`: and into the history, where a time stands once, by statements that `state/engine.rs` has
+//!    SQLite or PostgreSQL run
 //! 6. `config/invocation.rs`: what the run may touch
 //! 7. `engine/runner.rs`: deadline, retries, cancellation
 //! 8. `run/mod.rs`: the trait `Kind` and the context of the run

@@ -35,6 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "form_urlencoded",
         &["cli", "docker", "http", "notifications", "postgres", "values"],
     ),
+    ("futures_util", &["postgres"]),
     ("glob", &["config", "values"]),
     ("hmac", &["values"]),
     ("http_body_util", &["docker"]),

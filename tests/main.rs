@@ -45,6 +45,7 @@ mod problems;
 mod promises;
 mod recordings;
 mod reloading;
+mod replicas;
 mod requests;
 mod secrets;
 mod servers;

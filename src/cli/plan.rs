@@ -24,7 +24,7 @@ pub(super) fn main(sources: &Sources, options: &Options) -> Result<(), Exit> {
     let jobs = super::jobs_of(&plan, options.job.as_deref())?;
     let now = Clock::system().now();
     // Nothing is asked of the state, so that none is made.
-    let services = Services::dry(Store::at(&plan.state.path), Clock::system());
+    let services = Services::dry(Store::on(&plan.state.place), Clock::system());
     let found: Vec<(&Job, Found)> = super::block_on(async {
         let mut found = Vec::new();
         for job in jobs {

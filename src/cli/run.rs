@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -16,7 +17,7 @@ use crate::notifications::DeliveryWorker;
 use crate::process::kill_all;
 use crate::service_manager;
 use crate::signals;
-use crate::state::{Lock, Store};
+use crate::state::{Lock, Place, Store};
 use crate::values::{CancelReason, CancellationToken, Clock, Severity, blocking, give_back, share_memory};
 use crate::watch::{Watch, watch_rows};
 
@@ -101,7 +102,10 @@ async fn lock_state(path: &Path) -> Result<Option<Lock>, Exit> {
 async fn open_state(loaded: &Loaded, store: &Store) {
     let (kept, store) = (keep_last_good(loaded, store), store.clone());
     let opened = tokio::spawn(async move {
-        kept.await;
+        // Of a state that replicas share, only the leader changes anything.
+        if store.candidate().is_none() {
+            kept.await;
+        }
         store.noted_time().await
     });
     let _ = tokio::time::timeout(OPENING, opened).await;
@@ -114,8 +118,11 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
     let loaded = load(&sources, options).await?;
     let plan = loaded.plan.clone();
-    let _lock = lock_state(&plan.state.path).await?;
-    let store = Store::at(&plan.state.path);
+    let _lock = match &plan.state.place {
+        Place::File(path) => lock_state(path).await?,
+        Place::Server { .. } => None,
+    };
+    let store = Store::on(&plan.state.place);
     open_state(&loaded, &store).await;
     let listeners = listen(&plan.server).await?;
     let source = loaded.source.clone();
@@ -148,11 +155,12 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         engine: inbox.clone(),
         plans: plans.clone(),
         store: store.clone(),
-        folder: plan.state.path.parent().map(Path::to_owned).unwrap_or_default(),
+        folder: plan.state.place.path().parent().map(Path::to_owned).unwrap_or_default(),
         databases: Databases::default(),
         last_report: Arc::default(),
         dry: Services::dry(store.clone(), clock.clone()),
         heartbeat: engine.heartbeat(),
+        replicas: engine.replicas(),
         runtime: tokio::runtime::Handle::current(),
     };
     let (port, addresses) = (listeners.port(), listeners.addresses());
@@ -181,7 +189,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     tokio::spawn(give_memory_back(plans.clone()));
     let cancel = CancellationToken::default();
     let worker = DeliveryWorker {
-        store,
+        store: store.clone(),
         targets: Arc::clone(&plan.targets),
         integration: INTEGRATION,
         clock,
@@ -190,13 +198,25 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         cancel: cancel.clone(),
     };
     let delivery = tokio::spawn(deliver(worker, plans, posted));
+    let progress = engine.progress();
     engine.run().await;
     // What is on the wire is waited for, so that it is not sent again.
     cancel.cancel(CancelReason::Shutdown);
     let _ = tokio::time::timeout(LAST_DELIVERY, delivery).await;
+    resign(&store, progress.handled_until()).await;
     let _ = end.send(());
     let _ = http.await;
     Ok(rebuilt.get().cloned())
+}
+
+/// Has another replica lead, now that nothing of this one goes on.
+async fn resign(store: &Store, handled_until: Timestamp) {
+    let Some(candidate) = store.candidate() else { return };
+    kill_all();
+    let resigned = tokio::time::timeout(OPENING, candidate.resign(handled_until));
+    if let Ok(Err(error)) = resigned.await {
+        tracing::warn!("the lease could not be given back, and runs out: {error}");
+    }
 }
 
 /// Gives memory back that loading a declaration or a large run took, a moment after each.
@@ -243,6 +263,9 @@ async fn deliver(mut worker: DeliveryWorker, plans: watch::Receiver<Arc<Plan>>, 
             worker.targets = Arc::clone(&plans.borrow().targets);
             true
         };
+        if worker.store.trust().is_over() {
+            continue;
+        }
         // A state that cannot be used is told by the store.
         let _ = worker.deliver(as_declared_now).await;
     }
@@ -295,8 +318,9 @@ fn log(problem: &Problem) {
 
 /// The last configuration that could be used, in the place of one that is broken.
 async fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded, Exit> {
-    let files = match config::state_path(sources) {
-        Some(path) => Store::at(&path).kept_declaration().await.unwrap_or_default(),
+    let state = config::state(sources);
+    let files = match &state {
+        Some(state) => Store::on(&state.place).kept_declaration().await.unwrap_or_default(),
         None => Vec::new(),
     };
     if files.is_empty() {
@@ -308,6 +332,8 @@ async fn load_last_good(sources: &Sources, problems: Problems) -> Result<Loaded,
         ..sources.clone()
     };
     let mut loaded = config::load(&kept)?;
+    // Where the state is may be a secret, which was not kept.
+    loaded.plan.state = state.unwrap_or(loaded.plan.state);
     let message = format!("it has {}; the last good configuration is in force", problems.count());
     tracing::error!("{}: {message}", sources.file);
     let source = Source::File(sources.file.to_string());

@@ -73,7 +73,7 @@ fn shared_folder(job: &Job, folders: &mut Vec<(PathBuf, JobId)>) -> Option<(JobI
 /// A warning for everything that a run at `now` would meet, or that could not be checked.
 pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], now: Timestamp) -> Vec<Problem> {
     // Nothing is asked of the state, so that none is made.
-    let services = Services::dry(Store::at(&plan.state.path), Clock::system());
+    let services = Services::dry(Store::on(&plan.state.place), Clock::system());
     let mut found = Vec::new();
     let mut jobs_of: BTreeMap<Option<&Path>, Vec<&Job>> = BTreeMap::new();
     for job in plan.jobs_in_order() {

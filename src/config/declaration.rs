@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::plan::{CatchUp, Concurrency, OnInterrupt, Retry};
 use crate::postgres::Address;
-use crate::values::{DatabaseId, Duration, GroupId, Schedule, TargetId, TimeZone};
+use crate::values::{DatabaseId, Duration, GroupId, Schedule, TableName, TargetId, TimeZone};
 
 /// The sections a declaration may have.
 pub(super) const SECTIONS: &[&str] = &[
@@ -75,6 +75,10 @@ pub(crate) enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
     pub path: PathBuf,
+    /// A PostgreSQL database that several replicas share, in the place of `path`
+    pub url: Option<Address>,
+    /// The schema of the tables there
+    pub schema: TableName,
     pub history: Duration,
 }
 

@@ -92,7 +92,12 @@ impl Plan {
             delivery_threads: services.delivery_threads.clone(),
             start: Arc::default(),
             alive: None,
-            cancel: CancellationToken::default(),
+            // Whoever changes nothing needs no trust.
+            cancel: if services.is_dry {
+                CancellationToken::default()
+            } else {
+                CancellationToken::within(services.store.trust())
+            },
             surroundings: Arc::clone(&self.surroundings),
             output: Kept::default(),
             git_hosts: Arc::clone(&self.git_hosts),

@@ -32,7 +32,7 @@ pub(crate) use invocation::{Invocation, Services};
 pub(crate) use kept::without_secrets;
 pub(crate) use origins::{Setting, settings};
 pub(crate) use plan::{CatchUp, Concurrency, OnInterrupt};
-pub(crate) use plan::{Job, Plan, Server};
+pub(crate) use plan::{Job, Plan, Server, State};
 pub(crate) use problem::Source;
 pub use problem::{Problem, Problems};
 pub(crate) use schema::schema;
@@ -113,9 +113,8 @@ pub(crate) async fn examine(sources: &Sources, now: jiff::Timestamp) -> Result<L
 }
 
 /// Where the state is kept, as far as the sources can be read.
-pub(crate) fn state_path(sources: &Sources) -> Option<std::path::PathBuf> {
-    let layers = Layers::as_far_as_readable(sources)?;
-    Some(layers.merged.get(&["state", "path"])?.as_str()?.into())
+pub(crate) fn state(sources: &Sources) -> Option<State> {
+    resolve::state(&Layers::as_far_as_readable(sources)?.merged, &sources.environment)
 }
 
 /// Where the service is, or would be, reached: what is left of the sources where some are broken; and whether all of them

@@ -16,6 +16,7 @@ use crate::notifications::Targets;
 use crate::notifications::alert::Alerts;
 use crate::process::Surroundings;
 use crate::sql::Database;
+use crate::state::Place;
 use crate::values::{DatabaseId, Duration, GroupId, JobId, Schedule, Secret, TimeZone, is_this_machine};
 
 /// Everything the service is to do.
@@ -66,7 +67,7 @@ pub(crate) struct Server {
 /// Where the service keeps its own state.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
-    pub path: PathBuf,
+    pub place: Place,
     pub history: Duration,
 }
 

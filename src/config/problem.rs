@@ -22,6 +22,8 @@ pub enum Source {
     Environment,
     /// The command line.
     CommandLine,
+    /// Another replica of the service.
+    Replica,
 }
 
 impl fmt::Display for Source {
@@ -33,6 +35,7 @@ impl fmt::Display for Source {
             Self::Mode => f.write_str("--dev or --local"),
             Self::Environment => f.write_str("environment"),
             Self::CommandLine => f.write_str("command line"),
+            Self::Replica => f.write_str("the leading replica"),
         }
     }
 }

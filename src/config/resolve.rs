@@ -20,6 +20,7 @@ use super::targets::holds_what_is_not_kept;
 use crate::notifications::Targets;
 use crate::sql::server::Server as DatabaseServer;
 use crate::sql::{Database, Place};
+use crate::state::{Place as StatePlace, StateServer};
 use crate::values::{
     DatabaseId, Duration, GroupId, JobId, Secret, SecretSource, TimeZone, read_text_in_time, reading_secrets,
 };
@@ -73,6 +74,37 @@ pub(super) fn resolve(merged: &Merged, environment: &Environment, only: Option<&
 /// The section `server` alone, where it can be read.
 pub(super) fn server(merged: &Merged, environment: &Environment) -> Option<Server> {
     Resolver::new(merged).server(environment.token())
+}
+
+/// The section `state` alone, where it can be read.
+pub(super) fn state(merged: &Merged, environment: &Environment) -> Option<State> {
+    let (state, _) = with_secrets(environment, || {
+        Resolver::new(merged).section::<declaration::State>("state")
+    });
+    state.map(Into::into)
+}
+
+impl From<declaration::State> for State {
+    fn from(declared: declaration::State) -> Self {
+        let path = declared.path;
+        let place = match declared.url {
+            None => StatePlace::File(path),
+            Some(address) => {
+                let server = StateServer {
+                    address: address.for_writing(),
+                    schema: declared.schema.to_string(),
+                };
+                StatePlace::Server {
+                    server: Arc::new(server),
+                    path,
+                }
+            }
+        };
+        Self {
+            place,
+            history: declared.history,
+        }
+    }
 }
 
 /// The section `log` alone, where it can be read.
@@ -133,10 +165,7 @@ impl Resolver<'_> {
             max_running: self.at_least_one(&["limits", "max_running"], limits.max_running),
             groups,
             server,
-            state: State {
-                path: state.path,
-                history: state.history,
-            },
+            state: state.into(),
             databases: context.databases,
             declares_databases: self.merged.built_in(&path(&["databases"])).is_none(),
             default_database: context.default_database,

@@ -47,6 +47,14 @@ impl Journal {
         }
     }
 
+    /// Knows nothing from here on: another replica may lead.
+    pub(super) fn start_over(&mut self) {
+        self.is_recovered = false;
+        self.stopped.clear();
+        self.unwritten.clear();
+        self.next_clearing = Timestamp::MIN;
+    }
+
     /// Whether the state could be used the last time.
     pub(super) fn is_well(&self) -> bool {
         self.store.error().is_none()

@@ -39,11 +39,12 @@ impl Scheduler {
                 job,
                 earlier: None,
                 was_down: true,
+                handled_until: None,
             };
             let dispositions = missed::decide_each(&due, now);
             for (run, disposition) in of_schedule.into_iter().zip(dispositions) {
                 match disposition {
-                    Disposition::Run(_) => self.queue_up(run),
+                    Disposition::Run(_) | Disposition::Late => self.queue_up(run),
                     Disposition::Skip(why) => steps.push(Step::Skip(run, why)),
                 }
             }

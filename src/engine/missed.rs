@@ -10,6 +10,8 @@ use crate::values::iso;
 
 /// A run that begins so late is still on time.
 const ON_TIME: SignedDuration = SignedDuration::from_secs(30);
+/// A time that came so long ago, while one replica took over from another, was not missed.
+const HANDED_OVER: SignedDuration = SignedDuration::from_secs(60);
 /// How many skipped times are recorded one by one.
 const MOST_RECORDED: usize = 100;
 
@@ -23,12 +25,16 @@ pub(super) struct Due {
     pub earlier: Option<(usize, Timestamp)>,
     /// Whether the service was down when they came.
     pub was_down: bool,
+    /// After a hand-over, up to when the replica before has handled what was due.
+    pub handled_until: Option<Timestamp>,
 }
 
 /// What becomes of one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
     Run(Trigger),
+    /// It is run as on time: it came while one replica took over from another.
+    Late,
     Skip(Skip),
 }
 
@@ -55,6 +61,9 @@ pub(super) fn decide_each(due: &Due, now: Timestamp) -> Vec<Disposition> {
     let has_missed = due.was_down || due.times.len() > 1 || due.times.first().is_some_and(is_late);
     let disposition = |at: Timestamp| {
         let late = now.duration_since(at);
+        if late <= HANDED_OVER && due.handled_until.is_some_and(|handled| at > handled) {
+            return Disposition::Late;
+        }
         let waits_for_others = match policy.catch_up {
             CatchUp::None => false,
             CatchUp::Once => due.was_down && at < newest,

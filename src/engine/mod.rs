@@ -4,24 +4,30 @@
 mod alerting;
 mod clock_watch;
 pub(crate) mod command;
+mod election;
 mod heartbeat;
 mod job_state;
 mod journal;
 mod left_queued;
 mod missed;
+mod onlooker;
 mod places;
+mod queue;
 mod recovery;
 mod reload;
 mod report;
+mod requests;
 mod runner;
 mod runs;
 mod scheduler;
 pub(crate) mod simulation;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod under_way;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,19 +35,24 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use command::{Command, Inbox};
+pub(crate) use election::Progress;
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use reload::keep_last_good;
 pub(crate) use runner::RunResult;
+pub(crate) use standing::{Replicas, Seen};
 
 use crate::config::{Loaded, Plan, Problems, Services, Sources};
 use crate::state::{Skip, Store};
 use crate::values::{Clock, JobId, Threads};
 use clock_watch::ClockWatch;
-use command::Refusal;
+use command::{Cause, Refusal};
+use election::Election;
 use journal::Journal;
+use onlooker::Elsewhere;
 use reload::{Fresh, Reloader};
 use runs::MOST_WAIT;
 use scheduler::Scheduler;
+use standing::Term;
 use under_way::{BETWEEN_PROGRESS, Next, Runs};
 
 /// The longest sleep, so that a clock that was set is noticed.
@@ -80,6 +91,12 @@ pub struct Engine {
     reloader: Reloader,
     heartbeat: Heartbeat,
     shutdown: Option<Shutdown>,
+    /// The term in which this replica leads, as it was told, and as it goes by.
+    standing: watch::Receiver<Option<Term>>,
+    term: Option<Term>,
+    progress: Progress,
+    replicas: Option<Replicas>,
+    elsewhere: Elsewhere,
 }
 
 /// What wakes the engine before something is due.
@@ -87,6 +104,7 @@ enum Event {
     /// A command, or that nobody can send one any more.
     Told(Option<Command>),
     Run(Next),
+    Standing,
     Loaded(Option<Box<Result<Fresh, Problems>>>),
 }
 
@@ -103,15 +121,42 @@ impl Engine {
         let (sender, inbox) = mpsc::channel(64);
         let now = setup.clock.now();
         let plan = Arc::new(setup.loaded.plan.clone());
+        let plans = watch::Sender::new(plan.clone());
+        let (heartbeat, progress) = (Heartbeat::default(), Progress::default());
+        // Whose state is a file leads always.
+        let alone = setup.store.candidate().is_none().then(Term::default);
+        let (teller, standing) = watch::channel(alone.clone());
+        let replicas = setup.store.candidate().map(|candidate| Replicas::new(&candidate.id));
+        if let (Some(candidate), Some(replicas)) = (setup.store.candidate(), &replicas) {
+            let election = Election {
+                candidate: candidate.clone(),
+                store: setup.store.clone(),
+                clock: setup.clock.clone(),
+                plans: plans.subscribe(),
+                heartbeat: heartbeat.clone(),
+                progress: progress.clone(),
+                standing: teller,
+                engine: sender.downgrade(),
+                replicas: replicas.clone(),
+                renewed: None,
+                known: None,
+            };
+            tokio::spawn(election.run());
+        }
         let engine = Self {
+            standing,
+            term: alone,
+            progress,
+            replicas,
+            elsewhere: Elsewhere::default(),
             scheduler: Scheduler::new(&plan, now),
             runs: Runs::new(Services::new(setup.store.clone(), setup.clock.clone())),
             journal: Journal::new(setup.store, setup.posted),
             reloader: Reloader::new(setup.sources, setup.loaded, setup.port, now),
             clock: ClockWatch::new(setup.clock),
-            plans: watch::Sender::new(plan),
+            plans,
             inbox,
-            heartbeat: Heartbeat::default(),
+            heartbeat,
             shutdown: None,
         };
         (engine, sender)
@@ -127,6 +172,56 @@ impl Engine {
         self.heartbeat.clone()
     }
 
+    /// What tells up to when it has handled what was due.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    /// How the replicas stand, where there may be several.
+    pub(crate) fn replicas(&self) -> Option<Replicas> {
+        self.replicas.clone()
+    }
+
+    /// Whether this replica leads: nothing else begins runs, or changes the state.
+    fn is_leading(&self) -> bool {
+        self.term.is_some()
+    }
+
+    /// Goes by how this replica stands now.
+    async fn look_at_the_standing(&mut self) {
+        let told = self.standing.borrow_and_update().clone();
+        if told == self.term {
+            return;
+        }
+        if self.term.is_some() {
+            self.step_down();
+        }
+        self.look_away();
+        self.term = told;
+        if self.is_leading() {
+            self.scheduler.start_over(&self.plan(), self.clock.now());
+            self.reloader.keep_last_good(&self.journal.store).await;
+        }
+    }
+
+    /// Leads no more: what is under way ends, and what becomes of it is the next leader's to see to.
+    fn step_down(&mut self) {
+        tracing::warn!(runs = self.runs.len(), "this replica leads no more");
+        self.runs.depose();
+        self.scheduler.start_over(&self.plan(), self.clock.now());
+        self.journal.start_over();
+    }
+
+    /// Notes up to when everything is handled that was due.
+    fn note_handled(&self, now: Timestamp) {
+        let is_handled = self.scheduler.next_wake().is_none_or(|next| next > now);
+        if is_handled && self.journal.is_recovered && self.journal.is_well() {
+            self.progress
+                .handled_until
+                .fetch_max(now.as_millisecond(), Ordering::Relaxed);
+        }
+    }
+
     /// The threads that messages are sent on.
     pub(crate) fn delivery_threads(&self) -> Threads {
         self.runs.delivery_threads()
@@ -139,9 +234,12 @@ impl Engine {
     /// Runs until it is told to end, or every sender of its inbox is gone.
     pub async fn run(mut self) {
         // A state that cannot be read now is read later, and nothing begins before.
-        let _ = self.recover(self.clock.started_at).await;
+        if self.is_leading() {
+            let _ = self.recover(self.clock.started_at).await;
+        }
         self.reloader.publish_port(self.plan().default_database_path()).await;
         loop {
+            self.look_at_the_standing().await;
             let now = self.look_at_the_clock().await;
             self.heartbeat.beat();
             self.journal
@@ -149,7 +247,10 @@ impl Engine {
                 .await;
             if self.shutdown.is_none() {
                 self.take_back_stuck(MOST_WAIT, now).await;
-                self.start_what_is_due(now).await;
+                if self.is_leading() {
+                    self.start_what_is_due(now).await;
+                    self.note_handled(now);
+                }
                 self.reloader.look_again(now, &self.plan());
             } else if self.has_ended() {
                 break;
@@ -160,6 +261,7 @@ impl Engine {
             let event = tokio::select! {
                 command = self.inbox.recv() => Event::Told(command),
                 Some(next) = self.runs.next() => Event::Run(next),
+                Ok(()) = self.standing.changed() => Event::Standing,
                 Some(loaded) = self.reloader.next_loaded() => Event::Loaded(loaded.map(Box::new)),
                 () = tokio::time::sleep(sleep) => continue,
             };
@@ -170,17 +272,30 @@ impl Engine {
                 Event::Told(None) => self.begin_shutdown().await,
                 Event::Run(Next::Ended(ended)) => self.finish(ended).await,
                 Event::Run(Next::Over(ticket)) => self.free(ticket).await,
-                Event::Run(Next::Recovered) => {}
+                Event::Run(Next::Recovered) | Event::Standing => {}
                 Event::Loaded(Some(loaded)) => self.apply_reload(*loaded).await,
                 Event::Loaded(None) => self.reloader.pass_over(),
             }
         }
         // The next start needs to know since when nothing ran.
-        self.journal.note_time(self.clock.moment()).await;
+        if self.is_leading() {
+            self.journal.note_time(self.clock.moment()).await;
+        }
         tracing::info!("ended");
     }
 
     async fn handle(&mut self, command: Command) {
+        let is_of_leader = matches!(
+            &command,
+            Command::Trigger { .. }
+                | Command::Announce { .. }
+                | Command::Start { .. }
+                | Command::Stop { .. }
+                | Command::Cancel { .. }
+        );
+        if is_of_leader && !self.is_leading() {
+            return requests::pass_on(&self.journal.store, command);
+        }
         // The requester may have disconnected; the order is executed all the same.
         match command {
             Command::Trigger { job, reply } => drop(reply.send(self.trigger(&job).await)),
@@ -188,6 +303,10 @@ impl Engine {
             Command::Start { job, reply } => drop(reply.send(self.start(&job).await)),
             Command::Stop { job, reply } => drop(reply.send(self.stop(&job).await)),
             Command::Cancel { run, reply } => drop(reply.send(self.cancel(run).await)),
+            Command::Reload {
+                cause: Cause::Operator,
+                reply: Some(reply),
+            } if !self.is_leading() => self.reload_everywhere(reply),
             Command::Reload { cause, reply } => self.reloader.ask(cause, reply),
             Command::Rows { texts } => self.reloader.look_at_rows(texts),
             // Whoever asked may have gone on with what was known before.
@@ -225,6 +344,7 @@ impl Engine {
             (Some(shutdown), _) => Some(shutdown.next_step.saturating_duration_since(Instant::now())),
             // While the state cannot be written nothing can begin, and trying again at once would only burn time.
             (None, _) if !self.journal.is_well() => None,
+            (None, _) if !self.is_leading() => None,
             (None, next) => next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default()),
         };
         until_due.map_or(longest, |until| until.min(longest))
@@ -299,6 +419,7 @@ impl Engine {
             let grace = self.plan().server.shutdown_grace.to_std();
             tracing::info!(runs = self.runs.len(), "shutting down");
             self.runs.announce_end();
+            self.progress.is_ending.store(true, Ordering::Relaxed);
             self.shutdown = Some(Shutdown {
                 next_step: Instant::now() + grace,
                 has_asked_runs: false,

@@ -23,6 +23,13 @@ impl Engine {
         if self.journal.is_recovered {
             return Ok(());
         }
+        let Some(term) = self.term.clone() else {
+            return Err("this replica stands by".to_owned());
+        };
+        // What began in an earlier term must be over before anything of it is begun again.
+        if !self.runs.is_empty() {
+            return Err("runs of an earlier term are still ending".to_owned());
+        }
         let in_words = |error: StateError| error.message;
         let noted = self.journal.store.noted_time().await.map_err(in_words)?;
         let left = self.journal.store.left_behind(now).await;
@@ -68,8 +75,9 @@ impl Engine {
         self.journal.finish(closed).await;
         self.read_last_runs(self.plan().jobs.keys().cloned().collect()).await;
         self.resume(&activations, moment).await;
+        self.scheduler.take_over(term.handled_until);
         self.resume_queued(queued, now).await;
-        self.run_at_start(&activations, now).await;
+        self.run_at_start(&activations, now, term.is_handover).await;
         Ok(())
     }
 
@@ -137,7 +145,12 @@ impl Engine {
             if let Some(active) = self.scheduler.get_mut(&job.id).and_then(|state| state.active.as_mut()) {
                 active.since = known.since;
             }
-            let left_off = known.newest.map_or(known.since, |newest| newest.max(known.since));
+            // Should the state have lost what it had confirmed, this process still knows what it has handled.
+            let handled = self.progress.handled_until();
+            let left_off = known
+                .newest
+                .map_or(known.since, |newest| newest.max(known.since))
+                .max(handled);
             if let Some(missed) = job.next_after(left_off.min(now)).filter(|at| *at <= now) {
                 self.scheduler.put_back(&job.id, missed);
             }
@@ -191,7 +204,7 @@ impl Engine {
     }
 
     /// Runs what is to run at every start, and again what was cut off and may be repeated.
-    async fn run_at_start(&mut self, activations: &BTreeMap<String, Activation>, now: Timestamp) {
+    async fn run_at_start(&mut self, activations: &BTreeMap<String, Activation>, now: Timestamp, is_handover: bool) {
         let mut steps: Vec<Step> = Vec::new();
         for job in self.scheduler.active() {
             let may_rerun = job.policy.on_interrupt == OnInterrupt::Rerun && activations.contains_key(job.id.as_str());
@@ -202,7 +215,8 @@ impl Engine {
             } else {
                 Trigger::Schedule
             };
-            if repeats.is_some() || job.schedule.has_start() {
+            // Where another replica was there, the service has not started.
+            if repeats.is_some() || (job.schedule.has_start() && !is_handover) {
                 let run = self.scheduler.pending(&job, trigger, now);
                 self.scheduler.admit(PendingRun { repeats, ..run }, &mut steps);
             }

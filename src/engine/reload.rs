@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::command::{Cause, ConfigReport, LastReload, Reloaded, Reply};
-use super::{Engine, LONGEST_SLEEP, SOON};
+use super::command::{Cause, ConfigReport, LastReload, Refusal, Reloaded, Reply};
+use super::{Engine, LONGEST_SLEEP, SOON, requests};
 use crate::config::{self, Diff, File, Loaded, Plan, Problem, Problems, Rows, Source, Sources, without_secrets};
 use crate::duplistatus::publish_port;
 use crate::duplistatus::settings::{CRON_SERVICE, Overrides};
 use crate::sql::SqlError;
-use crate::state::{Skip, Store};
+use crate::state::{Place, Skip, Store};
 use crate::values::{JobId, Severity, within_patience_of};
 
 /// Reads the sources, one reload at a time, and knows what is in force.
@@ -35,6 +36,8 @@ pub(super) struct Reloader {
     /// The rows that a reload was last asked for.
     asked_for: Option<Overrides>,
     pub(super) report: ConfigReport,
+    /// The files of the declaration in force, without their secrets.
+    good: Vec<(String, String)>,
 }
 
 /// What was loaded, and what keeps the application from being told the port.
@@ -46,6 +49,7 @@ pub(super) struct Fresh {
 
 impl Reloader {
     pub(super) fn new(sources: Sources, loaded: Loaded, port: u16, now: Timestamp) -> Self {
+        let good = good_files(&loaded);
         let Loaded {
             problems,
             source,
@@ -76,7 +80,13 @@ impl Reloader {
                 last_reload: None,
                 in_force,
             },
+            good,
         }
+    }
+
+    /// Keeps the declaration in force for a start at which it is broken.
+    pub(super) async fn keep_last_good(&self, store: &Store) {
+        keep(self.good.clone(), store.clone()).await;
     }
 
     /// Why the application's database could not be asked for its overrides.
@@ -258,21 +268,45 @@ fn in_force(sources: &Sources, files: Vec<(String, String)>, rows: &Rows) -> Arc
     })
 }
 
+/// The files of a declaration that was loaded, without their secrets.
+fn good_files(loaded: &Loaded) -> Vec<(String, String)> {
+    let files = loaded.files.iter().filter(|_| loaded.is_file);
+    files
+        .map(|(name, text)| (name.clone(), without_secrets(text)))
+        .collect()
+}
+
 /// Keeps the declaration that was loaded, without its secrets, for a start at which it is broken.
 pub(crate) fn keep_last_good(loaded: &Loaded, store: &Store) -> impl Future<Output = ()> + Send + use<> {
-    let files = loaded.files.iter().filter(|_| loaded.is_file);
-    let kept: Vec<_> = files
-        .map(|(name, text)| (name.clone(), without_secrets(text)))
-        .collect();
-    let store = store.clone();
-    async move {
-        if let Err(why) = store.keep_declaration(kept).await {
-            tracing::warn!("the last good configuration could not be saved: {why}");
-        }
+    keep(good_files(loaded), store.clone())
+}
+
+async fn keep(files: Vec<(String, String)>, store: Store) {
+    if let Err(why) = store.keep_declaration(files).await {
+        tracing::warn!("the last good configuration could not be saved: {why}");
     }
 }
 
 impl Engine {
+    /// Has the leader read its sources again, then reads those of this replica; whoever asked is told of both.
+    pub(super) fn reload_everywhere(&mut self, reply: Reply<Reloaded>) {
+        let (own, loaded) = oneshot::channel();
+        self.reloader.ask(Cause::Operator, Some(own));
+        let store = self.journal.store.clone();
+        tokio::spawn(async move {
+            let of_leader = requests::reload(&store).await;
+            let Ok(mut answer) = loaded.await else { return };
+            if let Err(Refusal::State(why)) = of_leader {
+                let message = format!("it did not reload: {why}");
+                let problem = Problem::of_source(Source::Replica, Severity::Warning, message);
+                match &mut answer {
+                    Reloaded::Applied { problems, .. } | Reloaded::Refused { problems } => problems.push(problem),
+                }
+            }
+            let _ = reply.send(answer);
+        });
+    }
+
     /// Puts what was loaded in force, or keeps everything as it is, and tells whoever waits.
     pub(super) async fn apply_reload(&mut self, loaded: Result<Fresh, Problems>) {
         let now = self.clock.now();
@@ -312,14 +346,17 @@ impl Engine {
         let mut problems = loaded.problems.clone();
         let is_port_told = untold_port.is_none();
         problems.extend(untold_port);
-        if new.state.path == old.state.path {
-            keep_last_good(&loaded, &self.journal.store).await;
+        if new.state.place == old.state.place {
+            self.reloader.good = good_files(&loaded);
+            if self.is_leading() {
+                self.reloader.keep_last_good(&self.journal.store).await;
+            }
         }
         problems.extend(self.refuse_an_empty_file(&old, &mut new, cause));
         problems.extend(self.keep_what_cannot_change(&old, &mut new));
         let diff = Diff::new(&old, &new);
         self.plans.send_replace(Arc::new(new));
-        if cause == Cause::Operator {
+        if cause == Cause::Operator && self.is_leading() {
             match self.journal.store.lift_stops(None).await {
                 Ok(()) => self.journal.stopped.clear(),
                 Err(error) => tracing::error!("the operator's stops stay in force: {error}"),
@@ -367,13 +404,14 @@ impl Engine {
             let to = std::mem::replace(&mut new.server.port, old.server.port);
             refuse("server.port", old.server.port.to_string(), to.to_string());
         }
-        if new.state.path != old.state.path {
-            let to = std::mem::replace(&mut new.state.path, old.state.path.clone());
-            refuse(
-                "state.path",
-                old.state.path.display().to_string(),
-                to.display().to_string(),
-            );
+        if new.state.place != old.state.place {
+            let key = match (&old.state.place, &new.state.place) {
+                (Place::File(_), Place::File(_)) => "state.path",
+                (Place::Server { path: from, .. }, Place::Server { path: to, .. }) if from != to => "state.path",
+                _ => "state.url",
+            };
+            let to = std::mem::replace(&mut new.state.place, old.state.place.clone());
+            refuse(key, old.state.place.shown(), to.shown());
         }
         let exposed = !new.server.is_local() && !new.server.allow_anonymous;
         if exposed && new.server.token.is_none() {

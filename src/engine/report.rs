@@ -8,6 +8,9 @@ impl Engine {
     pub(super) async fn report(&mut self) -> Report {
         let (at, plan) = (self.clock.moment(), self.plan());
         self.journal.look_for_someone(at).await;
+        if !self.is_leading() {
+            self.look_on(at).await;
+        }
         let outbox = if self.journal.is_well() {
             self.journal.store.outbox_counts().await.unwrap_or_default()
         } else {
@@ -15,7 +18,7 @@ impl Engine {
         };
         let jobs = plan.jobs_in_order().filter_map(|job| {
             let state = self.scheduler.get(&job.id)?;
-            Some(JobReport {
+            let report = JobReport {
                 id: job.id.clone(),
                 description: job.description.clone(),
                 schedule: job.schedule.to_string(),
@@ -29,7 +32,9 @@ impl Engine {
                 waiting: state.queued,
                 overdue: state.overdue(at.service),
                 last: state.last.clone(),
-            })
+            };
+            let leads = self.is_leading();
+            Some(if leads { report } else { self.elsewhere.complete(report) })
         });
         let is_missed = plan.misses_databases();
         let databases = plan.databases.values().filter(|_| is_missed);

@@ -188,6 +188,10 @@ fn failed(failure: Failure, asked: Option<CancelReason>, job: &Job) -> RunResult
             Status::Interrupted,
             format!("the service stopped during this run; {left}"),
         ),
+        Some(CancelReason::Deposed) => (
+            Status::Interrupted,
+            format!("this replica lost its lease during the run; {left}"),
+        ),
         Some(CancelReason::Replaced) => (Status::Interrupted, REPLACED.to_owned()),
         Some(CancelReason::ByHand) => (Status::Interrupted, format!("{CANCELLED_BY_HAND}; {left}")),
     };

@@ -280,6 +280,9 @@ impl Engine {
 
     /// Records how runs ended, and lets those begin that waited for them.
     pub(super) async fn finish(&mut self, ended: Vec<Ended>) {
+        if !self.is_leading() || !self.journal.is_recovered {
+            return self.forget(ended);
+        }
         let now = self.clock.moment();
         let plan = self.plan();
         for Ended { handle, .. } in &ended {
@@ -301,6 +304,18 @@ impl Engine {
             }
         }
         self.begin_what_waited(now.wall).await;
+    }
+
+    /// Passes over how runs ended that began in an earlier term: the next leader has recorded what became of them.
+    fn forget(&mut self, ended: Vec<Ended>) {
+        for Ended { handle, result, over } in ended {
+            let ticket = handle.run.ticket;
+            tracing::warn!(job = %handle.run.job.id, run = handle.id.0, "not recorded: {}", result.message);
+            self.runs.reply(ticket, || result);
+            if let Some(over) = over {
+                self.runs.abandon(ticket, over);
+            }
+        }
     }
 
     /// Frees the place of an abandoned run, whose work is over.

@@ -22,17 +22,17 @@ const MOST_COUNTED: usize = 200_000;
 /// The jobs, with the times of their runs to come and the runs under way and queued.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
-    jobs: BTreeMap<JobId, JobState>,
+    pub(super) jobs: BTreeMap<JobId, JobState>,
     times: BTreeSet<(Timestamp, JobId)>,
     activations: u64,
     running: BTreeMap<u64, PendingRun>,
     running_of_group: BTreeMap<GroupId, u32>,
     /// Of each database, for reading and for writing.
     places: AllPlaces,
-    queue: VecDeque<PendingRun>,
+    pub(super) queue: VecDeque<PendingRun>,
     tickets: u64,
     /// Whether one that is queued is not recorded yet.
-    has_unrecorded: bool,
+    pub(super) has_unrecorded: bool,
     max_running: u32,
     groups: BTreeMap<GroupId, u32>,
 }
@@ -73,6 +73,15 @@ impl Scheduler {
             }
         }
         scheduler
+    }
+
+    /// Knows nothing but `plan` from here on; no ticket comes twice.
+    pub(super) fn start_over(&mut self, plan: &Plan, now: Timestamp) {
+        let tickets = self.tickets;
+        *self = Self {
+            tickets,
+            ..Self::new(plan, now)
+        };
     }
 
     /// Takes over how many runs may be under way at once.
@@ -131,7 +140,7 @@ impl Scheduler {
         self.forget_if_over(job);
     }
 
-    fn forget_if_over(&mut self, job: &JobId) {
+    pub(super) fn forget_if_over(&mut self, job: &JobId) {
         let is_over = |state: &JobState| state.is_removed && state.running + state.queued == 0;
         if self.jobs.get(job).is_some_and(is_over) {
             self.jobs.remove(job);
@@ -149,6 +158,7 @@ impl Scheduler {
             since: now,
             next: None,
             was_down: false,
+            handled_until: None,
             rank,
         });
         let next = state.job.next_after(now);
@@ -220,11 +230,12 @@ impl Scheduler {
                 next = job.next_after(if earlier < MOST_COUNTED { at } else { now });
             }
             self.set_next(&id, next);
-            let active = self.jobs.get_mut(&id).and_then(|state| state.active.as_mut());
+            let mut active = self.jobs.get_mut(&id).and_then(|state| state.active.as_mut());
             due.push(Due {
                 job,
                 times: times.into(),
                 earlier: (earlier > 0).then_some((earlier, first)),
+                handled_until: active.as_mut().and_then(|active| active.handled_until.take()),
                 was_down: active.is_some_and(|active| std::mem::take(&mut active.was_down)),
             });
         }
@@ -237,6 +248,11 @@ impl Scheduler {
         for due in self.take_due(now) {
             for (at, disposition) in missed::decide(&due, now) {
                 match disposition {
+                    // One after the other, whatever the job says of overlaps: none of them was missed.
+                    Disposition::Late => {
+                        let run = self.pending(&due.job, Trigger::Schedule, at);
+                        self.queue_up(run);
+                    }
                     Disposition::Run(trigger) => {
                         let run = self.pending(&due.job, trigger, at);
                         self.admit(run, &mut steps);
@@ -304,67 +320,11 @@ impl Scheduler {
         }
     }
 
-    /// Queues a run, whatever its job says of overlaps.
-    pub(super) fn queue_up(&mut self, run: PendingRun) {
-        if let Some(state) = self.jobs.get_mut(&run.job.id) {
-            state.queued += 1;
+    /// Has times since `handled_until` count as late, where they are not long past: nobody was there for a moment.
+    pub(super) fn take_over(&mut self, handled_until: Option<Timestamp>) {
+        for active in self.jobs.values_mut().filter_map(|state| state.active.as_mut()) {
+            active.handled_until = handled_until.filter(|_| active.was_down);
         }
-        self.has_unrecorded |= run.run.is_none();
-        if run.trigger == Trigger::Manual {
-            let is_manual = |run: &&PendingRun| run.trigger == Trigger::Manual;
-            let index = self.queue.iter().take_while(is_manual).count();
-            self.queue.insert(index, run);
-        } else {
-            self.queue.push_back(run);
-        }
-    }
-
-    /// The number of a run of the job that is queued.
-    pub(super) fn queued(&self, job: &JobId) -> Option<RunId> {
-        self.queue.iter().find(|run| run.job.id == *job)?.run
-    }
-
-    /// Those that are queued and not recorded yet; whoever asks records them.
-    pub(super) fn take_unrecorded(&mut self) -> Vec<PendingRun> {
-        if !std::mem::take(&mut self.has_unrecorded) {
-            return Vec::new();
-        }
-        self.queue.iter().filter(|run| run.run.is_none()).cloned().collect()
-    }
-
-    /// Notes the number of one that is queued; without one, it does not take place.
-    pub(super) fn recorded(&mut self, ticket: u64, id: Option<RunId>) {
-        let Some(index) = self.queue.iter().position(|run| run.ticket == ticket) else {
-            return;
-        };
-        if id.is_some() {
-            self.queue[index].run = id;
-        } else {
-            self.take_from_queue(index);
-        }
-    }
-
-    /// Has whoever is queued and not recorded yet be recorded later.
-    pub(super) fn record_later(&mut self) {
-        self.has_unrecorded = true;
-    }
-
-    /// Takes a run that was asked for out of the queue, as it could not be recorded; the number of one that was.
-    pub(super) fn number_of_queued(&mut self, ticket: u64) -> Option<RunId> {
-        let index = self.queue.iter().position(|run| run.ticket == ticket)?;
-        match self.queue[index].run {
-            Some(id) => Some(id),
-            None => self.take_from_queue(index).and(None),
-        }
-    }
-
-    fn take_from_queue(&mut self, index: usize) -> Option<PendingRun> {
-        let run = self.queue.remove(index)?;
-        if let Some(state) = self.jobs.get_mut(&run.job.id) {
-            state.queued = state.queued.saturating_sub(1);
-        }
-        self.forget_if_over(&run.job.id);
-        Some(run)
     }
 
     /// Has every queued run that may begin now do so, in the order they came.
@@ -464,34 +424,5 @@ impl Scheduler {
         };
         self.count(&run, false);
         self.forget_if_over(&run.job.id);
-    }
-
-    /// Drops the queued runs of a job, when it is stopped or removed; those that were asked for stay.
-    pub(super) fn withdraw(&mut self, job: &JobId) -> Vec<PendingRun> {
-        if self.jobs.get(job).is_none_or(|state| state.queued == 0) {
-            return Vec::new();
-        }
-        self.take_queued(|run| run.job.id == *job && run.trigger != Trigger::Manual)
-    }
-
-    /// Drops one queued run.
-    pub(super) fn withdraw_run(&mut self, run: RunId) -> Option<PendingRun> {
-        self.take_queued(|queued| queued.run == Some(run)).pop()
-    }
-
-    /// Drops every queued run.
-    pub(super) fn withdraw_all(&mut self) -> Vec<PendingRun> {
-        self.take_queued(|_| true)
-    }
-
-    fn take_queued(&mut self, goes: impl Fn(&PendingRun) -> bool) -> Vec<PendingRun> {
-        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue).into_iter().partition(goes);
-        self.queue = kept.into();
-        for run in &gone {
-            if let Some(state) = self.jobs.get_mut(&run.job.id) {
-                state.queued = state.queued.saturating_sub(1);
-            }
-        }
-        gone
     }
 }

@@ -38,7 +38,7 @@ impl Service {
         let folder = tempfile::tempdir().unwrap();
         let sources = sources(&folder, jobs);
         let loaded = config::load(&sources).unwrap();
-        let store = Store::at(&loaded.plan.state.path);
+        let store = Store::on(&loaded.plan.state.place);
         let (engine, inbox) = Engine::new(Setup {
             clock: Clock::starting_at("2026-11-20T12:00:30Z".parse().unwrap()),
             store: store.clone(),

@@ -211,6 +211,17 @@ impl Runs {
         }
     }
 
+    /// Has every run end, as this replica leads no more; whoever waits for one hears of it.
+    pub(super) fn depose(&mut self) {
+        for handle in self.by_task.values() {
+            tracing::warn!(job = %handle.run.job.id, run = handle.id.0, "interrupted: this replica leads no more");
+            handle.cancel.announce_end();
+            handle.cancel.cancel(CancelReason::Deposed);
+        }
+        self.end_of_recovery.announce_end();
+        self.end_of_recovery = CancellationToken::default();
+    }
+
     /// Whether a run waits for a thread.
     pub(super) fn has_waiting(&self) -> bool {
         self.by_task.values().any(|handle| handle.start.begun_at().is_none())

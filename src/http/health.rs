@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 
-use super::{Answer, Context, Request, tasks};
-use crate::engine::Command;
+use super::{Answer, Context, Request, replicas, tasks};
 use crate::engine::command::{JobReport, Report};
+use crate::engine::{Command, Replicas};
 use crate::sql::{Database, Place, open_read};
 use crate::values::{Severity, VERSION, iso, lock, plural};
 
@@ -39,7 +39,13 @@ pub(super) struct Health {
 pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
     let health = look(context);
     let body = match &health.report {
-        Some(report) => describe(report, &health),
+        Some(report) => {
+            let mut body = describe(report, &health);
+            if let (Some(body), Some(replicas)) = (body.as_object_mut(), &context.replicas) {
+                body.extend(replicas::describe(&replicas.seen()));
+            }
+            body
+        }
         None => {
             json!({ "isRunning": false, "activeTasks": [], "lastRunTimes": {}, "errors": {}, "status": health.status, "reasons": health.reasons })
         }
@@ -74,9 +80,13 @@ pub(super) fn look(context: &Context) -> Health {
         .iter()
         .filter_map(|job| Some(format!("job {}: {}", job.id, job.overdue.as_ref()?)));
     let state_error = context.store.error();
-    let failing: Vec<String> = stuck.into_iter().chain(state_error).chain(past_age).collect();
+    let seen = context.replicas.as_ref().map(Replicas::seen);
+    let leaderless = seen.as_ref().and_then(replicas::leaderless);
+    let failing = stuck.into_iter().chain(state_error).chain(leaderless).chain(past_age);
+    let failing: Vec<String> = failing.collect();
     let troubles = context.databases.troubles(&report.databases, &context.runtime);
-    let degraded = degradations(&report, troubles);
+    let of_replicas = seen.as_ref().map(replicas::degradations).unwrap_or_default();
+    let degraded = [degradations(&report, troubles), of_replicas].concat();
     let status = match (failing.is_empty(), degraded.is_empty()) {
         (false, _) => "failing",
         (true, false) => "degraded",

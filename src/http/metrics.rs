@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Answer, Body, Context, Request, health};
 use crate::config::Job;
 use crate::engine::command::{JobReport, Report};
+use crate::engine::{Replicas, Seen};
 use crate::state::{Skip, Status, Trigger};
 use crate::values::{COMMIT, Histogram, VERSION, counters};
 
@@ -31,7 +32,17 @@ pub(super) fn get(context: &Context, request: &Request, _job: &str) -> Answer {
         is_open,
     };
     of_the_service(&mut page, &report, context);
-    of_jobs(&mut page, &report);
+    let seen = context.replicas.as_ref().map(Replicas::seen);
+    // Whoever is alone leads.
+    let leads = seen.as_ref().is_none_or(|seen| seen.is_leading);
+    page.gauge("leader", "Whether this replica leads", u8::from(leads));
+    if let Some(seen) = &seen {
+        of_replicas(&mut page, seen);
+    }
+    // Every replica would tell the same of them.
+    if leads {
+        of_jobs(&mut page, &report);
+    }
     counted(&mut page, &report, context);
     if is_open {
         page.text.push_str("# EOF\n");
@@ -134,6 +145,31 @@ fn of_the_service(page: &mut Page, report: &Report, context: &Context) {
     for (database, declared) in used {
         let is_up = context.databases.trouble_with(declared).is_none();
         page.figure(name, &[("database", database.as_str())], u8::from(is_up));
+    }
+}
+
+fn of_replicas(page: &mut Page, seen: &Seen) {
+    let others = seen.with_other_plan().len();
+    page.gauge("leader_term", "The last term in which it has led", seen.term);
+    page.gauge("replicas", "Replicas seen a moment ago", seen.replicas.len());
+    page.gauge("replicas_with_other_plan", "Those with another declaration", others);
+    let help = "By how much this machine's clock is behind the database's";
+    page.gauge("clock_offset_seconds", help, seen.behind.as_secs_f64());
+    for (name, help, count) in [
+        (
+            "leader_changes_total",
+            "How often another replica began to lead",
+            seen.changes,
+        ),
+        (
+            "lease_renewals_failed_total",
+            "Renewals of the lease that failed",
+            seen.failed_renewals,
+        ),
+    ] {
+        let name = format!("duplistatus_cron_{name}");
+        page.family(&name, "counter", help);
+        page.figure(&name, &[], count);
     }
 }
 

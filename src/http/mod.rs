@@ -18,6 +18,7 @@ mod metrics;
 mod outbox;
 mod overview;
 mod page;
+mod replicas;
 mod routes;
 mod schedules;
 mod tasks;
@@ -34,7 +35,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{Plan, Services};
 use crate::engine::command::Report;
-use crate::engine::{Command, Heartbeat, Inbox};
+use crate::engine::{Command, Heartbeat, Inbox, Replicas};
 use crate::state::Store;
 
 pub(crate) use front_door::FrontDoor;
@@ -62,6 +63,8 @@ pub(crate) struct Context {
     pub dry: Services,
     /// What tells whether the engine gets on.
     pub heartbeat: Heartbeat,
+    /// How the replicas stand, where there may be several.
+    pub replicas: Option<Replicas>,
     /// The runtime that the engine's answers come from.
     pub runtime: Handle,
 }

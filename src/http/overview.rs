@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Answer, Body, Context, Request, health};
+use super::{Answer, Body, Context, Request, health, replicas};
 use crate::config::Plan;
 use crate::engine::command::JobReport;
 use crate::state::{RecentRuns, RunId, Status};
@@ -24,6 +24,8 @@ struct Overview<'a> {
     databases: Vec<Database<'a>>,
     config: Value,
     outbox: Value,
+    /// None where there is only one.
+    replicas: Option<Vec<replicas::Replica>>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +96,10 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
             .collect(),
         config: health::config(&report),
         outbox: health::outbox(&report),
+        replicas: context
+            .replicas
+            .as_ref()
+            .map(|replicas| replicas::list(&replicas.seen())),
     };
     let Ok(text) = serde_json::to_string(&overview) else {
         return Answer::error(500, "the overview could not be written, a bug in this program");

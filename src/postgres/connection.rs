@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, Client, Row};
@@ -100,6 +101,18 @@ impl Connection {
         patience: Duration,
     ) -> Result<u64, PostgresError> {
         self.ask(patience, async |client| client.execute_typed(sql, parameters).await)
+    }
+
+    /// Runs one statement with each of `rows`, without waiting for one to send the next; gives what each returns.
+    pub(crate) fn each(
+        &mut self,
+        sql: &str,
+        rows: &[Parameters<'_>],
+        patience: Duration,
+    ) -> Result<Vec<Vec<Row>>, PostgresError> {
+        self.ask(patience, async |client| {
+            try_join_all(rows.iter().map(|row| client.query_typed(sql, row))).await
+        })
     }
 
     /// Runs statements of our own that have no parameters.

@@ -5,11 +5,14 @@
 mod engine;
 mod findings;
 mod outbox;
+mod postgres;
 mod run;
 mod skip;
 mod sqlite;
 mod statements;
 mod tables;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,9 +24,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use crate::values::{JobId, Moment, Threads, beside, lock};
+use crate::values::{JobId, Moment, Threads, Trust, beside, lock};
+pub(crate) use engine::Place;
 pub(crate) use findings::{Change, Finding};
 pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome, Undelivered};
+use postgres::Tenure;
+pub(crate) use postgres::{Candidate, Leader, Replica, Request, Stand, StateServer, Tick};
 pub(crate) use run::{
     Activation, Beginning, CANCELLED_BY_HAND, EndedRun, Failing, LastRun, NewRun, Origin, QueuedRun, REPLACED,
     RecentRun, RecentRuns, Telling,
@@ -41,6 +47,19 @@ pub struct StateError {
     pub message: String,
     /// Whether another attempt may do better.
     pub(crate) is_transient: bool,
+    /// Whether it is that this replica does not lead, which is no fault of the state.
+    pub(crate) is_deposed: bool,
+}
+
+impl StateError {
+    /// Another replica leads, or may do so.
+    pub(crate) fn deposed() -> Self {
+        Self {
+            message: "this replica does not lead".to_owned(),
+            is_transient: true,
+            is_deposed: true,
+        }
+    }
 }
 
 impl fmt::Display for StateError {
@@ -84,7 +103,11 @@ struct Shared {
     tables: Arc<Mutex<Tables>>,
     /// The one that works on them.
     thread: Threads,
-    path: PathBuf,
+    place: Place,
+    /// Until when it may be changed by this process.
+    trust: Trust,
+    /// What may lead, where several replicas share it.
+    candidate: Option<Candidate>,
     /// Why the last question was not answered, if it was not.
     error: Mutex<Option<String>>,
 }
@@ -92,23 +115,50 @@ struct Shared {
 impl Store {
     /// The state in the file at `path`, which is made and opened when it is first needed.
     pub fn at(path: &Path) -> Self {
+        Self::on(&Place::File(path.to_owned()))
+    }
+
+    /// The state at `place`.
+    pub(crate) fn on(place: &Place) -> Self {
+        let tenure = Tenure::none();
+        let (trust, candidate) = match place {
+            Place::File(_) => (Trust::for_ever(), None),
+            Place::Server { server, .. } => {
+                let candidate = Candidate::new(Arc::clone(server), tenure.clone());
+                (tenure.trust.clone(), Some(candidate))
+            }
+        };
         Self(Arc::new(Shared {
-            tables: Arc::new(Mutex::new(Tables::at(path))),
+            tables: Arc::new(Mutex::new(Tables::of(place, tenure))),
             thread: Threads::new(1),
-            path: path.to_owned(),
+            place: place.clone(),
+            trust,
+            candidate,
             error: Mutex::default(),
         }))
     }
 
+    /// Until when it may be changed by this process.
+    pub(crate) fn trust(&self) -> Trust {
+        self.0.trust.clone()
+    }
+
+    /// What may lead, where several replicas share it.
+    pub(crate) fn candidate(&self) -> Option<&Candidate> {
+        self.0.candidate.as_ref()
+    }
+
     /// Where it is, in full: what tells this service from others on the machine.
     pub(crate) fn place(&self) -> String {
-        let path = std::path::absolute(&self.0.path).unwrap_or_else(|_| self.0.path.clone());
-        path.display().to_string()
+        match &self.0.place {
+            Place::File(path) => absolute(path).display().to_string(),
+            server @ Place::Server { .. } => server.shown(),
+        }
     }
 
     /// Where a folder of this name belongs that has what the service needs besides: next to the state, in full.
     pub(crate) fn folder_beside(&self, name: &str) -> PathBuf {
-        beside(Path::new(&self.place()), &format!("-{name}"))
+        beside(&absolute(self.0.place.path()), &format!("-{name}"))
     }
 
     /// Why the state could not be used the last time, or cannot be now.
@@ -130,7 +180,7 @@ impl Store {
             let seconds = SLOW.as_secs();
             let why = format!(
                 "state database {} has not answered for {seconds} s",
-                self.0.path.display()
+                self.0.place.shown()
             );
             self.note(Some(why.clone()));
             let answer = answer.await;
@@ -139,10 +189,17 @@ impl Store {
             }
             answer
         };
-        if let Err(error) = &answer {
+        if let Err(error) = answer.as_ref()
+            && !error.is_deposed
+        {
             self.note(Some(error.message.clone()));
         }
         answer
+    }
+
+    /// Notes that a state which several replicas share can, or cannot, be reached.
+    pub(crate) fn note_reached(&self, reached: Result<(), &StateError>) {
+        self.note(reached.err().map(|error| error.message.clone()));
     }
 
     /// The same with a question whose answer shows that the state can be used: many others change nothing, and say nothing of
@@ -194,7 +251,12 @@ impl Store {
         if begun.is_empty() && new.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask(move |state| state.record(&begun, &new, now)).await
+        let recorded = self.ask(move |state| state.record(&begun, &new, now)).await?;
+        // What was claimed so late is the next leader's to see to.
+        if self.0.trust.is_over() {
+            return Err(StateError::deposed());
+        }
+        Ok(recorded)
     }
 
     /// Records that runs which were to begin wait for their turn again.
@@ -401,4 +463,8 @@ impl Store {
         self.ask(move |state| state.reconcile(&job, &found, (now, resend), &write))
             .await
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

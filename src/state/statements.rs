@@ -7,6 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{RunId, Status, Trigger};
+use crate::postgres::PostgresError;
 use crate::values::JobId;
 
 /// What a change that was made survives.
@@ -22,6 +23,9 @@ pub(super) enum Durability {
 #[derive(Debug)]
 pub(super) enum Fault {
     Sqlite(rusqlite::Error),
+    Postgres(PostgresError),
+    /// This replica leads no more.
+    Deposed,
     /// A column does not hold what it should.
     Misread(String),
 }
@@ -30,6 +34,8 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(error) => error.fmt(f),
+            Self::Postgres(error) => error.fmt(f),
+            Self::Deposed => f.write_str("this replica does not lead"),
             Self::Misread(why) => f.write_str(why),
         }
     }

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
+use super::Trust;
+
 /// Why work is to end before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CancelReason {
@@ -14,6 +16,8 @@ pub(crate) enum CancelReason {
     Replaced,
     /// Somebody has cancelled this run.
     ByHand,
+    /// This replica leads no more.
+    Deposed,
 }
 
 impl CancelReason {
@@ -29,6 +33,8 @@ pub(crate) struct CancellationToken(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Until when the work may go on, whether anybody has asked for its end or not.
+    trust: Trust,
     reason: OnceLock<CancelReason>,
     /// Whether somebody has cancelled it, whatever else was the first reason.
     by_hand: OnceLock<()>,
@@ -42,6 +48,14 @@ struct Inner {
 }
 
 impl CancellationToken {
+    /// One of work that may go on only as long as there is trust.
+    pub(crate) fn within(trust: Trust) -> Self {
+        Self(Arc::new(Inner {
+            trust,
+            ..Inner::default()
+        }))
+    }
+
     /// Asks for the end. The first reason given stays, but for somebody's will.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         if reason == CancelReason::ByHand {
@@ -96,7 +110,8 @@ impl CancellationToken {
     /// The reason, once the end was asked for.
     pub(crate) fn reason(&self) -> Option<CancelReason> {
         let by_hand = self.0.by_hand.get().map(|()| CancelReason::ByHand);
-        by_hand.or_else(|| self.0.reason.get().copied())
+        let deposed = || self.0.trust.is_over().then_some(CancelReason::Deposed);
+        by_hand.or_else(|| self.0.reason.get().copied()).or_else(deposed)
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::later;
 
+/// By so few milliseconds another clock that is heard may seem to differ.
+const NOT_WORTH_IT: i64 = 50;
 /// What counts of a time in which the service was down, at most: that it was longer only a clock says which may be wrong.
 const LONGEST_DOWN: SignedDuration = SignedDuration::from_hours(24);
 
@@ -29,8 +31,8 @@ pub struct Clock {
 /// What shows the date.
 #[derive(Clone, Debug)]
 enum Wall {
-    /// The clock of this machine.
-    System,
+    /// The clock of this machine, put right by what another one shows that is heard, by so many milliseconds.
+    System(Arc<AtomicI64>),
     /// A clock that moves with tokio's, which tests and simulations can pause and move.
     Virtual {
         /// What it showed when it was made.
@@ -50,7 +52,23 @@ pub(crate) struct Moment {
 impl Clock {
     /// The clock of this machine. Whoever is to share its service time has a clone of it.
     pub fn system() -> Self {
-        Self::new(Wall::System)
+        Self::new(Wall::System(Arc::default()))
+    }
+
+    /// Goes by another clock from here on, which showed `heard` this long ago, at most; gives by how much this machine's is
+    /// behind it.
+    pub(crate) fn hear(&self, heard: Timestamp, age: std::time::Duration) -> SignedDuration {
+        let Wall::System(offset) = &self.wall else {
+            return SignedDuration::ZERO;
+        };
+        let age = SignedDuration::try_from(age).unwrap_or_default();
+        let behind = later(heard, age).duration_since(now_of_machine());
+        let millis = i64::try_from(behind.as_millis()).unwrap_or_default();
+        // What the way there and back may account for is not worth a jump.
+        if (millis - offset.load(Ordering::Relaxed)).abs() > NOT_WORTH_IT {
+            offset.store(millis, Ordering::Relaxed);
+        }
+        behind
     }
 
     /// A clock that shows `start` now, and moves with tokio's.
@@ -89,11 +107,12 @@ impl Clock {
     }
 
     /// What the wall clock shows.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn now(&self) -> Timestamp {
         let now = match &self.wall {
-            // One that shows more than there is in the calendar shows its last moment.
-            Wall::System => Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MAX),
+            Wall::System(offset) => {
+                let offset = SignedDuration::from_millis(offset.load(Ordering::Relaxed));
+                later(now_of_machine(), offset)
+            }
             Wall::Virtual { start, put } => {
                 let put = SignedDuration::from_millis(put.load(Ordering::Relaxed));
                 later(*start, self.passed().saturating_add(put))
@@ -121,6 +140,12 @@ impl Clock {
     fn passed(&self) -> SignedDuration {
         SignedDuration::try_from(self.made.elapsed()).unwrap_or(SignedDuration::MAX)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+fn now_of_machine() -> Timestamp {
+    // One that shows more than there is in the calendar shows its last moment.
+    Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

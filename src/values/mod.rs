@@ -29,6 +29,7 @@ mod table_name;
 mod template;
 mod threads;
 mod time_zone;
+mod trust;
 mod version;
 
 pub(crate) use blocking::blocking;
@@ -63,6 +64,7 @@ pub(crate) use table_name::TableName;
 pub(crate) use template::Template;
 pub(crate) use threads::Threads;
 pub use time_zone::TimeZone;
+pub(crate) use trust::{Trust, awake_and_asleep};
 pub(crate) use version::{COMMIT, VERSION, VERSION_AND_COMMIT};
 
 /// Implements `Deserialize` from text by `FromStr`, so that a bad value is refused with its own words.

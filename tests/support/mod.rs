@@ -6,6 +6,7 @@ pub(crate) mod fake_engine;
 pub(crate) mod git;
 pub(crate) mod postgres;
 pub(crate) mod receivers;
+pub(crate) mod relay;
 pub(crate) mod service;
 pub(crate) mod workplace;
 

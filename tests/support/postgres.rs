@@ -58,11 +58,7 @@ impl Server {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let server = Self {
             folder,
             port,
@@ -157,6 +153,35 @@ impl Server {
         }
     }
 
+    /// A pooler in transaction mode before this server; gives the port it listens on.
+    pub(crate) fn pooler(&self) -> (u16, Held) {
+        let port = free_port();
+        let path = self.folder.path().join("pgbouncer.ini");
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = 5\nmax_client_conn = 100\n",
+            self.port
+        );
+        // With any user let in, the one at the server is that of the address.
+        let settings = settings.replace("* = host", "* = user=postgres host");
+        std::fs::write(&path, settings).unwrap();
+        let mut pooler = Command::new("pgbouncer");
+        if is_root() {
+            pooler = Command::new("setpriv");
+            pooler.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "pgbouncer"]);
+        }
+        let running = pooler
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the pooler to listen", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        (port, Held(running))
+    }
+
     /// A session that stays open with what `statements` have done, until it is dropped.
     pub(crate) fn hold(&self, database: &str, statements: &str) -> Held {
         let mut psql = self
@@ -219,6 +244,11 @@ impl Drop for Held {
     }
 }
 
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
@@ -237,7 +267,7 @@ fn as_owner(program: &str) -> Command {
 }
 
 fn binaries() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
+    let versions = std::fs::read_dir("/usr/lib/postgresql").unwrap_or_else(|error| panic!("PostgreSQL is missing: {error}"));
     let newest = versions.map(|version| version.unwrap().path()).max();
-    newest.expect("PostgreSQL is installed").join("bin")
+    newest.unwrap_or_else(|| panic!("PostgreSQL is missing")).join("bin")
 }

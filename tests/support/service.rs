@@ -72,6 +72,11 @@ impl Started<'_> {
 
     /// Has the service believe that it started at `time`, such as `2026-11-20 12:30:00` in UTC.
     pub(crate) fn at(self, time: &str) -> Self {
+        self.with_clock(&format!("@{time}"))
+    }
+
+    /// Has the service's clock be wrong, such as by `+600` seconds.
+    pub(crate) fn with_clock(self, wrong: &str) -> Self {
         let library = [
             "/usr/lib/x86_64-linux-gnu",
             "/usr/lib/aarch64-linux-gnu",
@@ -84,7 +89,7 @@ impl Started<'_> {
         .expect("libfaketime is missing; tests/run installs it");
         // Timers go by the monotonic clock, which must not jump.
         self.env("LD_PRELOAD", &library)
-            .env("FAKETIME", &format!("@{time}"))
+            .env("FAKETIME", wrong)
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("TZ", "UTC")
     }

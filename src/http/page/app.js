@@ -454,7 +454,7 @@ $("filter").onsubmit = event => {
 // --- The service
 
 const showService = async () => {
-  const { config, outbox, databases } = overview
+  const { config, outbox, databases, replicas } = overview
   const facts = {
     "Version": overview.version, "Started": absolute(new Date(overview.startedAt), zoneOf()), "Status": overview.status,
     "Configuration": config.source, "Loaded": absolute(new Date(config.loadedAt), zoneOf()),
@@ -468,6 +468,9 @@ const showService = async () => {
   lines($("problems"), problems.length ? problems : ["None."])
   const found = databases.map(({ name, path, trouble }) => `${name}: ${path} — ${trouble ?? "ok"}`)
   lines($("databases"), found.length ? found : ["No job uses one."])
+  const standing = replica => [replica.isThis && "this one", replica.isLeading ? "leads" : "stands by", replica.hasAnotherPlan && "has another declaration"]
+  const seen = (replicas ?? []).map(replica => `${replica.id}: ${standing(replica).filter(Boolean).join(", ")}; ${replica.version}, since ${absolute(new Date(replica.startedAt), zoneOf())}`)
+  lines($("replicas"), replicas ? seen : ["There is only this one."])
   const { messages } = await read("api/outbox")
   keyed($("outbox").tBodies[0], messages, message => message.id, () => make("tr"), (row, message) =>
     cells(row, [message.subject, message.channel, message.status, absolute(new Date(message.created_at), zoneOf()), String(message.attempts), message.last_error]))

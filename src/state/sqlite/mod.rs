@@ -38,6 +38,7 @@ impl From<SqlError> for StateError {
         Self {
             message: format!("state {}", error.message),
             is_transient: error.is_transient,
+            is_deposed: false,
         }
     }
 }
@@ -111,11 +112,6 @@ impl Sqlite {
                 self.connection = Some(connection);
                 Ok(value)
             }
-            Err(Fault::Misread(why)) => {
-                self.connection = Some(connection);
-                let shown = self.path.display();
-                Err(SqlError::lasting(format!("database {shown} cannot be read: {why}")).into())
-            }
             Err(Fault::Sqlite(error)) => {
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
                     self.connection = Some(connection);
@@ -124,6 +120,11 @@ impl Sqlite {
                     files.log = None;
                 }
                 Err(SqlError::of_database(&self.path, &error).into())
+            }
+            Err(other) => {
+                self.connection = Some(connection);
+                let shown = self.path.display();
+                Err(SqlError::lasting(format!("database {shown} cannot be read: {other}")).into())
             }
         }
     }

@@ -261,6 +261,7 @@ fn read_origin(row: &Row, column: usize) -> Result<Option<Origin>, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::on_each;
     use super::super::super::{Failing, NewMessage, Telling, Trigger};
     use super::*;
     use crate::values::Moment;
@@ -277,70 +278,71 @@ mod tests {
 
     #[test]
     fn a_scheduled_time_is_taken_once_and_manual_runs_as_often_as_asked() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut state = Tables::at(&folder.path().join("new/state.db"));
-        for (job, trigger, taken) in [
-            ("a", Trigger::Schedule, true),
-            ("a", Trigger::Schedule, false),
-            ("a", Trigger::CatchUp, false),
-            ("b", Trigger::Schedule, true),
-            ("a", Trigger::Manual, true),
-            ("a", Trigger::Manual, true),
-        ] {
-            let ids = state.record(&[], &[due(job, trigger)], Timestamp::UNIX_EPOCH).unwrap();
-            assert_eq!(ids[0].is_some(), taken, "{job} {trigger:?}");
-        }
+        on_each(|open| {
+            let mut state = open();
+            for (job, trigger, taken) in [
+                ("a", Trigger::Schedule, true),
+                ("a", Trigger::Schedule, false),
+                ("a", Trigger::CatchUp, false),
+                ("b", Trigger::Schedule, true),
+                ("a", Trigger::Manual, true),
+                ("a", Trigger::Manual, true),
+            ] {
+                let ids = state.record(&[], &[due(job, trigger)], Timestamp::UNIX_EPOCH).unwrap();
+                assert_eq!(ids[0].is_some(), taken, "{job} {trigger:?}");
+            }
+        });
     }
 
     #[test]
     fn the_end_of_a_run_and_what_is_told_of_it_are_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        let run = due("a", Trigger::Schedule);
-        let now = run.scheduled_at;
-        let at = Moment {
-            wall: now,
-            service: now,
-        };
-        let id = Tables::at(&path).record(&[], std::slice::from_ref(&run), now).unwrap()[0].unwrap();
-        let mut next = Tables::at(&path);
-        let left = next.left_behind(now).unwrap().unfinished;
-        assert_eq!((left.len(), left[0].run, left[0].was_cancelled), (1, id, false));
-        let failing = Failing {
-            cause: "gone".to_owned(),
-            since: now,
-            told_at: Some(now),
-            failures: 1,
-        };
-        let message = NewMessage {
-            subject: "s".to_owned(),
-            cause: "c".to_owned(),
-            channel: "ops".to_owned(),
-            turn: "ops".to_owned(),
-            notification: "{}".to_owned(),
-            supersedes: true,
-        };
-        let telling = Telling {
-            job: run.job.clone(),
-            failing: Some(failing.clone()),
-            messages: vec![message],
-        };
-        let ended = EndedRun {
-            run: id,
-            status: Status::Interrupted,
-            at,
-            message: "gone".to_owned(),
-            attempts: 1,
-            statistics: None,
-            output: None,
-            telling: Some(telling),
-            renews: None,
-        };
-        next.finish(&[ended]).unwrap();
-        assert!(next.left_behind(now).unwrap().unfinished.is_empty());
-        assert_eq!(next.outbox_counts().unwrap().pending, 1);
-        assert_eq!(next.left_behind(now).unwrap().failing["a"], failing);
-        let last = next.last_runs(vec![run.job]).unwrap().remove(0).1;
-        assert_eq!((last.error.as_deref(), last.succeeded_at), (Some("gone"), None));
+        on_each(|open| {
+            let run = due("a", Trigger::Schedule);
+            let now = run.scheduled_at;
+            let at = Moment {
+                wall: now,
+                service: now,
+            };
+            let id = open().record(&[], std::slice::from_ref(&run), now).unwrap()[0].unwrap();
+            let mut next = open();
+            let left = next.left_behind(now).unwrap().unfinished;
+            assert_eq!((left.len(), left[0].run, left[0].was_cancelled), (1, id, false));
+            let failing = Failing {
+                cause: "gone".to_owned(),
+                since: now,
+                told_at: Some(now),
+                failures: 1,
+            };
+            let message = NewMessage {
+                subject: "s".to_owned(),
+                cause: "c".to_owned(),
+                channel: "ops".to_owned(),
+                turn: "ops".to_owned(),
+                notification: "{}".to_owned(),
+                supersedes: true,
+            };
+            let telling = Telling {
+                job: run.job.clone(),
+                failing: Some(failing.clone()),
+                messages: vec![message],
+            };
+            let ended = EndedRun {
+                run: id,
+                status: Status::Interrupted,
+                at,
+                message: "gone".to_owned(),
+                attempts: 1,
+                statistics: None,
+                output: None,
+                telling: Some(telling),
+                renews: None,
+            };
+            next.finish(&[ended]).unwrap();
+            assert!(next.left_behind(now).unwrap().unfinished.is_empty());
+            assert_eq!(next.outbox_counts().unwrap().pending, 1);
+            assert_eq!(next.left_behind(now).unwrap().failing["a"], failing);
+            let last = next.last_runs(vec![run.job]).unwrap().remove(0).1;
+            assert_eq!((last.error.as_deref(), last.succeeded_at), (Some("gone"), None));
+        });
     }
 }

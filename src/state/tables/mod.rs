@@ -9,11 +9,10 @@ mod ledger;
 mod outbox;
 mod outputs;
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
-use super::engine::Engine;
+use super::engine::{Engine, Place};
+use super::postgres::Tenure;
 use super::statements::{Connection, Durability, Fault, Row, query_one, values};
 use super::{LeftBehind, StateError};
 use crate::values::{JobId, Moment};
@@ -28,12 +27,18 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Those in the file at `path`.
-    pub(super) fn at(path: &Path) -> Self {
+    /// Those of the state at `place`, which `tenure` says may be changed.
+    pub(super) fn of(place: &Place, tenure: Tenure) -> Self {
         Self {
-            engine: Engine::at(path),
+            engine: Engine::of(place, tenure),
             claimed: Claimed::new(),
         }
+    }
+
+    /// Those in the file at `path`.
+    #[cfg(test)]
+    pub(super) fn at(path: &std::path::Path) -> Self {
+        Self::of(&Place::File(path.to_owned()), Tenure::none())
     }
 
     /// Changes the state: all or nothing, and on the disk.
@@ -104,25 +109,121 @@ impl Tables {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::on_each;
+    use super::super::{Beginning, Change, EndedRun, Filter, Finding, NewRun, RunId, Status, Trigger};
     use super::*;
 
     #[test]
     fn a_stop_is_remembered_until_it_is_lifted() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        let now = "2026-11-20T12:30:00Z".parse().unwrap();
-        let (a, b): (JobId, JobId) = ("a".parse().unwrap(), "b".parse().unwrap());
-        let mut state = Tables::at(&path);
-        for job in [&a, &a, &b] {
-            state.stop(job, now).unwrap();
-        }
-        let stopped = |state: &mut Tables| state.left_behind(now).unwrap().stopped.into_iter().collect::<Vec<_>>();
-        drop(state);
-        let mut state = Tables::at(&path);
-        assert_eq!(stopped(&mut state), ["a", "b"]);
-        state.lift_stops(Some(&a)).unwrap();
-        assert_eq!(stopped(&mut state), ["b"]);
-        state.lift_stops(None).unwrap();
-        assert!(stopped(&mut state).is_empty());
+        on_each(|open| {
+            let now = "2026-11-20T12:30:00Z".parse().unwrap();
+            let (a, b): (JobId, JobId) = ("a".parse().unwrap(), "b".parse().unwrap());
+            let mut state = open();
+            for job in [&a, &a, &b] {
+                state.stop(job, now).unwrap();
+            }
+            let stopped = |state: &mut Tables| state.left_behind(now).unwrap().stopped.into_iter().collect::<Vec<_>>();
+            drop(state);
+            let mut state = open();
+            assert_eq!(stopped(&mut state), ["a", "b"]);
+            state.lift_stops(Some(&a)).unwrap();
+            assert_eq!(stopped(&mut state), ["b"]);
+            state.lift_stops(None).unwrap();
+            assert!(stopped(&mut state).is_empty());
+        });
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        on_each(|open| {
+            let mut state = open();
+            let now: Timestamp = "2026-11-20T12:30:00Z".parse().unwrap();
+            let moment = Moment {
+                wall: now,
+                service: now,
+            };
+            let job: JobId = "a".parse().unwrap();
+            state.activate(&[(job.clone(), "times".to_owned())], moment).unwrap();
+            state.note_time(moment).unwrap();
+            let files = vec![("jobs.toml".to_owned(), "[jobs]".to_owned())];
+            state.keep_declaration(&files).unwrap();
+            let new = |trigger, beginning| NewRun {
+                job: job.clone(),
+                trigger,
+                scheduled_at: now,
+                repeats: None,
+                beginning,
+            };
+            let runs = [
+                new(Trigger::Schedule, Beginning::Now),
+                new(Trigger::Manual, Beginning::Queued),
+            ];
+            let ids: Vec<RunId> = state.record(&[], &runs, now).unwrap().into_iter().flatten().collect();
+            state.note_progress(&[(ids[0], 7)]).unwrap();
+            state.note_cancelled(ids[0]).unwrap();
+            drop(state);
+            let mut state = open();
+            assert_eq!(state.noted_time().unwrap(), Some(moment));
+            assert_eq!(state.kept_declaration().unwrap(), files);
+            let left = state.left_behind(now).unwrap();
+            assert_eq!(
+                (left.unfinished[0].run, left.unfinished[0].was_cancelled),
+                (ids[0], true)
+            );
+            assert_eq!((left.queued[0].run, left.queued[0].trigger), (ids[1], Trigger::Manual));
+            assert_eq!(left.activations["a"].newest, Some(now));
+            let ended = |run, output: &str| EndedRun {
+                run,
+                status: Status::Success,
+                at: moment,
+                message: "done".to_owned(),
+                attempts: 2,
+                statistics: Some("{\"rows\":7}".to_owned()),
+                output: Some(output.to_owned()),
+                telling: None,
+                renews: Some(job.clone()),
+            };
+            state
+                .finish(&[ended(ids[0], "first"), ended(ids[1], "second")])
+                .unwrap();
+            let (run, output) = state.run(ids[1]).unwrap().unwrap();
+            assert_eq!((run.attempts, output.as_deref()), (2, Some("second")));
+            assert_eq!(run.statistics.unwrap()["rows"], 7);
+            let filter = Filter {
+                trigger: Some(Trigger::Schedule),
+                ..Filter::default()
+            };
+            let piece = state.history_piece(&filter, None).unwrap();
+            assert_eq!((piece.matching, piece.runs.len(), piece.next), (1, 1, None));
+            let recent = state.recent_runs(std::slice::from_ref(&job), 5).unwrap();
+            assert_eq!((recent[0].runs.len(), recent[0].message.as_deref()), (2, Some("done")));
+            // The newest that came by its schedule stays.
+            assert_eq!(state.clear(now + jiff::SignedDuration::from_secs(1)).unwrap(), 1);
+            assert!(state.run(ids[0]).unwrap().is_some() && state.run(ids[1]).unwrap().is_none());
+            state.deactivate(&[job]).unwrap();
+            assert!(state.left_behind(now).unwrap().activations.is_empty());
+        });
+    }
+
+    #[test]
+    fn findings_are_told_when_they_are_new_and_when_they_are_gone() {
+        on_each(|open| {
+            let mut state = open();
+            let now: Timestamp = "2026-11-20T12:30:00Z".parse().unwrap();
+            let moment = Moment {
+                wall: now,
+                service: now,
+            };
+            let job: JobId = "a".parse().unwrap();
+            let found = [Finding {
+                key: "disk".to_owned(),
+                message: "full".to_owned(),
+            }];
+            let mut reconcile =
+                |found: &[Finding]| state.reconcile(&job, found, (moment, None), &|_| Vec::new()).unwrap();
+            assert_eq!(reconcile(&found), [Change::Told(found[0].clone())]);
+            assert_eq!(reconcile(&found), []);
+            assert_eq!(reconcile(&[]), [Change::Gone(found[0].clone(), now)]);
+        });
     }
 }

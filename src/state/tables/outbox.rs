@@ -270,6 +270,7 @@ fn read_row(row: &Row) -> Result<OutboxRow, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::on_each;
     use super::*;
 
     fn message(cause: &str, channel: &str) -> NewMessage {
@@ -297,38 +298,38 @@ mod tests {
 
     #[test]
     fn a_message_is_posted_once_claimed_once_and_replaced_by_a_newer_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.db");
-        let mut outbox = Tables::at(&path);
-        let moment = at("2026-11-20T12:30:00Z");
-        let now = moment.service;
-        outbox
-            .post(&[message("first", "ntfy"), message("first", "mail")], moment)
-            .unwrap();
-        outbox.post(&[message("first", "ntfy")], moment).unwrap();
-        let claimed = claim(&mut outbox, now).unwrap();
-        assert_eq!((claimed.turn.as_str(), claimed.attempts), ("ntfy", 1));
-        let mail = claim(&mut outbox, now).unwrap();
-        assert_eq!(mail.turn, "mail");
-        assert_eq!(claim(&mut outbox, now), None, "both are claimed");
-        outbox.settle(claimed.id, Outcome::Delivered, moment).unwrap();
-        assert_eq!(claim(&mut outbox, now + LEASE), None, "it is still on its way");
-        drop((outbox, mail));
-        let mut outbox = Tables::at(&path);
-        assert_eq!(claim(&mut outbox, now), None, "it was on its way a moment ago");
-        let again = claim(&mut outbox, now + LEASE).unwrap();
-        assert_eq!(again.turn, "mail", "the lease is over");
-        outbox
-            .post(&[message("second", "ntfy"), message("second", "mail")], moment)
-            .unwrap();
-        assert_eq!(
-            outbox.outbox_counts().map(|counts| (counts.pending, counts.dead)),
-            Ok((2, 0)),
-            "the older mail is replaced"
-        );
-        assert_eq!(outbox.unnoted().unwrap().len(), 1);
-        outbox.noted(claimed.id).unwrap();
-        assert!(outbox.unnoted().unwrap().is_empty());
+        on_each(|open| {
+            let mut outbox = open();
+            let moment = at("2026-11-20T12:30:00Z");
+            let now = moment.service;
+            outbox
+                .post(&[message("first", "ntfy"), message("first", "mail")], moment)
+                .unwrap();
+            outbox.post(&[message("first", "ntfy")], moment).unwrap();
+            let claimed = claim(&mut outbox, now).unwrap();
+            assert_eq!((claimed.turn.as_str(), claimed.attempts), ("ntfy", 1));
+            let mail = claim(&mut outbox, now).unwrap();
+            assert_eq!(mail.turn, "mail");
+            assert_eq!(claim(&mut outbox, now), None, "both are claimed");
+            outbox.settle(claimed.id, Outcome::Delivered, moment).unwrap();
+            assert_eq!(claim(&mut outbox, now + LEASE), None, "it is still on its way");
+            drop((outbox, mail));
+            let mut outbox = open();
+            assert_eq!(claim(&mut outbox, now), None, "it was on its way a moment ago");
+            let again = claim(&mut outbox, now + LEASE).unwrap();
+            assert_eq!(again.turn, "mail", "the lease is over");
+            outbox
+                .post(&[message("second", "ntfy"), message("second", "mail")], moment)
+                .unwrap();
+            assert_eq!(
+                outbox.outbox_counts().map(|counts| (counts.pending, counts.dead)),
+                Ok((2, 0)),
+                "the older mail is replaced"
+            );
+            assert_eq!(outbox.unnoted().unwrap().len(), 1);
+            outbox.noted(claimed.id).unwrap();
+            assert!(outbox.unnoted().unwrap().is_empty());
+        });
     }
 
     #[test]

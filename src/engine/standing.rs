@@ -1,0 +1,87 @@
+//! How this replica stands: whether it leads, in which term, and who else is there. A service whose state is a file leads
+//! always.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::state::{Leader, Replica};
+use crate::values::lock;
+
+/// A term in which this replica leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Term {
+    pub number: i64,
+    /// Up to when earlier leaders have handled what was due.
+    pub handled_until: Option<Timestamp>,
+    /// Whether other replicas were there when it began, so that it goes on where another one was.
+    pub is_handover: bool,
+}
+
+/// How the replicas stand, as this one has seen it last.
+#[derive(Clone, Debug)]
+pub(crate) struct Replicas(Arc<Mutex<Seen>>);
+
+/// What was seen of the replicas.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// This replica.
+    pub id: String,
+    pub is_leading: bool,
+    /// The term of this replica, once it has led.
+    pub term: i64,
+    pub leader: Option<Leader>,
+    pub replicas: Vec<Replica>,
+    /// What tells the plan of this replica from others.
+    pub plan: String,
+    /// Since when nobody has led.
+    pub leaderless_since: Option<Instant>,
+    /// By how much this machine's clock is behind the database's.
+    pub behind: SignedDuration,
+    /// Whether the database has lost what it had confirmed.
+    pub has_lost: bool,
+    /// How often another replica began to lead.
+    pub changes: u64,
+    pub failed_renewals: u64,
+}
+
+impl Replicas {
+    pub(super) fn new(id: &str) -> Self {
+        Self(Arc::new(Mutex::new(Seen {
+            id: id.to_owned(),
+            is_leading: false,
+            term: 0,
+            leader: None,
+            replicas: Vec::new(),
+            plan: String::new(),
+            leaderless_since: Some(Instant::now()),
+            behind: SignedDuration::ZERO,
+            has_lost: false,
+            changes: 0,
+            failed_renewals: 0,
+        })))
+    }
+
+    /// What was seen last.
+    pub(crate) fn seen(&self) -> Seen {
+        self.lock().clone()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Seen> {
+        lock(&self.0)
+    }
+}
+
+impl Seen {
+    /// The names of replicas that have another plan than this one.
+    pub(crate) fn with_other_plan(&self) -> Vec<&str> {
+        let others = self.replicas.iter().filter(|replica| self.has_other_plan(replica));
+        others.map(|replica| replica.id.as_str()).collect()
+    }
+
+    /// Whether a replica has another plan than this one.
+    pub(crate) fn has_other_plan(&self, replica: &Replica) -> bool {
+        replica.id != self.id && replica.plan != self.plan
+    }
+}

@@ -1,0 +1,376 @@
+//! Who of the replicas leads: one row is the lease. It is taken where it has run out, by the server's clock, and renewed by
+//! its holder. The holder trusts in it for less time than it lasts.
+//!
+//! Here is what is asked of the server; when, and what follows from it, is left to the engine.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{StateError, StateServer, Tenure, Term};
+use crate::postgres::{Connection, Parameters, Row, Type};
+use crate::values::{Threads, VERSION, awake_and_asleep, lock};
+
+/// How long a lease lasts.
+const LEASE: &str = "10 seconds";
+/// How long its holder trusts in it, from when it asked for it.
+const TRUST: Duration = Duration::from_secs(8);
+/// How long the server may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a standby waits for the leader's answer.
+const REQUEST: &str = "10 seconds";
+
+/// A replica that may lead.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    inner: Arc<Mutex<Inner>>,
+    /// The one thread that asks, so that nothing else holds it up.
+    thread: Threads,
+    tenure: Tenure,
+    /// Its name among the replicas, new at every start.
+    pub id: String,
+}
+
+#[derive(Debug)]
+struct Inner {
+    server: Arc<StateServer>,
+    connection: Option<Connection>,
+    tenure: Tenure,
+    id: String,
+    name: String,
+    /// The renewals that the server has confirmed last.
+    confirmed: i64,
+}
+
+/// A leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leader {
+    pub id: String,
+    pub since: Timestamp,
+}
+
+/// A replica that was seen a moment ago.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replica {
+    pub id: String,
+    pub name: String,
+    pub version: String,
+    /// What tells its plan from others.
+    pub plan: String,
+    pub started_at: Timestamp,
+}
+
+/// What somebody has asked of a standby.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub id: i64,
+    pub question: String,
+}
+
+/// A lease that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub term: i64,
+    /// Up to when earlier leaders have handled what was due.
+    pub handled_until: Option<Timestamp>,
+}
+
+/// What a look at the lease has shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Tick {
+    pub taken: Option<Taken>,
+    /// Whether the lease was renewed that this replica holds.
+    pub is_renewed: bool,
+    /// Whether changes are gone that were confirmed: the server is not the one it was.
+    pub has_lost: bool,
+    pub leader: Option<Leader>,
+    pub replicas: Vec<Replica>,
+    pub requests: Vec<Request>,
+    /// The server's clock, and how long ago it showed that, at most.
+    pub clock: (Timestamp, Duration),
+}
+
+/// What a replica does about the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// Takes it, where it has run out.
+    Take,
+    /// Renews it, having handled what was due up to then.
+    Renew(Timestamp),
+    /// Only looks.
+    Look,
+}
+
+impl Candidate {
+    /// A candidate for leading where the state is on `server`.
+    pub(in crate::state) fn new(server: Arc<StateServer>, tenure: Tenure) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        // No two starts on one host have both in common.
+        let id = format!("{host}-{}-{}", std::process::id(), awake_and_asleep().as_millis());
+        let inner = Inner {
+            server,
+            connection: None,
+            tenure: tenure.clone(),
+            id: id.clone(),
+            name: host,
+            confirmed: 0,
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            thread: Threads::new(1),
+            tenure,
+            id,
+        }
+    }
+
+    /// Takes the lease, which nobody else has.
+    #[cfg(test)]
+    pub(in crate::state) fn lead(&self) {
+        let tick = lock(&self.inner).tick(Stand::Take, "").unwrap();
+        assert!(tick.taken.is_some(), "{tick:?}");
+    }
+
+    /// Whether this replica leads, as far as it may trust in that.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.tenure.current().is_some()
+    }
+
+    /// Leads no more.
+    pub(crate) fn step_down(&self) {
+        self.tenure.end();
+    }
+
+    /// Takes or renews the lease, says that this replica is there, with `plan` in force, and looks who else is.
+    pub(crate) async fn tick(&self, stand: Stand, plan: String) -> Result<Tick, StateError> {
+        self.ask(move |inner| inner.tick(stand, &plan)).await
+    }
+
+    /// Gives the lease back, at an orderly end.
+    pub(crate) async fn resign(&self, handled_until: Timestamp) -> Result<(), StateError> {
+        self.ask(move |inner| inner.resign(handled_until)).await
+    }
+
+    /// Asks the leader; gives the number of the request.
+    pub(crate) async fn request(&self, question: String) -> Result<i64, StateError> {
+        self.ask(move |inner| inner.request(&question)).await
+    }
+
+    /// What the leader has answered, if it has.
+    pub(crate) async fn answer_to(&self, request: i64) -> Result<Option<String>, StateError> {
+        self.ask(move |inner| inner.answer_to(request)).await
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: i64, answer: String) -> Result<(), StateError> {
+        self.ask(move |inner| inner.answer(request, &answer)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Inner) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let inner = Arc::clone(&self.inner);
+        self.thread.run(move || question(&mut lock(&inner))).await
+    }
+}
+
+impl Inner {
+    fn tick(&mut self, stand: Stand, plan: &str) -> Result<Tick, StateError> {
+        let asked_at = awake_and_asleep();
+        let mut taken = None;
+        let mut is_renewed = false;
+        match stand {
+            Stand::Take => taken = self.take()?,
+            Stand::Renew(handled_until) => is_renewed = self.renew(handled_until)?,
+            Stand::Look => {}
+        }
+        if let Some(taken) = taken {
+            *self.tenure.lock() = Some(Term {
+                holder: self.id.clone(),
+                number: taken.term,
+            });
+        }
+        if taken.is_some() || is_renewed {
+            self.tenure.trust.extend(asked_at + TRUST);
+        } else if matches!(stand, Stand::Renew(_)) {
+            self.tenure.end();
+        }
+        if taken.is_some() {
+            self.tidy()?;
+        }
+        self.be_seen(plan)?;
+        self.look(taken, is_renewed)
+    }
+
+    fn take(&mut self) -> Result<Option<Taken>, StateError> {
+        let id = self.id.clone();
+        let rows = self.query(
+            "UPDATE {schema}.leader SET holder = $1, term = term + 1, since = now(), expires_at = now() + $2::interval
+             WHERE name = 'main' AND expires_at < now() RETURNING term, handled_until",
+            &vec![(&id, Type::TEXT), (&LEASE, Type::TEXT)],
+        )?;
+        Ok(rows.first().map(|row| Taken {
+            term: row.get(0),
+            handled_until: row.get::<_, Option<i64>>(1).map(instant),
+        }))
+    }
+
+    fn renew(&mut self, handled_until: Timestamp) -> Result<bool, StateError> {
+        let Some(Term { holder, number }) = self.tenure.lock().clone() else {
+            return Ok(false);
+        };
+        let rows = self.query(
+            "UPDATE {schema}.leader SET expires_at = now() + $3::interval, handled_until = greatest(handled_until, $4), renewals = renewals + 1
+             WHERE name = 'main' AND holder = $1 AND term = $2 AND expires_at >= now() RETURNING term",
+            &vec![
+                (&holder, Type::TEXT),
+                (&number, Type::INT8),
+                (&LEASE, Type::TEXT),
+                (&handled_until.as_millisecond(), Type::INT8),
+            ],
+        )?;
+        Ok(!rows.is_empty())
+    }
+
+    fn resign(&mut self, handled_until: Timestamp) -> Result<(), StateError> {
+        let (term, id) = (self.tenure.lock().take(), self.id.clone());
+        self.tenure.trust.end();
+        if let Some(Term { holder, number }) = term {
+            self.query(
+                "UPDATE {schema}.leader SET expires_at = 'epoch', handled_until = greatest(handled_until, $3)
+                 WHERE name = 'main' AND holder = $1 AND term = $2",
+                &vec![
+                    (&holder, Type::TEXT),
+                    (&number, Type::INT8),
+                    (&handled_until.as_millisecond(), Type::INT8),
+                ],
+            )?;
+        }
+        let gone = "DELETE FROM {schema}.replicas WHERE id = $1";
+        self.query(gone, &vec![(&id, Type::TEXT)]).map(drop)
+    }
+
+    /// Says that this replica is there.
+    fn be_seen(&mut self, plan: &str) -> Result<(), StateError> {
+        let (id, name) = (self.id.clone(), self.name.clone());
+        self.query(
+            "INSERT INTO {schema}.replicas (id, name, version, plan, started_at, seen_at) VALUES ($1, $2, $3, $4, now(), now())
+             ON CONFLICT (id) DO UPDATE SET plan = excluded.plan, seen_at = excluded.seen_at",
+            &vec![
+                (&id, Type::TEXT),
+                (&name, Type::TEXT),
+                (&VERSION, Type::TEXT),
+                (&plan, Type::TEXT),
+            ],
+        )
+        .map(drop)
+    }
+
+    /// Forgets replicas that are gone, and requests that nobody waits for.
+    fn tidy(&mut self) -> Result<(), StateError> {
+        let stale = "DELETE FROM {schema}.replicas WHERE seen_at < now() - interval '1 hour'";
+        self.query(stale, &Vec::new())?;
+        let old = "DELETE FROM {schema}.requests WHERE asked_at < now() - interval '1 hour'";
+        self.query(old, &Vec::new()).map(drop)
+    }
+
+    fn look(&mut self, taken: Option<Taken>, is_renewed: bool) -> Result<Tick, StateError> {
+        let asked_at = awake_and_asleep();
+        let rows = self.query(
+            "SELECT clock_timestamp(), holder, since, expires_at > now(), renewals FROM {schema}.leader WHERE name = 'main'",
+            &Vec::new(),
+        )?;
+        let took = awake_and_asleep().saturating_sub(asked_at);
+        let gone = || StateError {
+            message: format!("state database {} has lost the row of the lease", self.server.shown()),
+            is_transient: false,
+            is_deposed: false,
+        };
+        let row = rows.first().ok_or_else(gone)?;
+        let (clock, renewals): (Timestamp, i64) = (row.get(0), row.get(4));
+        let leader = row.get::<_, bool>(3).then(|| Leader {
+            id: row.get::<_, Option<String>>(1).unwrap_or_default(),
+            since: row.get::<_, Option<Timestamp>>(2).unwrap_or_default(),
+        });
+        let has_lost = renewals < self.confirmed;
+        self.confirmed = renewals;
+        Ok(Tick {
+            taken,
+            is_renewed,
+            has_lost,
+            leader,
+            replicas: self.replicas()?,
+            requests: if self.tenure.current().is_some() {
+                self.requests()?
+            } else {
+                Vec::new()
+            },
+            clock: (clock, took / 2),
+        })
+    }
+
+    fn replicas(&mut self) -> Result<Vec<Replica>, StateError> {
+        let rows = self.query(
+            "SELECT id, name, version, plan, started_at FROM {schema}.replicas WHERE seen_at > now() - interval '10 seconds' ORDER BY started_at, id",
+            &Vec::new(),
+        )?;
+        let replica = |row: &Row| Replica {
+            id: row.get(0),
+            name: row.get(1),
+            version: row.get(2),
+            plan: row.get(3),
+            started_at: row.get(4),
+        };
+        Ok(rows.iter().map(replica).collect())
+    }
+
+    /// What was asked and nobody has taken up, which this takes up: should it fail in the middle, nobody does it twice.
+    fn requests(&mut self) -> Result<Vec<Request>, StateError> {
+        let rows = self.query(
+            "UPDATE {schema}.requests SET answered_at = now() WHERE answered_at IS NULL AND expires_at > now() RETURNING id, question",
+            &Vec::new(),
+        )?;
+        let request = |row: &Row| Request {
+            id: row.get(0),
+            question: row.get(1),
+        };
+        Ok(rows.iter().map(request).collect())
+    }
+
+    fn request(&mut self, question: &str) -> Result<i64, StateError> {
+        let rows = self.query(
+            "INSERT INTO {schema}.requests (question, expires_at) VALUES ($1, now() + $2::interval) RETURNING id",
+            &vec![(&question, Type::TEXT), (&REQUEST, Type::TEXT)],
+        )?;
+        Ok(rows.first().map_or(0, |row| row.get(0)))
+    }
+
+    fn answer_to(&mut self, request: i64) -> Result<Option<String>, StateError> {
+        let answer = "SELECT answer FROM {schema}.requests WHERE id = $1";
+        let rows = self.query(answer, &vec![(&request, Type::INT8)])?;
+        Ok(rows.first().and_then(|row| row.get(0)))
+    }
+
+    fn answer(&mut self, request: i64, answer: &str) -> Result<(), StateError> {
+        let put = "UPDATE {schema}.requests SET answer = $2 WHERE id = $1";
+        self.query(put, &vec![(&request, Type::INT8), (&answer, Type::TEXT)])
+            .map(drop)
+    }
+
+    /// Runs one statement, in which `{schema}` stands for the schema, in a transaction of its own.
+    fn query(&mut self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, StateError> {
+        let mut connection = match self.connection.take().filter(|connection| !connection.is_broken()) {
+            Some(connection) => connection,
+            None => self.server.connect("duplistatus-cron/lease")?,
+        };
+        let sql = sql.replace("{schema}", &format!("\"{}\"", self.server.schema));
+        let found = connection.query(&sql, parameters, PATIENCE);
+        self.connection = Some(connection).filter(|connection| !connection.is_broken());
+        found.map_err(|error| self.server.error(&error))
+    }
+}
+
+fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or_default()
+}

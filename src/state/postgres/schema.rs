@@ -1,0 +1,86 @@
+//! The tables of the state in a schema of their own: made where they are missing, brought up to date, and left alone where
+//! a newer version has made them.
+
+use crate::postgres::{Connection, PostgresError, Type};
+
+use super::PATIENCE;
+
+/// The steps that led to the tables as they are; how many of them a schema has taken stands in its table `version`.
+const STEPS: &[&str] = &[include_str!("schema.sql")];
+/// Keeps replicas that start at the same time from taking the steps twice.
+const LOCK: i64 = 0x6475_706c_6973_7461;
+
+/// Why the tables cannot be used.
+#[derive(Debug)]
+pub(super) enum SchemaError {
+    Postgres(PostgresError),
+    Newer(i64),
+}
+
+impl From<PostgresError> for SchemaError {
+    fn from(error: PostgresError) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+/// Whether there are tables of ours in the schema.
+pub(super) fn is_there(connection: &mut Connection, schema: &str) -> Result<bool, PostgresError> {
+    let table = format!("\"{schema}\".version");
+    let found = connection.query(
+        "SELECT to_regclass($1) IS NOT NULL",
+        &vec![(&table, Type::TEXT)],
+        PATIENCE,
+    )?;
+    Ok(found.first().is_some_and(|row| row.get(0)))
+}
+
+/// Sees to it that the tables are there and as they should be.
+pub(super) fn prepare(connection: &mut Connection, schema: &str) -> Result<(), SchemaError> {
+    if is_there(connection, schema)? && missing(connection, schema)?.is_empty() {
+        return Ok(());
+    }
+    connection.batch(
+        &format!(
+            "BEGIN; SET LOCAL lock_timeout = '20s'; SET LOCAL statement_timeout = '30s'; SELECT pg_advisory_xact_lock({LOCK})"
+        ),
+        PATIENCE * 2,
+    )?;
+    let done = take_steps(connection, schema);
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = connection.batch(end, PATIENCE);
+    done?;
+    Ok(ended?)
+}
+
+fn take_steps(connection: &mut Connection, schema: &str) -> Result<(), SchemaError> {
+    if !is_there(connection, schema)? {
+        connection.batch(
+            &format!(
+                "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; CREATE TABLE \"{schema}\".version (version bigint NOT NULL);
+                 INSERT INTO \"{schema}\".version VALUES (0)"
+            ),
+            PATIENCE,
+        )?;
+    }
+    let steps = missing(connection, schema)?.concat();
+    let version = STEPS.len();
+    connection.batch(
+        &format!("SET LOCAL search_path = \"{schema}\"; {steps} UPDATE version SET version = {version}"),
+        PATIENCE,
+    )?;
+    Ok(())
+}
+
+/// The steps that the schema has not taken.
+fn missing(connection: &mut Connection, schema: &str) -> Result<&'static [&'static str], SchemaError> {
+    let found = connection.query(
+        &format!("SELECT version FROM \"{schema}\".version"),
+        &Vec::new(),
+        PATIENCE,
+    )?;
+    let version: i64 = found.first().map_or(0, |row| row.get(0));
+    let taken = usize::try_from(version).ok();
+    taken
+        .and_then(|taken| STEPS.get(taken..))
+        .ok_or(SchemaError::Newer(version))
+}

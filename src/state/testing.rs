@@ -1,0 +1,47 @@
+//! The same tests on every engine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::engine::Place;
+use super::postgres::{Candidate, StateServer, Tenure};
+use super::tables::Tables;
+use crate::postgres::Address;
+
+#[expect(dead_code, reason = "the tests of the whole program need more of it")]
+#[path = "../../tests/support/postgres.rs"]
+mod server;
+
+/// Runs `test` with a new state of each kind, which it may open again and again, as one process after another does.
+pub(super) fn on_each(test: impl Fn(&dyn Fn() -> Tables)) {
+    let folder = tempfile::tempdir().unwrap();
+    test(&|| Tables::at(&folder.path().join("new/state.db")));
+    let server = server::Server::shared();
+    let database = server.database();
+    let at = Arc::new(StateServer {
+        address: Address::read(&server.url("postgres", &database)).unwrap(),
+        schema: "own_schema".to_owned(),
+    });
+    let place = Place::Server {
+        server: Arc::clone(&at),
+        path: folder.path().to_owned(),
+    };
+    test(&|| {
+        // The one before has ended.
+        let _ = server.try_sql(&database, "UPDATE own_schema.leader SET expires_at = 'epoch'");
+        let tenure = Tenure::none();
+        Candidate::new(Arc::clone(&at), tenure.clone()).lead();
+        Tables::of(&place, tenure)
+    });
+}
+
+fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(45) {
+        if let Some(value) = found() {
+            return value;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("waited in vain: {what}");
+}

@@ -1,0 +1,57 @@
+//! Until when this process may act: of several replicas only one may, and for as long as it is sure of that. Time counts
+//! that the machine spends asleep.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// How long this machine has been up, awake and asleep.
+pub(crate) fn awake_and_asleep() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// Until when this process may act, shared by all who do.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust(Arc<AtomicI64>);
+
+impl Trust {
+    /// For ever.
+    pub(crate) fn for_ever() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MAX)))
+    }
+
+    /// Not yet.
+    pub(crate) fn none() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MIN)))
+    }
+
+    /// Whether it may act no more.
+    pub(crate) fn is_over(&self) -> bool {
+        let until = self.0.load(Ordering::Relaxed);
+        until != i64::MAX && until <= millis(awake_and_asleep())
+    }
+
+    /// Lets it act until then, as [`awake_and_asleep`] counts.
+    pub(crate) fn extend(&self, until: Duration) {
+        self.0.store(millis(until), Ordering::Relaxed);
+    }
+
+    /// Lets it act no more.
+    pub(crate) fn end(&self) {
+        self.0.store(i64::MIN, Ordering::Relaxed);
+    }
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self::for_ever()
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX - 1)
+}

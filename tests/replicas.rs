@@ -1,0 +1,361 @@
+//! Several replicas on one state: one leads, each time is fired once by one of them, and none is lost, whatever happens to
+//! the leader, the clocks, the network and the database. A table without any constraint is the witness.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::postgres::Server;
+use crate::support::relay::Relay;
+use crate::support::{Service, Workplace, eventually};
+
+/// A job each second whose runs may overlap and are not caught up, and one whose runs wait for each other.
+const JOBS: &str = r#"
+[server]
+port = 0
+shutdown_grace = "2s"
+[state]
+url = "URL"
+[databases.app]
+url = "URL"
+[jobs.tick]
+schedule = "* * * * * *"
+catch_up = "none"
+concurrency_policy = "allow"
+[jobs.tick.sql]
+statement = "INSERT INTO witness VALUES (:job, :scheduled_at)"
+tables = ["witness"]
+[jobs.tock]
+schedule = "*/2 * * * * *"
+catch_up = "all"
+[jobs.tock.sql]
+statement = "INSERT INTO witness VALUES (:job, :scheduled_at)"
+tables = ["witness"]
+"#;
+
+/// A database on a server, with the witness in it.
+struct Cluster {
+    server: Arc<Server>,
+    database: String,
+}
+
+/// A replica with its working directory.
+struct Replica {
+    service: Service,
+    _place: Workplace,
+}
+
+impl Cluster {
+    fn new(server: Arc<Server>) -> Self {
+        let database = server.database();
+        server.sql(&database, "CREATE TABLE witness (job text, at timestamptz)");
+        Self { server, database }
+    }
+
+    fn url(&self) -> String {
+        self.server.url("postgres", &self.database)
+    }
+
+    fn place(&self, declaration: &str) -> Workplace {
+        let place = Workplace::empty();
+        place.write("jobs.toml", &declaration.replace("URL", &self.url()));
+        place
+    }
+
+    fn start(&self) -> Replica {
+        self.start_with(JOBS)
+    }
+
+    fn start_with(&self, declaration: &str) -> Replica {
+        let place = self.place(declaration);
+        Replica {
+            service: place.start(),
+            _place: place,
+        }
+    }
+
+    fn sql(&self, statements: &str) -> String {
+        self.server.sql(&self.database, statements)
+    }
+
+    /// How many times of `tick` have run since the last one that had when this was called.
+    fn wait_for_ticks(&self, count: u32) {
+        let newest = "SELECT coalesce(max(at), '-infinity') FROM witness WHERE job = 'tick'";
+        let before = self.sql(newest);
+        let since = format!("SELECT count(*) >= {count} FROM witness WHERE job = 'tick' AND at > '{before}'");
+        eventually("jobs to run", || (self.sql(&since) == "t").then_some(()));
+    }
+
+    /// Nothing ran twice, no time is missing from the ledger, and what did not run is said to have been cut off.
+    fn check(&self) {
+        let twice = self.sql("SELECT job, at, count(*) FROM witness GROUP BY 1, 2 HAVING count(*) > 1");
+        assert_eq!(twice, "", "ran twice");
+        let ledger = "(SELECT job, to_timestamp(scheduled_at / 1000) AS at, status, error FROM duplistatus_cron.runs WHERE trigger IN ('schedule', 'catch_up')) AS ledger";
+        let gaps = self.sql(&format!(
+            "SELECT job, at, next FROM (SELECT job, at, lead(at) OVER (PARTITION BY job ORDER BY at) AS next FROM {ledger}) AS all_times
+             WHERE next - at > CASE job WHEN 'tick' THEN interval '1 s' ELSE interval '2 s' END"
+        ));
+        assert_eq!(gaps, "", "times are missing");
+        let untrue = self.sql(&format!(
+            "SELECT job, at, status FROM {ledger} FULL JOIN (SELECT * FROM witness WHERE at = date_trunc('second', at)) AS witness USING (job, at)
+             WHERE (status = 'success') <> (witness IS NOT NULL) AND status NOT IN ('interrupted', 'running', 'queued') OR status IS NULL"
+        ));
+        assert_eq!(untrue, "", "the history is not what happened");
+        let lost = self.sql(&format!(
+            "SELECT job, at, status, error FROM {ledger} WHERE status NOT IN ('success', 'interrupted', 'running', 'queued')
+             AND error <> 'the previous run was still in progress'"
+        ));
+        assert_eq!(lost, "", "did not run");
+    }
+}
+
+impl Replica {
+    fn signal(&self, name: &str) {
+        self.service.signal(name);
+    }
+}
+
+fn role(service: &Service) -> String {
+    service.health()["role"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The replica that leads, and one that does not.
+fn by_role(replicas: Vec<Replica>) -> (Replica, Vec<Replica>) {
+    let leader = eventually("one to lead", || {
+        let leads = |replica: &Replica| role(&replica.service) == "leader";
+        replicas.iter().position(leads)
+    });
+    let mut others = replicas;
+    let leader = others.swap_remove(leader);
+    (leader, others)
+}
+
+/// How long it takes until `service` leads.
+fn until_leading(service: &Service) -> Duration {
+    let began = Instant::now();
+    eventually("the other one to lead", || (role(service) == "leader").then_some(()));
+    began.elapsed()
+}
+
+#[test]
+fn one_leads_the_other_passes_on_what_it_is_asked_and_takes_over() {
+    let cluster = Cluster::new(Server::shared());
+    let (leader, others) = by_role(vec![cluster.start(), cluster.start()]);
+    let standby = &others[0].service;
+    cluster.wait_for_ticks(3);
+    let health = standby.health();
+    assert_eq!(
+        (&health["role"], &health["status"]),
+        (&"standby".into(), &"ok".into()),
+        "{health}"
+    );
+    assert_eq!(health["leader"]["name"], leader.service.health()["replica"], "{health}");
+    assert_eq!(health["replicas"].as_array().unwrap().len(), 2, "{health}");
+    let (_, overview) = standby.get("/api/overview");
+    assert_eq!(
+        overview["jobs"][0]["runs"].as_array().unwrap().len().min(3),
+        3,
+        "{overview}"
+    );
+    // What is asked of the standby, the leader does.
+    let (status, run) = standby.post("/trigger/tick");
+    assert_eq!((status, &run["success"]), (200, &true.into()), "{run}");
+    assert_eq!(
+        cluster.sql("SELECT count(*) FROM duplistatus_cron.runs WHERE trigger = 'manual' AND status = 'success'"),
+        "1"
+    );
+    assert_eq!(standby.post("/trigger/none").0, 404);
+    assert_eq!(standby.post("/stop/tock").0, 200);
+    let tock = |service: &Service| {
+        let jobs = service.get("/api/schedules").1["jobs"].as_array().unwrap().clone();
+        jobs.iter().find(|job| job["id"] == "tock").unwrap()["active"].clone()
+    };
+    assert_eq!(tock(&leader.service), false);
+    eventually("the standby to show that", || (tock(standby) == false).then_some(()));
+    assert_eq!(standby.post("/start/tock").0, 200);
+    assert_eq!(tock(&leader.service), true);
+    let (status, answer) = standby.post("/reload-config");
+    assert_eq!(status, 200, "{answer}");
+    // An orderly end.
+    let ended = std::thread::spawn(move || leader.service.terminate());
+    assert!(until_leading(standby) < Duration::from_secs(6), "it takes over at once");
+    ended.join().unwrap();
+    cluster.wait_for_ticks(2);
+    let other = cluster.start();
+    eventually("the new one to stand by", || {
+        (role(&other.service) == "standby").then_some(())
+    });
+    let (leader, others) = (others.into_iter().next().unwrap(), vec![other]);
+    // A sudden one.
+    leader.service.kill();
+    let after = until_leading(&others[0].service);
+    assert!(after < Duration::from_secs(15), "{after:?}");
+    cluster.wait_for_ticks(2);
+    // While it was stopped, it had no times.
+    cluster.sql("DELETE FROM duplistatus_cron.runs WHERE job = 'tock'; DELETE FROM witness WHERE job = 'tock'");
+    cluster.check();
+}
+
+/// What happens to a service that two replicas share.
+type Fault = fn(&Cluster);
+
+#[test]
+fn no_fault_has_a_time_run_twice_or_lost() {
+    let faults: &[(&str, Fault)] = &[
+        ("a leader that sleeps", sleeps),
+        ("a leader that is cut off", is_cut_off),
+        ("a database that is restarted", restarts),
+        ("a database that crashes", crashes),
+        ("clocks that are wrong", wrong_clocks),
+        ("four starts at once", four_starts),
+        ("no room for connections", no_room),
+        ("a pooler", pooled),
+    ];
+    std::thread::scope(|scope| {
+        let running: Vec<_> = faults
+            .iter()
+            .map(|(name, fault)| {
+                let own = ["restarted", "crashes", "room"].iter().any(|word| name.contains(word));
+                let fault = scope.spawn(move || {
+                    let server = if own { Arc::new(Server::new()) } else { Server::shared() };
+                    fault(&Cluster::new(server));
+                });
+                (name, fault)
+            })
+            .collect();
+        let failed: Vec<_> = running
+            .into_iter()
+            .filter_map(|(name, fault)| fault.join().is_err().then_some(name))
+            .collect();
+        assert!(failed.is_empty(), "{failed:?}");
+    });
+}
+
+fn sleeps(cluster: &Cluster) {
+    let (leader, others) = by_role(vec![cluster.start(), cluster.start()]);
+    cluster.wait_for_ticks(2);
+    leader.signal("STOP");
+    let took = until_leading(&others[0].service);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    cluster.wait_for_ticks(3);
+    leader.signal("CONT");
+    eventually("it to stand by", || (role(&leader.service) == "standby").then_some(()));
+    cluster.wait_for_ticks(3);
+    cluster.check();
+}
+
+fn is_cut_off(cluster: &Cluster) {
+    let relay = Relay::to(cluster.server.port);
+    let far = cluster.server.port.to_string();
+    let place = Workplace::empty();
+    place.write(
+        "jobs.toml",
+        &JOBS.replace("URL", &cluster.url().replace(&far, &relay.port.to_string())),
+    );
+    let service = place.start();
+    eventually("it to lead", || (role(&service) == "leader").then_some(()));
+    let other = cluster.start();
+    cluster.wait_for_ticks(2);
+    relay.cut();
+    let took = until_leading(&other.service);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    cluster.wait_for_ticks(3);
+    relay.heal();
+    eventually("it to stand by", || (role(&service) == "standby").then_some(()));
+    cluster.wait_for_ticks(3);
+    cluster.check();
+}
+
+fn restarts(cluster: &Cluster) {
+    away(cluster, "fast");
+}
+
+fn crashes(cluster: &Cluster) {
+    away(cluster, "immediate");
+}
+
+fn away(cluster: &Cluster, mode: &str) {
+    let replicas = vec![cluster.start(), cluster.start()];
+    for _ in 0..3 {
+        cluster.wait_for_ticks(2);
+        cluster.server.stop(mode);
+        std::thread::sleep(Duration::from_secs(1));
+        cluster.server.start();
+    }
+    cluster.wait_for_ticks(3);
+    drop(replicas);
+    cluster.check();
+}
+
+fn wrong_clocks(cluster: &Cluster) {
+    let fast = cluster.place(JOBS);
+    let slow = cluster.place(JOBS);
+    let shifted = |place: &Workplace, by: &str| place.service().with_clock(by).start();
+    let (fast_one, slow_one) = (shifted(&fast, "+600"), shifted(&slow, "-86400"));
+    cluster.wait_for_ticks(3);
+    let (leader, other) = if role(&fast_one) == "leader" {
+        (fast_one, slow_one)
+    } else {
+        (slow_one, fast_one)
+    };
+    let reasons = other.health()["reasons"].to_string();
+    assert!(reasons.contains("this machine's clock is"), "{reasons}");
+    leader.kill();
+    until_leading(&other);
+    cluster.wait_for_ticks(3);
+    cluster.check();
+}
+
+fn four_starts(cluster: &Cluster) {
+    let replicas: Vec<Replica> = std::thread::scope(|scope| {
+        let started: Vec<_> = (0..4).map(|_| scope.spawn(|| cluster.start())).collect();
+        started.into_iter().map(|replica| replica.join().unwrap()).collect()
+    });
+    cluster.wait_for_ticks(2);
+    let leaders = || {
+        replicas
+            .iter()
+            .filter(|replica| role(&replica.service) == "leader")
+            .count()
+    };
+    assert_eq!(leaders(), 1);
+    eventually("all to see each other", || {
+        let seen = |replica: &Replica| replica.service.health()["replicas"].as_array().unwrap().len() == 4;
+        replicas.iter().all(seen).then_some(())
+    });
+    cluster.check();
+}
+
+fn no_room(cluster: &Cluster) {
+    cluster.sql(&format!(
+        "CREATE ROLE cron LOGIN; GRANT ALL ON DATABASE {} TO cron; GRANT ALL ON witness TO cron",
+        cluster.database
+    ));
+    let declaration = JOBS.replace("URL", &cluster.server.url("cron", &cluster.database));
+    let replicas = [cluster.start_with(&declaration), cluster.start_with(&declaration)];
+    cluster.wait_for_ticks(2);
+    cluster.sql("ALTER ROLE cron CONNECTION LIMIT 0; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'cron'");
+    eventually("that to be told", || {
+        let reasons = replicas[0].service.health()["reasons"].to_string();
+        reasons.contains("has no connection left").then_some(())
+    });
+    cluster.sql("ALTER ROLE cron CONNECTION LIMIT -1");
+    cluster.wait_for_ticks(3);
+    cluster.check();
+}
+
+fn pooled(cluster: &Cluster) {
+    let (port, _pooler) = cluster.server.pooler();
+    let through = cluster
+        .url()
+        .replace(&cluster.server.port.to_string(), &port.to_string());
+    let declaration = JOBS.replacen("URL", &through, 1);
+    let (leader, others) = by_role(vec![cluster.start_with(&declaration), cluster.start_with(&declaration)]);
+    cluster.wait_for_ticks(3);
+    leader.service.kill();
+    until_leading(&others[0].service);
+    cluster.wait_for_ticks(3);
+    cluster.check();
+    let place = cluster.place(&JOBS.replace("URL", &through));
+    let (_, said) = crate::support::workplace::printed(&place.run(&["validate"]));
+    assert!(said.contains("connection pooler"), "{said}");
+}
