@@ -35,8 +35,8 @@ fn lines(database: &rusqlite::Connection, query: &str) -> Vec<String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the number of kills is the tester's to choose")]
-fn kills() -> u64 {
-    std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
+pub(crate) fn kills(usual: u64) -> u64 {
+    std::env::var("KILLS").map_or(usual, |kills| kills.parse().unwrap())
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn two_hundred_kills_lose_and_repeat_nothing() {
         .execute_batch("CREATE TABLE ticks (job TEXT, at TEXT)")
         .unwrap();
     let mut number = 20_261_120_u64;
-    for _ in 0..kills() {
+    for _ in 0..kills(KILLS) {
         number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let mut child = place
             .command()

@@ -1,9 +1,12 @@
 //! Several replicas on one state: one leads, each time is fired once by one of them, and none is lost, whatever happens to
 //! the leader, the clocks, the network and the database. A table without any constraint is the witness.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::crashes::kills;
+use crate::support::browser::{Browser, page};
 use crate::support::postgres::Server;
 use crate::support::relay::Relay;
 use crate::support::{Service, Workplace, eventually};
@@ -195,6 +198,24 @@ fn one_leads_the_other_passes_on_what_it_is_asked_and_takes_over() {
     cluster.check();
 }
 
+#[test]
+fn kills_of_the_leader_lose_and_repeat_nothing() {
+    let cluster = Cluster::new(Server::shared());
+    let mut replicas = vec![cluster.start(), cluster.start()];
+    let mut longest = Duration::ZERO;
+    for _ in 0..kills(2) {
+        let (leader, others) = by_role(replicas);
+        cluster.wait_for_ticks(1);
+        leader.service.kill();
+        longest = longest.max(until_leading(&others[0].service));
+        replicas = others;
+        replicas.push(cluster.start());
+    }
+    assert!(longest < Duration::from_secs(15), "{longest:?}");
+    cluster.wait_for_ticks(2);
+    cluster.check();
+}
+
 /// What happens to a service that two replicas share.
 type Fault = fn(&Cluster);
 
@@ -203,6 +224,11 @@ fn no_fault_has_a_time_run_twice_or_lost() {
     let faults: &[(&str, Fault)] = &[
         ("a leader that sleeps", sleeps),
         ("a leader that is cut off", is_cut_off),
+        ("a leader that hears nothing", hears_nothing),
+        ("a leader that sleeps in a cleanup", sleeps_in_a_cleanup),
+        ("commits that nobody confirms", unconfirmed),
+        ("a failover that loses nothing", fails_over_in_step),
+        ("a failover that loses what was confirmed", fails_over_behind),
         ("a database that is restarted", restarts),
         ("a database that crashes", crashes),
         ("clocks that are wrong", wrong_clocks),
@@ -214,7 +240,9 @@ fn no_fault_has_a_time_run_twice_or_lost() {
         let running: Vec<_> = faults
             .iter()
             .map(|(name, fault)| {
-                let own = ["restarted", "crashes", "room"].iter().any(|word| name.contains(word));
+                let own = ["restarted", "crashes", "room", "failover"]
+                    .iter()
+                    .any(|word| name.contains(word));
                 let fault = scope.spawn(move || {
                     let server = if own { Arc::new(Server::new()) } else { Server::shared() };
                     fault(&Cluster::new(server));
@@ -244,6 +272,14 @@ fn sleeps(cluster: &Cluster) {
 }
 
 fn is_cut_off(cluster: &Cluster) {
+    cut_off(cluster, Relay::cut);
+}
+
+fn hears_nothing(cluster: &Cluster) {
+    cut_off(cluster, Relay::cut_answers);
+}
+
+fn cut_off(cluster: &Cluster, cut: fn(&Relay)) {
     let relay = Relay::to(cluster.server.port);
     let far = cluster.server.port.to_string();
     let place = Workplace::empty();
@@ -255,7 +291,7 @@ fn is_cut_off(cluster: &Cluster) {
     eventually("it to lead", || (role(&service) == "leader").then_some(()));
     let other = cluster.start();
     cluster.wait_for_ticks(2);
-    relay.cut();
+    cut(&relay);
     let took = until_leading(&other.service);
     assert!(took < Duration::from_secs(15), "{took:?}");
     cluster.wait_for_ticks(3);
@@ -358,4 +394,142 @@ fn pooled(cluster: &Cluster) {
     let place = cluster.place(&JOBS.replace("URL", &through));
     let (_, said) = crate::support::workplace::printed(&place.run(&["validate"]));
     assert!(said.contains("connection pooler"), "{said}");
+}
+
+fn sleeps_in_a_cleanup(cluster: &Cluster) {
+    const CLEANUP: &str = r#"
+[jobs.tidy]
+schedule = "@yearly"
+[jobs.tidy.cleanup]
+delete_from = "metrics"
+where = "id < 1000000"
+max_share = 1
+lock_budget = "1ms"
+"#;
+    cluster.sql("CREATE TABLE metrics (id int); INSERT INTO metrics SELECT generate_series(1, 300000)");
+    let declaration = format!("{JOBS}{CLEANUP}");
+    let (leader, others) = by_role(vec![cluster.start_with(&declaration), cluster.start_with(&declaration)]);
+    leader.service.post("/trigger/tidy?wait=false");
+    let left = || cluster.sql("SELECT count(*) FROM metrics").parse::<u32>().unwrap();
+    eventually("rows to go", || (left() < 290_000).then_some(()));
+    leader.signal("STOP");
+    until_leading(&others[0].service);
+    let (there, history) = (left(), others[0].service.newest("tidy"));
+    assert!(there > 0, "it was in the middle");
+    leader.signal("CONT");
+    eventually("it to stand by", || (role(&leader.service) == "standby").then_some(()));
+    cluster.wait_for_ticks(3);
+    assert_eq!(left(), there, "nothing went after it had slept");
+    assert_eq!(history["status"], "interrupted", "{history}");
+    assert_eq!(others[0].service.newest("tidy"), history, "nothing is written over");
+    cluster.check();
+}
+
+fn unconfirmed(cluster: &Cluster) {
+    let relay = Relay::to(cluster.server.port);
+    let (here, there) = (cluster.server.port.to_string(), relay.port.to_string());
+    // The state alone is reached that way.
+    let declaration = JOBS.replacen("URL", &cluster.url().replace(&here, &there), 1);
+    let replicas = [cluster.start_with(&declaration), cluster.start_with(&declaration)];
+    cluster.wait_for_ticks(2);
+    relay.break_commits(3);
+    eventually("commits to break", || (relay.commits() > 60).then_some(()));
+    relay.break_commits(0);
+    cluster.wait_for_ticks(3);
+    let log = replicas.iter().flat_map(|replica| replica.service.log());
+    assert!(
+        log.into_iter().any(|line| line.contains("finding out whether it was")),
+        "some were not confirmed"
+    );
+    cluster.check();
+}
+
+fn fails_over_in_step(cluster: &Cluster) {
+    let (service, lost) = fail_over(cluster, |server, _| {
+        server.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        server.sql("postgres", "SELECT pg_reload_conf()");
+    });
+    assert_eq!(lost, 0);
+    assert!(!service.health()["reasons"].to_string().contains("has lost changes"));
+}
+
+fn fails_over_behind(cluster: &Cluster) {
+    let (service, lost) = fail_over(cluster, |_, standby| {
+        standby.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+        standby.sql("postgres", "SELECT pg_reload_conf()");
+    });
+    assert!(lost > 0);
+    let reasons = service.health()["reasons"].to_string();
+    assert!(reasons.contains("has lost changes that it had confirmed"), "{reasons}");
+}
+
+/// Puts a standby in the place of the server while a replica leads, having prepared both; gives that replica, and how many
+/// times of those that have run the standby does not know of. None of them is run again.
+fn fail_over(cluster: &Cluster, prepare: fn(&Server, &Server)) -> (Service, usize) {
+    let standby = cluster.server.standby();
+    let both = format!("127.0.0.1:{},127.0.0.1:{}", cluster.server.port, standby.port);
+    let one = format!("127.0.0.1:{}", cluster.server.port);
+    let url = format!("{}?target_session_attrs=read-write", cluster.url().replace(&one, &both));
+    let place = Workplace::empty();
+    place.write("jobs.toml", &JOBS.replace("URL", &url));
+    let service = place.start();
+    cluster.wait_for_ticks(2);
+    prepare(&cluster.server, &standby);
+    cluster.wait_for_ticks(4);
+    let ran = |server: &Server| -> BTreeSet<String> {
+        let witness = server.sql(&cluster.database, "SELECT job, at FROM witness");
+        witness.lines().map(str::to_owned).collect()
+    };
+    let before = ran(&cluster.server);
+    let lost: BTreeSet<String> = before.difference(&ran(&standby)).cloned().collect();
+    cluster.server.stop("immediate");
+    standby.sql("postgres", "SELECT pg_promote()");
+    let after = Cluster {
+        server: Arc::new(standby),
+        database: cluster.database.clone(),
+    };
+    after.wait_for_ticks(4);
+    let again: Vec<String> = ran(&after.server).intersection(&lost).cloned().collect();
+    assert!(again.is_empty(), "ran again: {again:?}");
+    let twice = after.sql("SELECT job, at, count(*) FROM witness GROUP BY 1, 2 HAVING count(*) > 1");
+    assert_eq!(twice, "");
+    (service, lost.len())
+}
+
+#[test]
+fn the_page_of_a_standby_shows_the_leader_and_goes_on_when_it_is_gone() {
+    const QUIET: &str = r#"
+[server]
+port = 0
+[state]
+url = "URL"
+[jobs.say]
+schedule = "@yearly"
+command = { argv = ["echo", "said"] }
+"#;
+    let cluster = Cluster::new(Server::shared());
+    let (leader, others) = by_role(vec![cluster.start_with(QUIET), cluster.start_with(QUIET)]);
+    let standby = &others[0].service;
+    let browser = Browser::at(standby, "#/service");
+    let shown = |wanted: &str| {
+        eventually(&format!("`{wanted}` among the replicas"), || {
+            browser.text("#replicas").contains(wanted).then_some(())
+        });
+    };
+    let name = leader.service.health()["replica"].as_str().unwrap().to_owned();
+    shown(&format!("{name}: leads;"));
+    shown("this one, stands by");
+    browser.open(&page(standby, ""));
+    let run = "[data-job='say'] button[aria-label='Run say']";
+    browser.until("the button", &format!("return document.querySelector(\"{run}\")"));
+    browser.click(run);
+    browser.until("the question", "return document.querySelector('#sure').open");
+    browser.js("document.querySelector('#sure button[value=yes]').click()");
+    eventually("the run to be shown", || {
+        browser.text("[data-job='say'] .state").contains("ok").then_some(())
+    });
+    leader.service.kill();
+    browser.open(&page(standby, "#/service"));
+    shown("this one, leads");
+    assert!(browser.console().is_empty());
 }

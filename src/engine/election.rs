@@ -186,3 +186,56 @@ impl Election {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+    use crate::postgres::Address;
+    use crate::state::{Place, StateServer};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_of_an_engine_that_hangs_is_not_renewed() {
+        let server = StateServer {
+            address: Address::read("postgresql://a@127.0.0.1:1/a").unwrap(),
+            schema: "s".to_owned(),
+        };
+        let place = Place::Server {
+            server: Arc::new(server),
+            path: "state.db".into(),
+        };
+        let store = Store::on(&place);
+        let candidate = store.candidate().unwrap().clone();
+        let (engine, _inbox) = mpsc::channel(1);
+        let plan = load(&Sources::default()).unwrap().plan;
+        let (_plans, plans) = watch::channel(Arc::new(plan));
+        let mut election = Election {
+            replicas: Replicas::new(&candidate.id),
+            candidate,
+            store,
+            clock: Clock::system(),
+            plans,
+            heartbeat: Heartbeat::default(),
+            progress: Progress::default(),
+            standing: watch::Sender::new(Some(Term::default())),
+            engine: engine.downgrade(),
+            renewed: None,
+            known: None,
+        };
+        assert!(matches!(election.stand(), Stand::Renew(_)));
+        tokio::time::advance(STUCK).await;
+        assert_eq!(election.stand(), Stand::Look, "it hangs");
+        election.heartbeat.rest();
+        tokio::time::advance(STUCK * 5).await;
+        assert!(
+            matches!(election.stand(), Stand::Renew(_)),
+            "it sleeps until something is due"
+        );
+        election.renewed = Some(Instant::now());
+        assert_eq!(election.stand(), Stand::Look, "it was renewed a moment ago");
+        election.standing.send_replace(None);
+        assert_eq!(election.stand(), Stand::Take);
+        election.progress.is_ending.store(true, Ordering::Relaxed);
+        assert_eq!(election.stand(), Stand::Look, "who ends does not begin to lead");
+    }
+}

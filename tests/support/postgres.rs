@@ -33,6 +33,25 @@ impl Server {
 
     /// A server of one's own.
     pub(crate) fn new() -> Self {
+        let server = Self::empty();
+        let made = as_owner("initdb")
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--no-sync",
+                "--pgdata",
+            ])
+            .arg(server.folder.path().join("data"))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        server.start();
+        server
+    }
+
+    /// A folder for one.
+    fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
         let owner = if is_root() { "postgres" } else { "" };
         if !owner.is_empty() {
@@ -45,27 +64,12 @@ impl Server {
                     .success()
             );
         }
-        let data = folder.path().join("data");
-        let made = as_owner("initdb")
-            .args([
-                "--auth=trust",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--no-sync",
-                "--pgdata",
-            ])
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let port = free_port();
-        let server = Self {
+        Self {
             folder,
             port,
             running: Mutex::default(),
-        };
-        server.start();
-        server
+        }
     }
 
     /// Starts it, where it was stopped.
@@ -151,6 +155,27 @@ impl Server {
         } else {
             Err(text(stderr))
         }
+    }
+
+    /// A standby that follows this server, and answers questions.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::empty();
+        let copied = as_owner("pg_basebackup")
+            .args([
+                "--host=127.0.0.1",
+                "--username=postgres",
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+            ])
+            .arg(format!("--port={}", self.port))
+            .arg("--pgdata")
+            .arg(standby.folder.path().join("data"))
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        standby.start();
+        standby
     }
 
     /// A pooler in transaction mode before this server; gives the port it listens on.
@@ -267,7 +292,8 @@ fn as_owner(program: &str) -> Command {
 }
 
 fn binaries() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").unwrap_or_else(|error| panic!("PostgreSQL is missing: {error}"));
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").unwrap_or_else(|error| panic!("PostgreSQL is missing: {error}"));
     let newest = versions.map(|version| version.unwrap().path()).max();
     newest.unwrap_or_else(|| panic!("PostgreSQL is missing")).join("bin")
 }

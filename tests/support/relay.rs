@@ -1,14 +1,26 @@
-//! A way to a server that can be cut: what is sent then goes nowhere, in both directions, and nobody is told.
+//! A way to a server on which what is sent gets lost: nobody is told.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
+
+const WHOLE: u8 = 0;
+const CUT: u8 = 1;
+const ONE_WAY: u8 = 2;
 
 pub(crate) struct Relay {
     pub port: u16,
-    is_cut: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    cut: AtomicU8,
+    /// After so many commits, the connection breaks before the answer to the next one arrives; never, where it is 0.
+    commits: AtomicU32,
+    seen: AtomicU32,
 }
 
 impl Relay {
@@ -17,19 +29,18 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Self {
             port: listener.local_addr().unwrap().port(),
-            is_cut: Arc::default(),
+            state: Arc::default(),
         };
-        let is_cut = Arc::clone(&relay.is_cut);
+        let state = Arc::clone(&relay.state);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
                     continue;
                 };
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let is_cut = Arc::clone(&is_cut);
-                    std::thread::spawn(move || copy(from, to, &is_cut));
-                }
+                let [one, other] = [&client, &server].map(|stream| stream.try_clone().unwrap());
+                let (of_client, of_server) = (Arc::clone(&state), Arc::clone(&state));
+                std::thread::spawn(move || ask(one, other, &of_client));
+                std::thread::spawn(move || answer(server, client, &of_server));
             }
         });
         relay
@@ -37,25 +48,62 @@ impl Relay {
 
     /// Has nothing get through from here on.
     pub(crate) fn cut(&self) {
-        self.is_cut.store(true, Ordering::Relaxed);
+        self.state.cut.store(CUT, Ordering::Relaxed);
     }
 
-    /// Has everything get through again that is sent from here on.
+    /// Has questions get through, but no answers.
+    pub(crate) fn cut_answers(&self) {
+        self.state.cut.store(ONE_WAY, Ordering::Relaxed);
+    }
+
+    /// Has everything get through again.
     pub(crate) fn heal(&self) {
-        self.is_cut.store(false, Ordering::Relaxed);
+        self.state.cut.store(WHOLE, Ordering::Relaxed);
+    }
+
+    /// Breaks connections at the end of every so many transactions, once the server has been told to commit.
+    pub(crate) fn break_commits(&self, every: u32) {
+        self.state.commits.store(every, Ordering::Relaxed);
+    }
+
+    /// How many commits went through it.
+    pub(crate) fn commits(&self) -> u32 {
+        self.state.seen.load(Ordering::Relaxed)
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, is_cut: &AtomicBool) {
+fn ask(mut from: TcpStream, mut to: TcpStream, state: &State) {
+    let mut bytes = [0; 16 * 1024];
+    while let Ok(read) = from.read(&mut bytes) {
+        wait_while(state, |cut| cut == CUT);
+        let is_commit = bytes[..read].windows(7).any(|text| text == b"COMMIT\0");
+        let every = state.commits.load(Ordering::Relaxed);
+        let breaks = is_commit && every > 0 && state.seen.fetch_add(1, Ordering::Relaxed) % every == every - 1;
+        if breaks {
+            let _ = from.shutdown(Shutdown::Both);
+        }
+        if read == 0 || to.write_all(&bytes[..read]).is_err() || breaks {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+fn answer(mut from: TcpStream, mut to: TcpStream, state: &State) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(read) = from.read(&mut bytes) {
         // What was sent meanwhile arrives late, as over a network.
-        while is_cut.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_while(state, |cut| cut != WHOLE);
         if read == 0 || to.write_all(&bytes[..read]).is_err() {
             break;
         }
     }
     let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
+
+fn wait_while(state: &State, is_cut: impl Fn(u8) -> bool) {
+    while is_cut(state.cut.load(Ordering::Relaxed)) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
