@@ -46,6 +46,7 @@ const TABLES: &[&str] = &[
 ];
 
 const CONDITIONS: &[&str] = &[
+    "id > 1480 AND at < :cutoff",
     "at < :cutoff",
     "at < :cutoff AND name <> 'n3'",
     "name IS NULL OR id % 3 = 0",
@@ -142,7 +143,7 @@ fn what_cannot_work_is_told_with_its_place() {
     for (jobs, wanted) in [
         (
             with("metric", "at < :cutoff"),
-            "no such table: relation \"metric\" does not exist",
+            "cleanup.delete_from: the database has no table `metric`",
         ),
         (with("metric", "at < :cutoff"), "did you mean `metrics`?"),
         (
@@ -183,8 +184,12 @@ fn what_cannot_work_is_told_with_its_place() {
         let (_, said) = validate(&url, &jobs);
         assert!(said.contains(wanted), "{jobs}\n{said}");
     }
+    server.sql(&database, "CREATE TABLE plain (at timestamp)");
+    let (_, said) = validate(&url, &with("plain", "at < :cutoff"));
+    assert!(said.contains("`at` has no time zone and is taken for UTC"), "{said}");
     let (code, said) = validate(&url, &with("metrics", "at < :cutoff"));
     assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("no time zone"), "{said}");
     assert!(said.contains("its role `postgres` is a superuser"), "{said}");
     assert!(
         said.contains("GRANT SELECT, DELETE ON \"metrics\" TO duplistatus_cron"),
@@ -195,7 +200,7 @@ fn what_cannot_work_is_told_with_its_place() {
         &with("metrics", "at < :cutoff"),
     );
     assert!(
-        said.contains("lacks a right: permission denied for table metrics"),
+        said.contains("lacks a right: permission denied for table metrics; the owner of the table gives it with: GRANT SELECT, DELETE ON metrics TO"),
         "{said}"
     );
     let audit = cleanup("tidy", "delete_from = \"audit\"\nwhere = \"id < 5\"");
@@ -226,7 +231,7 @@ fn an_address_that_does_not_do_is_told_without_its_password() {
                 "postgresql://postgres:s3cret@127.0.0.1:{}/postgres?sslmode=verify-full",
                 server.port
             ),
-            "cannot be reached by TLS",
+            "offers no TLS, which its address asks for; sslmode=disable does without",
         ),
         (
             "postgresql://app:s3@cret@localhost/app".to_owned(),
@@ -386,6 +391,133 @@ fn statements_run_in_rounds_write_their_record_and_alerts_tell_rows() {
     let run = trigger(&service, "tell");
     assert_eq!(run["message"], "1 finding, 1 reported, 0 resolved", "{run}");
     service.logged("close changed 30 {\\\"of\\\":\\\"close\\\"}");
+}
+
+#[test]
+fn a_cutoff_that_says_nothing_of_texts_and_numbers_deletes_nothing() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE TABLE seconds (at bigint); CREATE TABLE texts (at text);
+         INSERT INTO seconds SELECT 1767225600 + n FROM generate_series(1, 500) n;
+         INSERT INTO texts SELECT to_char('2026-01-01'::timestamp + n * interval '1 s', 'YYYY-MM-DD HH24:MI:SS') FROM generate_series(1, 500) n",
+    );
+    let job = |job: &str, table: &str, format: &str| {
+        let keys = format!(
+            "delete_from = \"{table}\"\nwhere = \"at < :cutoff\"\nretention = \"1d\"\nmax_share = 1\ncutoff_format = \"{format}\""
+        );
+        cleanup(job, &keys)
+    };
+    let jobs = job("wrong-number", "seconds", "unix_ms")
+        + &job("wrong-text", "texts", "rfc3339")
+        + &job("right", "seconds", "unix");
+    let place = workplace(&server, &database, &jobs);
+    let service = place.service().at("2026-03-01 00:00:00").start();
+    for (job, fitting) in [("wrong-number", "unix"), ("wrong-text", "sqlite")] {
+        let run = trigger(&service, job);
+        let wanted = format!("`cutoff_format = \"{fitting}\"` would fit; nothing was deleted");
+        assert!(run["error"].as_str().unwrap_or_default().contains(&wanted), "{run}");
+    }
+    assert_eq!(trigger(&service, "right")["message"], "Deleted 500 rows from seconds");
+}
+
+#[test]
+fn conditions_that_look_further_than_their_row_delete_what_a_plain_delete_would() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE VIEW one AS SELECT 1 AS n; CREATE TABLE t (id int, grp int); INSERT INTO t SELECT n, n % 3 FROM generate_series(1, 3000) n;
+         CREATE FUNCTION \"isExtra\"(int) RETURNS bool STABLE LANGUAGE sql AS 'SELECT (SELECT count(*) FROM t WHERE grp = $1) > 10';
+         CREATE FUNCTION above(int, int) RETURNS bool STABLE LANGUAGE sql AS 'SELECT $1 > (SELECT min(id) + $2 FROM t)';
+         CREATE OPERATOR <~> (LEFTARG = int, RIGHTARG = int, FUNCTION = above);
+         CREATE FUNCTION crowded(t) RETURNS bool STABLE LANGUAGE sql AS 'SELECT (SELECT count(*) FROM t AS o WHERE o.grp = $1.grp) > 10';
+         CREATE TABLE keep (id int); INSERT INTO keep SELECT generate_series(1, 2990)",
+    );
+    server.sql(
+        &database,
+        "CREATE VIEW least AS SELECT id FROM t ORDER BY id DESC LIMIT 2400",
+    );
+    let conditions = [
+        "id NOT IN (TABLE least)",
+        "\\\"isExtra\\\"(grp)",
+        "id <~> 600",
+        "id OPERATOR(public.<~>) 600",
+        "t.crowded",
+    ];
+    for condition in conditions {
+        let plain = condition.replace("\\\"", "\"");
+        let left = server.sql(
+            &database,
+            &format!("BEGIN; DELETE FROM t WHERE ({plain}); SELECT count(*) FROM t; ROLLBACK"),
+        );
+        let copy = "DROP TABLE IF EXISTS copy; CREATE TABLE copy AS SELECT * FROM t";
+        server.sql(&database, copy);
+        let keys = format!(
+            "delete_from = \"t\"\nwhere = \"{condition}\"\nmax_share = 1\nlock_budget = \"1ms\"\ntables = [\"least\"]"
+        );
+        let place = workplace(&server, &database, &cleanup("tidy", &keys));
+        let service = place.start();
+        let run = trigger(&service, "tidy");
+        assert_eq!(run["status"], "success", "{condition}: {run}");
+        assert_eq!(server.sql(&database, "SELECT count(*) FROM t"), left, "{condition}");
+        server.sql(&database, "TRUNCATE t; INSERT INTO t SELECT * FROM copy");
+    }
+}
+
+#[test]
+fn few_rows_wait_for_nobody_and_old_statistics_hide_nothing() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE TABLE few (id int); INSERT INTO few SELECT generate_series(1, 1000);
+         CREATE TABLE stale (id int) WITH (autovacuum_enabled = off); INSERT INTO stale SELECT generate_series(1, 200000); ANALYZE stale;
+         DELETE FROM stale WHERE id > 6000; CREATE TABLE notes (found text); INSERT INTO notes VALUES ('x')",
+    );
+    let jobs = cleanup("few", "delete_from = \"few\"\nwhere = \"id <= 150\"")
+        + &cleanup("stale", "delete_from = \"stale\"\nwhere = \"id <= 6000\"")
+        + "[jobs.tell]\nschedule = \"@yearly\"\n[jobs.tell.alert]\nquery = \"SELECT found FROM notes\"\ntables = [\"notes\"]\nmessage = \"{found}\"\nnotify = [\"log\"]\n[notifications.log.log]\n";
+    let place = workplace(&server, &database, &jobs);
+    let service = place.start();
+    let held = server.hold(&database, "BEGIN; SELECT 1 FROM few WHERE id = 5 FOR UPDATE;");
+    let run = trigger(&service, "few");
+    assert_eq!(
+        run["message"], "Deleted 149 rows from few; 1 row locked by others and left for the next run",
+        "{run}"
+    );
+    drop(held);
+    let run = trigger(&service, "stale");
+    assert!(
+        run["error"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("6000 of 6000 rows of stale would go"),
+        "{run}"
+    );
+    assert_eq!(
+        trigger(&service, "tell")["message"],
+        "1 finding, 1 reported, 0 resolved"
+    );
+}
+
+#[test]
+fn two_roles_on_one_server_are_two_databases() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE SCHEMA one; CREATE SCHEMA two; CREATE TABLE one.a (id int); CREATE TABLE two.b (id int)",
+    );
+    let url = server.url("postgres", &database);
+    let declaration = format!(
+        "[databases.one]\nurl = \"{url}?schema=one\"\n[databases.two]\nurl = \"{url}?schema=two\"\n{}{}",
+        cleanup("a", "delete_from = \"a\"\nwhere = \"true\"").replace("@yearly\"", "@yearly\"\ndatabase = \"one\""),
+        cleanup("b", "delete_from = \"b\"\nwhere = \"true\"").replace("@yearly\"", "@yearly\"\ndatabase = \"two\"")
+    );
+    let (code, said) = Workplace::empty().validate(&declaration);
+    assert!(code == 0 && !said.contains("no table"), "{said}");
 }
 
 #[test]

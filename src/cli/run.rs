@@ -157,7 +157,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         store: store.clone(),
         folder: plan.state.place.path().parent().map(Path::to_owned).unwrap_or_default(),
         databases: Databases::default(),
-        last_report: Arc::default(),
+        last_report: engine.last_report(),
         dry: Services::dry(store.clone(), clock.clone()),
         heartbeat: engine.heartbeat(),
         replicas: engine.replicas(),
@@ -253,6 +253,9 @@ async fn deliver(mut worker: DeliveryWorker, plans: watch::Receiver<Arc<Plan>>, 
             () = tokio::time::sleep(BETWEEN_DELIVERIES) => {}
             () = worker.cancel.cancelled() => return,
         }
+        if worker.store.trust().is_over() {
+            continue;
+        }
         // An application's database that hangs holds up nothing else.
         if noting.as_ref().is_none_or(JoinHandle::is_finished) {
             let worker = worker.clone();
@@ -263,9 +266,6 @@ async fn deliver(mut worker: DeliveryWorker, plans: watch::Receiver<Arc<Plan>>, 
             worker.targets = Arc::clone(&plans.borrow().targets);
             true
         };
-        if worker.store.trust().is_over() {
-            continue;
-        }
         // A state that cannot be used is told by the store.
         let _ = worker.deliver(as_declared_now).await;
     }

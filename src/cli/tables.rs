@@ -57,8 +57,30 @@ pub(super) fn status(sources: &Sources, options: &StatusOptions) -> Result<(), E
     );
     let (status, version) = (printable(answer.text("status")), printable(answer.text("version")));
     say!("\nThe service is {status}, version {version}.");
+    print_replicas(&answer.body);
     client::print_reasons(&answer.body);
     Ok(())
+}
+
+/// Prints who leads, where there are several replicas.
+fn print_replicas(overview: &Value) {
+    let Some(replicas) = overview["replicas"].as_array() else {
+        return;
+    };
+    for replica in replicas {
+        let is = |key: &str| replica[key] == true;
+        let leads = if is("isLeading") { "leads" } else { "stands by" };
+        let this = if is("isThis") { ", and has answered" } else { "" };
+        let plan = if is("hasAnotherPlan") {
+            "; it has another declaration"
+        } else {
+            ""
+        };
+        say!(
+            "Replica {} {leads}{this}{plan}.",
+            printable(replica["id"].as_str().unwrap_or_default())
+        );
+    }
 }
 
 fn row_of_job(job: &Value, now: Timestamp) -> Ranked {

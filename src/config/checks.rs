@@ -13,12 +13,14 @@ use super::problem::Problem;
 use crate::docker::Engines;
 use crate::sql::server::{CheckedServer, Rights};
 use crate::sql::{CheckedDatabase, Database, Place, SqlError, open_read_in_time};
-use crate::state::Store;
+use crate::state::{Place as StatePlace, Store};
 use crate::values::{Clock, JobId, Severity, plural};
 
 /// What is wrong with the actions of `jobs`.
 pub(super) fn check<'a>(merged: &Merged, engines: &Engines, jobs: impl Iterator<Item = &'a Job>) -> Vec<Problem> {
     let mut databases: BTreeMap<&Path, Option<CheckedDatabase>> = BTreeMap::new();
+    let jobs: Vec<&Job> = jobs.collect();
+    open_servers(&jobs, &mut databases);
     let (mut problems, mut folders, mut claimed) = (Vec::new(), Vec::new(), BTreeMap::new());
     for job in jobs {
         let database = job.database.as_ref().and_then(|database| {
@@ -55,6 +57,24 @@ pub(super) fn check<'a>(merged: &Merged, engines: &Engines, jobs: impl Iterator<
     problems
 }
 
+/// Connects to servers all at once: one that does not answer holds up no other.
+fn open_servers<'a>(jobs: &[&'a Job], databases: &mut BTreeMap<&'a Path, Option<CheckedDatabase>>) {
+    let of_jobs = jobs.iter().filter_map(|job| job.database.as_ref());
+    let servers: BTreeMap<&Path, &Database> = of_jobs
+        .filter(|database| database.file().is_none())
+        .map(|database| (database.key(), database))
+        .collect();
+    std::thread::scope(|scope| {
+        let opening: Vec<_> = servers
+            .into_iter()
+            .map(|(key, database)| (key, scope.spawn(|| CheckedDatabase::open(database))))
+            .collect();
+        for (key, opened) in opening {
+            databases.insert(key, opened.join().ok().flatten());
+        }
+    });
+}
+
 /// The job whose folder is the same as that of `job`, or around it, or in it.
 fn shared_folder(job: &Job, folders: &mut Vec<(PathBuf, JobId)>) -> Option<(JobId, &'static str)> {
     let folder = std::path::absolute(job.action.folder()?).ok()?;
@@ -75,6 +95,11 @@ pub(super) async fn examine(merged: &Merged, plan: &Plan, problems: &[Problem], 
     // Nothing is asked of the state, so that none is made.
     let services = Services::dry(Store::on(&plan.state.place), Clock::system());
     let mut found = Vec::new();
+    if let StatePlace::Server { server, .. } = &plan.state.place
+        && let Some(trouble) = server.trouble()
+    {
+        found.push(merged.problem(&path(&["state", "url"]), Severity::Warning, trouble));
+    }
     let mut jobs_of: BTreeMap<Option<&Path>, Vec<&Job>> = BTreeMap::new();
     for job in plan.jobs_in_order() {
         let key = job.database.as_ref().map(Database::key);

@@ -275,6 +275,13 @@ impl Resolver<'_> {
         };
         let place = match (declared.path, declared.url) {
             (Some(path), None) => {
+                if path.to_string_lossy().contains("://") {
+                    refuse(
+                        Some("path"),
+                        "it is an address, not a file; an address is given as `url`",
+                    );
+                    return None;
+                }
                 if declared.time_zone.is_some() {
                     refuse(
                         Some("time_zone"),
@@ -283,10 +290,7 @@ impl Resolver<'_> {
                 }
                 Place::File(path)
             }
-            (None, Some(address)) => Place::Server(Arc::new(DatabaseServer {
-                address,
-                time_zone: declared.time_zone,
-            })),
+            (None, Some(address)) => Place::Server(Arc::new(DatabaseServer::new(address, declared.time_zone))),
             (Some(_), Some(_)) => {
                 refuse(Some("url"), "a database has a `path` or a `url`, not both");
                 return None;

@@ -13,7 +13,7 @@ use super::standing::{Replicas, Term};
 use super::{Command, Heartbeat, requests};
 use crate::config::Plan;
 use crate::state::{Candidate, Leader, Stand, StateError, Store, Tick};
-use crate::values::{Clock, digest};
+use crate::values::{Clock, awake_and_asleep, digest};
 
 /// How often a replica looks at the lease.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -118,8 +118,8 @@ impl Election {
 
     fn see(&mut self, tick: &Tick, stand: Stand, asked: Instant) {
         self.store.note_reached(Ok(()));
-        let (heard, age) = tick.clock;
-        let behind = self.clock.hear(heard, age);
+        let (heard, shown_at) = tick.clock;
+        let behind = self.clock.hear(heard, awake_and_asleep().saturating_sub(shown_at));
         if tick.taken.is_some() || tick.is_renewed {
             self.renewed = Some(asked);
         }
@@ -149,14 +149,13 @@ impl Election {
             None => seen.leaderless_since.or_else(|| Some(Instant::now())),
         };
         seen.replicas.clone_from(&tick.replicas);
-        let others = seen.replicas.iter().any(|replica| replica.id != seen.id);
         if let Some(taken) = tick.taken {
             seen.term = taken.term;
             tracing::info!(term = taken.term, "this replica leads");
             self.standing.send_replace(Some(Term {
                 number: taken.term,
                 handled_until: taken.handled_until,
-                is_handover: others,
+                is_handover: taken.is_handover,
             }));
         }
         drop(seen);

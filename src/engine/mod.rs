@@ -26,8 +26,8 @@ mod standing;
 mod tests;
 mod under_way;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -43,9 +43,9 @@ pub(crate) use standing::{Replicas, Seen};
 
 use crate::config::{Loaded, Plan, Problems, Services, Sources};
 use crate::state::{Skip, Store};
-use crate::values::{Clock, JobId, Threads};
+use crate::values::{Clock, JobId, Threads, lock};
 use clock_watch::ClockWatch;
-use command::{Cause, Refusal};
+use command::{Cause, Refusal, Report};
 use election::Election;
 use journal::Journal;
 use onlooker::Elsewhere;
@@ -97,7 +97,11 @@ pub struct Engine {
     progress: Progress,
     replicas: Option<Replicas>,
     elsewhere: Elsewhere,
+    last_report: LastReport,
 }
+
+/// How things were when that was last told.
+pub(crate) type LastReport = Arc<Mutex<Option<Arc<Report>>>>;
 
 /// What wakes the engine before something is due.
 enum Event {
@@ -149,6 +153,7 @@ impl Engine {
             progress,
             replicas,
             elsewhere: Elsewhere::default(),
+            last_report: LastReport::default(),
             scheduler: Scheduler::new(&plan, now),
             runs: Runs::new(Services::new(setup.store.clone(), setup.clock.clone())),
             journal: Journal::new(setup.store, setup.posted),
@@ -172,6 +177,11 @@ impl Engine {
         self.heartbeat.clone()
     }
 
+    /// How things were when it last told.
+    pub(crate) fn last_report(&self) -> LastReport {
+        Arc::clone(&self.last_report)
+    }
+
     /// What tells up to when it has handled what was due.
     pub(crate) fn progress(&self) -> Progress {
         self.progress.clone()
@@ -189,7 +199,11 @@ impl Engine {
 
     /// Goes by how this replica stands now.
     async fn look_at_the_standing(&mut self) {
-        let told = self.standing.borrow_and_update().clone();
+        let mut told = self.standing.borrow_and_update().clone();
+        // Nobody renews the lease any more, as that has failed by a bug.
+        if self.replicas.is_some() && self.standing.has_changed().is_err() {
+            told = None;
+        }
         if told == self.term {
             return;
         }
@@ -214,8 +228,8 @@ impl Engine {
 
     /// Notes up to when everything is handled that was due.
     fn note_handled(&self, now: Timestamp) {
-        let is_handled = self.scheduler.next_wake().is_none_or(|next| next > now);
-        if is_handled && self.journal.is_recovered && self.journal.is_well() {
+        let is_handled = self.scheduler.next_wake().is_none_or(|next| next > now) && self.scheduler.is_recorded();
+        if is_handled && !self.journal.store.trust().is_over() && self.journal.is_recovered && self.journal.is_well() {
             self.progress
                 .handled_until
                 .fetch_max(now.as_millisecond(), Ordering::Relaxed);
@@ -309,9 +323,13 @@ impl Engine {
             } if !self.is_leading() => self.reload_everywhere(reply),
             Command::Reload { cause, reply } => self.reloader.ask(cause, reply),
             Command::Rows { texts } => self.reloader.look_at_rows(texts),
-            // Whoever asked may have gone on with what was known before.
-            Command::Report { reply } if reply.is_closed() => {}
-            Command::Report { reply } => drop(reply.send(self.report().await)),
+            // Whoever asked may have gone on with what was known before, where something was.
+            Command::Report { reply } if reply.is_closed() && lock(&self.last_report).is_some() => {}
+            Command::Report { reply } => {
+                let report = self.report().await;
+                *lock(&self.last_report) = Some(Arc::new(report.clone()));
+                drop(reply.send(report));
+            }
             Command::Shutdown => self.begin_shutdown().await,
         }
     }

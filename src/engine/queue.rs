@@ -33,6 +33,18 @@ impl Scheduler {
         self.queue.iter().filter(|run| run.run.is_none()).cloned().collect()
     }
 
+    /// Whether all that are queued are recorded.
+    pub(super) fn is_recorded(&self) -> bool {
+        !self.has_unrecorded
+    }
+
+    /// Notes the number of one that begins.
+    pub(super) fn begun_as(&mut self, ticket: u64, id: RunId) {
+        if let Some(run) = self.running.get_mut(&ticket) {
+            run.run = Some(id);
+        }
+    }
+
     /// Notes the number of one that is queued; without one, it does not take place.
     pub(super) fn recorded(&mut self, ticket: u64, id: Option<RunId>) {
         let Some(index) = self.queue.iter().position(|run| run.ticket == ticket) else {
@@ -95,5 +107,31 @@ impl Scheduler {
             }
         }
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scheduler::Step;
+    use super::*;
+    use crate::config::{File, Sources, load};
+
+    #[test]
+    fn a_run_that_is_taken_back_is_the_same_run_when_it_begins_again() {
+        let text = "[jobs.a]\nschedule = \"* * * * * *\"\ncommand = { argv = [\"true\"] }";
+        let sources = Sources {
+            file: File::Kept(std::sync::Arc::new(vec![("jobs.toml".to_owned(), text.to_owned())])),
+            ..Sources::default()
+        };
+        let plan = load(&sources).unwrap().plan;
+        let now = "2026-11-20T12:30:00Z".parse().unwrap();
+        let mut scheduler = Scheduler::new(&plan, now);
+        let steps = scheduler.due(now + jiff::SignedDuration::from_secs(1));
+        let [Step::Begin(run)] = steps.as_slice() else {
+            panic!("{steps:?}");
+        };
+        scheduler.begun_as(run.ticket, RunId(7));
+        assert!(scheduler.take_back(run.ticket).is_none());
+        assert_eq!(scheduler.queued(&run.job.id), Some(RunId(7)));
     }
 }

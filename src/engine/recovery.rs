@@ -27,7 +27,7 @@ impl Engine {
             return Err("this replica stands by".to_owned());
         };
         // What began in an earlier term must be over before anything of it is begun again.
-        if !self.runs.is_empty() {
+        if !self.runs.are_over() {
             return Err("runs of an earlier term are still ending".to_owned());
         }
         let in_words = |error: StateError| error.message;

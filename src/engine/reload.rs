@@ -411,7 +411,12 @@ impl Engine {
                 _ => "state.url",
             };
             let to = std::mem::replace(&mut new.state.place, old.state.place.clone());
-            refuse(key, old.state.place.shown(), to.shown());
+            let (from, to) = (old.state.place.shown(), to.shown());
+            if from == to {
+                refuse(key, "one user or password".to_owned(), "another".to_owned());
+            } else {
+                refuse(key, from, to);
+            }
         }
         let exposed = !new.server.is_local() && !new.server.allow_anonymous;
         if exposed && new.server.token.is_none() {

@@ -185,7 +185,10 @@ async fn pass(store: &Store, question: Question) -> Result<Answer, Refusal> {
         }
     }
     let seconds = PATIENCE.as_secs();
-    Err(Refusal::State(format!(
-        "this replica stands by, and no leader has answered within {seconds} s"
-    )))
+    let is_withdrawn = candidate.withdraw(request).await.unwrap_or(false);
+    Err(Refusal::State(if is_withdrawn {
+        format!("this replica stands by, and no leader has taken it up within {seconds} s; nothing was done")
+    } else {
+        format!("this replica stands by, and the leader has not answered within {seconds} s; it may still do it")
+    }))
 }

@@ -80,7 +80,9 @@ impl Engine {
                     count_skip(&run, &skip);
                     tracing::warn!(job = %run.job.id, at = %run.scheduled_at, "skipped: {}", skip.why);
                 }
-                (Beginning::Now, Some(_)) => {
+                (Beginning::Now, Some(number)) => {
+                    // Should it be taken back, it is the same run that waits.
+                    self.scheduler.begun_as(run.ticket, number);
                     run.run = id;
                     begun.push(run);
                 }

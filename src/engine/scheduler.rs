@@ -25,7 +25,7 @@ pub(crate) struct Scheduler {
     pub(super) jobs: BTreeMap<JobId, JobState>,
     times: BTreeSet<(Timestamp, JobId)>,
     activations: u64,
-    running: BTreeMap<u64, PendingRun>,
+    pub(super) running: BTreeMap<u64, PendingRun>,
     running_of_group: BTreeMap<GroupId, u32>,
     /// Of each database, for reading and for writing.
     places: AllPlaces,

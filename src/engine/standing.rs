@@ -41,7 +41,7 @@ pub(crate) struct Seen {
     pub behind: SignedDuration,
     /// Whether the database has lost what it had confirmed.
     pub has_lost: bool,
-    /// How often another replica began to lead.
+    /// How often the leader has changed.
     pub changes: u64,
     pub failed_renewals: u64,
 }
@@ -78,6 +78,12 @@ impl Seen {
     pub(crate) fn with_other_plan(&self) -> Vec<&str> {
         let others = self.replicas.iter().filter(|replica| self.has_other_plan(replica));
         others.map(|replica| replica.id.as_str()).collect()
+    }
+
+    /// The leader, where it is another replica with another plan.
+    pub(crate) fn leader_with_other_plan(&self) -> Option<&str> {
+        let leader = self.leader.as_ref()?;
+        self.with_other_plan().into_iter().find(|id| *id == leader.id)
     }
 
     /// Whether a replica has another plan than this one.

@@ -136,6 +136,11 @@ impl Runs {
         self.by_task.is_empty()
     }
 
+    /// Whether nothing goes on of any run, recorded as ended or not.
+    pub(super) fn are_over(&self) -> bool {
+        self.by_task.is_empty() && self.abandoned.is_empty()
+    }
+
     /// Waits for the next run to end, and gives it with those that have ended, too; none at once when none is under way.
     pub(super) async fn next(&mut self) -> Option<Next> {
         tokio::select! {

@@ -55,9 +55,8 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
 
 /// Looks how the service is, at once, whatever hangs.
 pub(super) fn look(context: &Context) -> Health {
-    if let Some(report) = context.ask_for(PATIENCE, |reply| Command::Report { reply }) {
-        *lock(&context.last_report) = Some(Arc::new(report));
-    }
+    // It is kept where it is made, should it come too late for this one.
+    let _ = context.ask_for(PATIENCE, |reply| Command::Report { reply });
     let known = lock(&context.last_report).clone();
     // An engine that has just taken something up only has a lot to do.
     let stuck = Some(context.heartbeat.busy_for())
@@ -253,7 +252,13 @@ impl Databases {
         let mut known = lock(known);
         for database in databases {
             let entry = known.entry(database.key().to_owned()).or_default();
-            let was_asked = entry.asked_at.is_some_and(|asked| asked.elapsed() < BETWEEN_QUESTIONS);
+            // One that was in trouble may be well again.
+            let counts_for = if entry.trouble.is_some() {
+                BETWEEN_QUESTIONS / 10
+            } else {
+                BETWEEN_QUESTIONS
+            };
+            let was_asked = entry.asked_at.is_some_and(|asked| asked.elapsed() < counts_for);
             if entry.looked_at_since.is_none() && !was_asked {
                 entry.looked_at_since = Some(Instant::now());
                 let (others, database, good) = (self.clone(), database.clone(), entry.good);

@@ -156,11 +156,7 @@ fn of_replicas(page: &mut Page, seen: &Seen) {
     let help = "By how much this machine's clock is behind the database's";
     page.gauge("clock_offset_seconds", help, seen.behind.as_secs_f64());
     for (name, help, count) in [
-        (
-            "leader_changes_total",
-            "How often another replica began to lead",
-            seen.changes,
-        ),
+        ("leader_changes_total", "How often the leader has changed", seen.changes),
         (
             "lease_renewals_failed_total",
             "Renewals of the lease that failed",

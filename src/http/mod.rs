@@ -26,7 +26,7 @@ mod why;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -34,8 +34,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{Plan, Services};
-use crate::engine::command::Report;
-use crate::engine::{Command, Heartbeat, Inbox, Replicas};
+use crate::engine::{Command, Heartbeat, Inbox, LastReport, Replicas};
 use crate::state::Store;
 
 pub(crate) use front_door::FrontDoor;
@@ -58,7 +57,7 @@ pub(crate) struct Context {
     /// What `/health` knows of the databases.
     pub databases: Databases,
     /// How things were when the engine last told.
-    pub last_report: Arc<Mutex<Option<Arc<Report>>>>,
+    pub last_report: LastReport,
     /// What runs that change nothing share.
     pub dry: Services,
     /// What tells whether the engine gets on.

@@ -78,7 +78,11 @@ pub(super) fn degradations(seen: &Seen) -> Vec<String> {
         );
     }
     let others = seen.with_other_plan();
-    if !others.is_empty() {
+    if let Some(leader) = seen.leader_with_other_plan() {
+        reasons.push(format!(
+            "the declaration of this replica differs from that of the leader {leader}, which applies"
+        ));
+    } else if seen.is_leading && !others.is_empty() {
         reasons.push(format!("replicas with another declaration: {}", others.join(", ")));
     }
     reasons

@@ -219,6 +219,7 @@ impl Kind for Alert {
             Some(CheckedDatabase::Server(server)) => {
                 issues.extend(declared.compile_on_server(0..self.query.len(), READING, server));
                 let sound = Some(()).filter(|()| issues.is_empty());
+                issues.extend(sound.and_then(|()| declared.check_zone(server)));
                 sound.and_then(|()| on_server::alert::columns_of(&declared, server))
             }
         };

@@ -10,7 +10,7 @@ use crate::sql::{Comparison, Held, Session, comparisons, parameters_of};
 /// A table that loses fewer rows may be emptied, if someone still writes it.
 const SMALL: i64 = 1000;
 /// A table that loses fewer rows may be emptied in any case.
-const TINY: i64 = 100;
+pub(super) const TINY: i64 = 100;
 
 /// How much may go at once.
 #[derive(Clone, Copy, Debug)]

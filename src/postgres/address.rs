@@ -79,6 +79,16 @@ impl Address {
         &self.place
     }
 
+    /// What tells it from others, but for the password.
+    pub(crate) fn key(&self) -> String {
+        format!("{} {:?} {:?}", self.place, self.user(), self.schema)
+    }
+
+    /// The user it is asked as, where that is said.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.config.get_user()
+    }
+
     /// The same, of several hosts the one that can be written.
     pub(crate) fn for_writing(mut self) -> Self {
         if self.config.get_hosts().len() > 1 {

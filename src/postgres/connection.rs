@@ -16,6 +16,8 @@ use crate::values::CancellationToken;
 
 /// How long the connection may take to be there.
 const CONNECTING: Duration = Duration::from_secs(5);
+/// How long one of several hosts may take.
+const BETWEEN_HOSTS: Duration = Duration::from_secs(2);
 /// How long a statement may take to end once it is asked to.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -57,8 +59,15 @@ impl Connection {
         let tls = tls::connector(&address.certificates).map_err(PostgresError::broken)?;
         let waiting = Waiting::new().map_err(|error| PostgresError::broken(error.to_string()))?;
         let config = configure(address, session);
-        let connecting = waiting.wait(CONNECTING, config.connect(tls.clone()));
-        let late = || PostgresError::broken(format!("did not answer within {} s", CONNECTING.as_secs()));
+        // Where one of several hosts is gone, the others are asked in time.
+        let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(1);
+        let patience = if hosts > 1 {
+            BETWEEN_HOSTS * (hosts + 1)
+        } else {
+            CONNECTING
+        };
+        let connecting = waiting.wait(patience, config.connect(tls.clone()));
+        let late = || PostgresError::broken(format!("did not answer within {} s", patience.as_secs()));
         let (client, connection) = connecting
             .ok_or_else(late)?
             .map_err(|error| PostgresError::of(&error))?;
@@ -180,9 +189,14 @@ fn configure(address: &Address, session: &Session) -> tokio_postgres::Config {
     let mut config = address.config.clone();
     // A server cuts a longer name.
     let name: String = session.name.chars().take(63).collect();
+    let patience = if config.get_hosts().len() > 1 {
+        BETWEEN_HOSTS
+    } else {
+        CONNECTING
+    };
     config
         .application_name(name)
-        .connect_timeout(CONNECTING)
+        .connect_timeout(patience)
         .tcp_user_timeout(Duration::from_secs(10))
         .keepalives_idle(Duration::from_secs(5))
         .keepalives_interval(Duration::from_secs(2))

@@ -118,6 +118,12 @@ fn in_words(error: &tokio_postgres::Error) -> String {
         innermost = source;
     }
     let cause = innermost.to_string();
+    if cause.contains("does not support TLS") {
+        return "offers no TLS, which its address asks for; sslmode=disable does without".to_owned();
+    }
+    if cause.contains("password missing") {
+        return "asks for a password, and its address has none".to_owned();
+    }
     if error.to_string().contains("TLS") {
         return format!(
             "cannot be reached by TLS: {cause}; `sslrootcert` in its address may name a certificate to trust"

@@ -130,6 +130,19 @@ impl Comparison<'_> {
 }
 
 impl Held {
+    /// What a table holds, as somebody else has read it: its smallest and largest value, the time it is compared with, and
+    /// some values of it.
+    pub(crate) fn new(table: &str, [oldest, newest, time]: [Value; 3], some: Vec<Value>) -> Self {
+        Self {
+            table: table.to_owned(),
+            oldest,
+            newest,
+            time,
+            some,
+            converts: false,
+        }
+    }
+
     /// How each value fits the time; nothing where that is none for sure.
     fn fits(&self) -> impl Iterator<Item = (Fit, &Value)> {
         let time = Look::of(&self.time).filter(|look| look.is_time());

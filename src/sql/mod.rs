@@ -97,7 +97,7 @@ impl Database {
     pub(crate) fn key(&self) -> &Path {
         match &self.place {
             Place::File(path) => path,
-            Place::Server(server) => Path::new(server.address.place()),
+            Place::Server(server) => Path::new(server.key()),
         }
     }
 

@@ -110,6 +110,8 @@ struct Shared {
     candidate: Option<Candidate>,
     /// Why the last question was not answered, if it was not.
     error: Mutex<Option<String>>,
+    /// Why it could not be reached when that was last tried, where several replicas share it.
+    unreached: Mutex<Option<String>>,
 }
 
 impl Store {
@@ -135,6 +137,7 @@ impl Store {
             trust,
             candidate,
             error: Mutex::default(),
+            unreached: Mutex::default(),
         }))
     }
 
@@ -199,7 +202,16 @@ impl Store {
 
     /// Notes that a state which several replicas share can, or cannot, be reached.
     pub(crate) fn note_reached(&self, reached: Result<(), &StateError>) {
-        self.note(reached.err().map(|error| error.message.clone()));
+        let known = std::mem::replace(
+            &mut *lock(&self.0.unreached),
+            reached.err().map(|error| error.message.clone()),
+        );
+        match reached {
+            Err(error) => self.note(Some(error.message.clone())),
+            // What keeps it from being written is another matter.
+            Ok(()) if known.is_some() && self.error() == known => self.note(None),
+            Ok(()) => {}
+        }
     }
 
     /// The same with a question whose answer shows that the state can be used: many others change nothing, and say nothing of

@@ -124,7 +124,10 @@ impl CancellationToken {
         // Listens before it looks, so that nothing falls in between.
         told.as_mut().enable();
         if !self.is_cancelled() {
-            told.await;
+            tokio::select! {
+                () = told => {}
+                () = self.0.trust.over() => {}
+            }
         }
     }
 }

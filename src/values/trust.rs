@@ -35,6 +35,23 @@ impl Trust {
         until != i64::MAX && until <= millis(awake_and_asleep())
     }
 
+    /// Waits until it may act no more; no other part of the program has to get on for that.
+    pub(crate) async fn over(&self) {
+        const LONGEST: Duration = Duration::from_secs(1);
+        loop {
+            let until = self.0.load(Ordering::Relaxed);
+            if until == i64::MAX {
+                return std::future::pending().await;
+            }
+            let left = u64::try_from(until.saturating_sub(millis(awake_and_asleep()))).unwrap_or(0);
+            if left == 0 {
+                return;
+            }
+            // It may end earlier, and time may pass asleep.
+            tokio::time::sleep(Duration::from_millis(left).min(LONGEST)).await;
+        }
+    }
+
     /// Lets it act until then, as [`awake_and_asleep`] counts.
     pub(crate) fn extend(&self, until: Duration) {
         self.0.store(millis(until), Ordering::Relaxed);

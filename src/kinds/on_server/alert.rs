@@ -17,7 +17,7 @@ pub(in crate::kinds) fn rows(
 ) -> Result<Vec<BTreeMap<String, String>>, Failure> {
     let mut session = declared.session_on(server, ctx)?;
     let sql = format!(
-        "SELECT row_to_json(found)::text FROM ({}\n) AS found LIMIT {}",
+        "SELECT row_to_json(\"one of the rows\".*)::text FROM ({}\n) AS \"one of the rows\" LIMIT {}",
         declared.sql,
         most + 1
     );

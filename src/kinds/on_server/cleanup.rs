@@ -5,17 +5,21 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::super::guards::{Limits, far_too_much, is_worth_a_look, percentage, precise};
+use super::super::guards::{Limits, TINY, far_too_much, is_worth_a_look, percentage, precise};
 use super::super::statement::Declared;
 use crate::run::{DryRun, Failure, Report, RunContext};
 use crate::sql::server::{
-    Access, CheckedServer, Kind, Right, Rights, Server, ServerDeletion, ServerSession, Target, access, count, estimate,
+    Access, CheckedServer, Kind, Right, Rights, Server, ServerDeletion, ServerSession, Target, access, count_up_to,
+    estimate,
 };
-use crate::sql::{LONG_UNWRITTEN, WRITING, comparisons};
-use crate::values::{Issue, first_of, iso, plural};
+use crate::sql::sqlite::types::Value;
+use crate::sql::{Held, LONG_UNWRITTEN, WRITING, comparisons};
+use crate::values::{Issue, Parameter, first_of, iso, plural};
 
 /// A table of so few pages is read in a moment.
 const FEW_PAGES: i64 = 100;
+/// So many values of a column are looked at.
+const SAMPLE: usize = 1000;
 
 /// What is deleted from where.
 #[derive(Clone, Copy, Debug)]
@@ -90,21 +94,86 @@ impl Found {
         if self.rows == 0 {
             return Ok(None);
         }
-        let newest = self.ends.as_ref().and_then(|(_, _, newest)| *newest);
-        let unwritten = newest.map(|newest| self.cutoff.duration_since(newest));
-        let long_unwritten = unwritten.filter(|unwritten| *unwritten > LONG_UNWRITTEN);
-        if !is_worth_a_look(self.rows, long_unwritten) {
+        if let Some(misfit) = misfit(deleting, session) {
+            return Ok(Some(format!("{misfit}; nothing was deleted")));
+        }
+        if self.rows < TINY {
             return Ok(None);
         }
-        let mut total = estimate(session, table, &self.target)?;
-        // By the statistics it may seem too much; then it is counted.
-        if percentage(self.rows, total) > limits.max_share * 90.0 && total == self.target.estimate {
-            total = count(session, table)?;
+        // Statistics may be old; and whether it is too much needs no more rows than these to be counted.
+        let share = limits.max_share.max(f64::MIN_POSITIVE);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "more than there are rows in any table does as well"
+        )]
+        let enough = (precise(self.rows) / share) as i64;
+        let total = count_up_to(session, table, enough.saturating_add(1))?;
+        if total > enough {
+            return Ok(None);
         }
         self.total = Some(total);
+        let newest = newest(deleting, session);
+        let unwritten = newest.map(|newest| self.cutoff.duration_since(newest));
+        let long_unwritten = unwritten.filter(|unwritten| *unwritten > LONG_UNWRITTEN);
         let refusal = far_too_much((self.rows, total), table, limits, long_unwritten);
+        let refusal = refusal.filter(|_| is_worth_a_look(self.rows, long_unwritten));
         Ok(refusal.map(|why| format!("{why}; nothing was deleted")))
     }
+}
+
+/// The newest value of what is compared with the cutoff, in a table that is not much larger than what goes.
+fn newest(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<Timestamp> {
+    let Deleting { table, condition, .. } = deleting;
+    let found = comparisons(condition, Some(table));
+    let held = found
+        .iter()
+        .find(|comparison| comparison.time.contains(":cutoff"))?
+        .held;
+    let rows = session
+        .query(&format!("SELECT max({held})::timestamptz FROM \"{table}\""), &[])
+        .ok()?;
+    rows.first()?.try_get::<_, Option<Timestamp>>(0).ok()?
+}
+
+/// Why the comparison with the cutoff says nothing, where a column of texts or numbers is written in another way. What has a
+/// type that is a time, the server itself compares.
+fn misfit(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<String> {
+    let Deleting { table, condition, .. } = deleting;
+    let time = match session.parameters.get("cutoff")? {
+        Parameter::Text(text) => Value::Text(text.clone()),
+        Parameter::Integer(number) => Value::Integer(*number),
+        _ => return None,
+    };
+    let found = comparisons(condition, Some(table));
+    let comparison = found.iter().find(|comparison| comparison.time.trim() == ":cutoff")?;
+    let held = comparison.held;
+    let number = matches!(time, Value::Integer(_));
+    let read = |session: &mut ServerSession, what: &str, rest: &str| -> Option<Vec<Value>> {
+        let sql = format!("SELECT ({what})::text FROM \"{table}\" WHERE ({held}) IS NOT NULL {rest}");
+        // One that is not of this table alone is not looked at.
+        let rows = session.query(&sql, &[]).ok()?;
+        let value = |text: String| match text.parse() {
+            Ok(whole) if number => Value::Integer(whole),
+            _ => Value::Text(text),
+        };
+        Some(
+            rows.iter()
+                .filter_map(|row| row.get::<_, Option<String>>(0))
+                .map(value)
+                .collect(),
+        )
+    };
+    let some = read(session, held, &format!("LIMIT {SAMPLE}"))?;
+    let going = read(session, held, &format!("AND ({condition}\n) LIMIT {SAMPLE}"))?;
+    let ends =
+        |values: &[Value]| [values.first().cloned(), values.last().cloned()].map(|end| end.unwrap_or(Value::Null));
+    let of = |values: Vec<Value>| {
+        let [first, last] = ends(&values);
+        Held::new(table, [first, last, time.clone()], values)
+    };
+    comparison
+        .misfit(&of(some))
+        .or_else(|| comparison.misfit_of_rows(&of(going)))
 }
 
 /// The oldest and the newest value of the column that is compared with the cutoff, where an index tells them at once.
@@ -133,8 +202,15 @@ fn ends(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<(String, 
 /// What is wrong with the table or the condition, or worth knowing of them.
 pub(in crate::kinds) fn check(declared: &Declared<'_>, deleting: Deleting<'_>, server: &CheckedServer) -> Vec<Issue> {
     let Deleting { table, condition, .. } = deleting;
+    if declared.has_wrong_parameters() {
+        return Vec::new();
+    }
     let mut issues: Vec<Issue> = declared.check_window_on_server().into_iter().collect();
     let target = server.ask(|session| Target::of(session, table));
+    if let Some(Ok(None)) = &target {
+        issues.push(server.no_table("delete_from", table));
+        return issues;
+    }
     let target = target.and_then(Result::ok).flatten();
     if target.as_ref().is_some_and(|target| target.kind == Kind::View) {
         let why = format!("`{table}` is a view; name the table behind it");
@@ -151,6 +227,9 @@ pub(in crate::kinds) fn check(declared: &Declared<'_>, deleting: Deleting<'_>, s
     let compiled = bare
         .compile_on_server(start..start + condition.len(), WRITING, server)
         .or_else(|| declared.compile_on_server(around..around + condition.len(), WRITING, server));
+    if compiled.is_none() {
+        issues.extend(declared.check_zone(server));
+    }
     if let (None, Some(target)) = (&compiled, target) {
         issues.extend(check_table(declared, deleting, &target, server));
     }
@@ -176,11 +255,14 @@ fn check_table(declared: &Declared<'_>, deleting: Deleting<'_>, target: &Target,
         "true" | "1 = 1"
     );
     if !access.by_index && !is_all && target.pages > FEW_PAGES {
-        let why = format!(
-            "no index supports the condition: every run reads all of `{table}`, {} in {} pages by its statistics",
-            plural(u64::try_from(target.estimate).unwrap_or(0), "row"),
-            target.pages
-        );
+        let pages = plural(u64::try_from(target.pages).unwrap_or(0), "page");
+        let why = match u64::try_from(target.estimate) {
+            Ok(rows) => format!(
+                "no index supports the condition: every run reads all of `{table}`, {} in {pages} by its statistics",
+                plural(rows, "row")
+            ),
+            Err(_) => format!("no index supports the condition: every run reads all of `{table}`, {pages}"),
+        };
         issues.push(Issue::warning("where", why));
     }
     if !target.unserved.is_empty() {
@@ -221,7 +303,7 @@ fn delete(
         let what = (deleting.table, deleting.condition, &found.target);
         let mut deletion = ServerDeletion::new(&mut session, what, declared.lock_budget, (&ctx.cancel, &ctx.progress));
         let way = deletion.way(found.rows, &found.access)?;
-        let done = deletion.run(&way, patience);
+        let done = deletion.run(&way, found.rows, patience);
         (rows, locked) = (deletion.rows, deletion.locked);
         done.map_err(|error| Failure::from(error).after(rows, "deleted"))?;
     }

@@ -12,7 +12,7 @@ use crate::run::{Failure, Report, RunContext};
 use crate::sql::server::{
     Access, CheckedServer, Right, Rights, Server, ServerSession, access, compile_on_server, names_of_parameters,
 };
-use crate::sql::{Parameters, WRITING};
+use crate::sql::{Dialect, Parameters, WRITING};
 use crate::values::{Issue, Parameter, TimeZone};
 
 impl Declared<'_> {
@@ -49,6 +49,12 @@ impl Declared<'_> {
         sample
     }
 
+    /// Whether a parameter has no value, which is told already: the server would say it again, in other words.
+    pub(super) fn has_wrong_parameters(&self) -> bool {
+        let issues = self.unknown_parameters(Dialect::Postgresql);
+        issues.iter().any(|issue| issue.severity.is_error())
+    }
+
     /// What is wrong with the statement there, in which `declared` is what stands in the declaration.
     pub(super) fn compile_on_server(
         &self,
@@ -64,6 +70,18 @@ impl Declared<'_> {
             (verbs, &parameters),
             server,
         )
+    }
+
+    /// What is worth knowing of columns that say no time zone.
+    pub(super) fn check_zone(&self, server: &CheckedServer) -> Option<Issue> {
+        let columns = server.columns_without_zone(&self.sql, &self.tables);
+        (!columns.is_empty()).then(|| {
+            let why = format!(
+                "{} has no time zone and is taken for UTC; `time_zone` of the database declares another one, or that it is UTC",
+                columns.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ")
+            );
+            Issue::warning(self.key, why)
+        })
     }
 
     /// What is wrong with the row that is written afterwards.

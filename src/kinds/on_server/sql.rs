@@ -2,17 +2,22 @@
 
 use super::super::dry_run::of_access;
 use super::super::statement::Declared;
+use crate::postgres::PostgresError;
 use crate::run::{DryRun, Failure, Report, RunContext};
-use crate::sql::server::{CheckedServer, Right, Rights, Server};
+use crate::sql::server::{CheckedServer, Right, Rights, Server, ServerSession};
 use crate::sql::{Pace, WRITING};
 use crate::values::{Issue, Parameter};
 
 /// What is wrong with the statement.
 pub(in crate::kinds) fn check(declared: &Declared<'_>, server: &CheckedServer) -> Vec<Issue> {
+    if declared.has_wrong_parameters() {
+        return Vec::new();
+    }
     let compiled = declared.compile_on_server(0..declared.sql.len(), WRITING, server);
     let around = declared.check_window_on_server();
+    let zone = declared.check_zone(server).filter(|_| compiled.is_none());
     let record = declared.check_record_on_server(server);
-    around.into_iter().chain(compiled).chain(record).collect()
+    around.into_iter().chain(compiled).chain(zone).chain(record).collect()
 }
 
 /// Runs the statement, once or, where it names `:batch`, in rounds until one changes nothing.
@@ -34,7 +39,7 @@ fn run_in_rounds(
         let batch = i64::try_from(pace.rows()).unwrap_or(1);
         let began = std::time::Instant::now();
         let changed = session.execute(&declared.sql, &[("batch", Parameter::Integer(batch))]);
-        let changed = changed.map_err(|error| session.explain(&error))?;
+        let changed = changed.map_err(|error| done_or_not(&session, &error))?;
         let pause = pace.learn(began.elapsed());
         *rows += changed;
         ctx.progress.set(*rows);
@@ -45,6 +50,22 @@ fn run_in_rounds(
         if ctx.cancel.is_cancelled() {
             return Err(Failure::lasting("interrupted before completion"));
         }
+    }
+}
+
+/// A statement whose connection broke may have been done: it is not tried again.
+fn done_or_not(session: &ServerSession, error: &PostgresError) -> Failure {
+    let failure = Failure::from(session.explain(error));
+    if error.code.is_some() || error.is_cut_off {
+        return failure;
+    }
+    Failure {
+        is_transient: false,
+        message: format!(
+            "{}; whether the statement was carried out is not known",
+            failure.message
+        ),
+        ..failure
     }
 }
 

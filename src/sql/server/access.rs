@@ -32,6 +32,8 @@ pub(crate) struct Access {
     /// The index, and the condition it answers, where one index finds them.
     pub index: Option<(String, String)>,
     pub touched: Vec<Touched>,
+    /// Whether the statement itself changes rows, and not only a part of it.
+    pub is_write: bool,
 }
 
 /// How the server would run `sql`, within a transaction that changes nothing.
@@ -41,7 +43,10 @@ pub(crate) fn access(session: &mut ServerSession, sql: &str) -> Result<Access, P
     let text: Raw = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default();
     let plans: Value = serde_json::from_str(&text.0).unwrap_or_default();
     let plan = &plans[0]["Plan"];
-    let mut found = Access::default();
+    let mut found = Access {
+        is_write: plan["Node Type"] == "ModifyTable",
+        ..Access::default()
+    };
     let mut scans = Vec::new();
     walk(plan, &mut found.touched, &mut scans);
     found.touched.sort();

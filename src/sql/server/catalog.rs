@@ -1,6 +1,7 @@
 //! What the server's catalog says of a table: what it is, who refers to it, and how large it is by its statistics.
 
 use super::session::ServerSession;
+use super::statement::Functions;
 use crate::postgres::PostgresError;
 use crate::sql::SqlError;
 use crate::values::Parameter;
@@ -93,15 +94,37 @@ impl Target {
     }
 }
 
-/// Whether a function of one of these names may give another result each time.
-pub(super) fn may_vary(session: &mut ServerSession, names: &[&str]) -> Result<bool, PostgresError> {
-    let names: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-    let names = Parameter::Text(names.join(" "));
+/// Whether a function that may be called may give another result each time.
+pub(super) fn may_vary(session: &mut ServerSession, functions: &Functions) -> Result<bool, PostgresError> {
+    // What an application has defined may look at tables, under any name; the server's own is known by its brackets.
+    const QUERY: &str = "SELECT EXISTS (SELECT 1 FROM pg_proc WHERE provolatile <> 'i' AND (proname::text = ANY (string_to_array(:called, chr(31)))
+             OR (pronamespace <> 'pg_catalog'::regnamespace AND proname::text = ANY (string_to_array(:bare, chr(31))))))
+         OR EXISTS (SELECT 1 FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode WHERE p.provolatile <> 'i'
+             AND o.oprnamespace <> 'pg_catalog'::regnamespace AND o.oprname::text = ANY (string_to_array(:operators, chr(31))))";
+    let list = |names: &[String]| Parameter::Text(names.join("\u{1f}"));
+    let values = [
+        ("called", list(&functions.bracketed)),
+        ("bare", list(&functions.bare)),
+        ("operators", list(&functions.operators)),
+    ];
+    let rows = session.query(QUERY, &values)?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
+}
+
+/// The columns of `tables`, among `names`, whose type is a timestamp without a time zone.
+pub(super) fn without_zone(
+    session: &mut ServerSession,
+    tables: &[&str],
+    names: &[&str],
+) -> Result<Vec<String>, PostgresError> {
+    let [tables, names] = [tables, names].map(|list| Parameter::Text(list.join(" ")));
     let rows = session.query(
-        "SELECT count(*) FROM pg_proc WHERE provolatile <> 'i' AND proname::text = ANY (string_to_array(:names, ' '))",
-        &[("names", names)],
+        "SELECT DISTINCT a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+         WHERE c.relname::text = ANY (string_to_array(:tables, ' ')) AND pg_table_is_visible(c.oid)
+             AND a.atttypid = 'timestamp'::regtype AND a.attname::text = ANY (string_to_array(:names, ' ')) ORDER BY 1",
+        &[("tables", tables), ("names", names)],
     )?;
-    Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) > 0))
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Every table the role can see, for telling which one was meant.
@@ -141,7 +164,13 @@ pub(crate) fn estimate(session: &mut ServerSession, table: &str, found: &Target)
 
 /// How many rows `table` has, counted.
 pub(crate) fn count(session: &mut ServerSession, table: &str) -> Result<i64, SqlError> {
-    let counted = session.query(&format!("SELECT count(*) FROM \"{table}\""), &[]);
+    count_up_to(session, table, i64::MAX)
+}
+
+/// How many rows `table` has, counted no further than `most`.
+pub(crate) fn count_up_to(session: &mut ServerSession, table: &str, most: i64) -> Result<i64, SqlError> {
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM \"{table}\" LIMIT {most}) AS counted");
+    let counted = session.query(&sql, &[]);
     let rows = counted.map_err(|error| session.explain(&error))?;
     Ok(rows.first().map_or(0, |row| row.get(0)))
 }

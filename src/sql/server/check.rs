@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::access::{Access, Operation, access};
-use super::catalog::{roots, tables};
-use super::session::ServerSession;
-use super::statement::{Statement, refuse_semicolon, word_at, words};
+use super::catalog::{roots, tables, without_zone};
+use super::session::{CHECK, ServerSession};
+use super::statement::{Statement, names_of_parameters, refuse_semicolon, word_at, words};
 use super::{Server, role};
 use crate::postgres::{PostgresError, apart};
 use crate::sql::{Parameters, SqlError};
@@ -21,21 +21,44 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct CheckedServer {
     session: Result<Mutex<ServerSession>, SqlError>,
     zone: TimeZone,
+    /// Whether that is declared.
+    has_zone: bool,
+    /// The role that statements run as.
+    role: String,
 }
 
 impl CheckedServer {
     /// Connects to `server`, where it answers in time.
     pub(crate) fn open(server: &Server) -> Self {
-        let session = apart(|| ServerSession::open(server, "validate", PATIENCE, Duration::from_secs(1)));
+        let session = apart(|| ServerSession::open(server, CHECK, PATIENCE, Duration::from_secs(1)));
         Self {
             session: session.map(Mutex::new),
             zone: server.zone(),
+            has_zone: server.time_zone.is_some(),
+            role: server.address.user().unwrap_or("the role").to_owned(),
         }
     }
 
     /// The zone of columns that say none.
     pub(crate) fn zone(&self) -> &TimeZone {
         &self.zone
+    }
+
+    /// That there is no such table, with the one that was meant.
+    pub(crate) fn no_table(&self, key: &str, table: &str) -> Issue {
+        let sentence = format!("the database has no table `{table}`, or the role may not use its schema");
+        let known = self.ask(tables).and_then(Result::ok).unwrap_or_default();
+        Issue::mismatch(key, with_suggestion(sentence, table, known.iter().map(String::as_str)))
+    }
+
+    /// The columns of `tables` in `sql` that say no time zone, where none is declared for them.
+    pub(crate) fn columns_without_zone(&self, sql: &str, tables: &[&str]) -> Vec<String> {
+        if self.has_zone {
+            return Vec::new();
+        }
+        let words: Vec<&str> = words(sql).collect();
+        let found = self.ask(|session| without_zone(session, tables, &words));
+        found.and_then(Result::ok).unwrap_or_default()
     }
 
     /// Why nothing could be checked.
@@ -83,6 +106,15 @@ pub(crate) fn compile_on_server(
     if is_query && words(sql).any(|word| word.eq_ignore_ascii_case("into")) {
         return Some(Issue::error(key, "the SQL is refused: INTO would make a table"));
     }
+    let has_lock = words(sql).zip(words(sql).skip(1)).any(|(word, next)| {
+        word.eq_ignore_ascii_case("for") && ["update", "share", "no", "key"].contains(&next.to_lowercase().as_str())
+    });
+    if is_query && has_lock {
+        return Some(Issue::error(
+            key,
+            "the SQL is refused: a query that locks rows could not run in a transaction that changes nothing",
+        ));
+    }
     let read = server.ask(|session| {
         session.parameters.clone_from(parameters);
         let statement = Statement::of(sql);
@@ -90,6 +122,10 @@ pub(crate) fn compile_on_server(
         access(session, sql)
     })?;
     match read {
+        Ok(access) if !is_query && !access.is_write && names_of_parameters(sql).contains(&"batch") => {
+            let why = "it ends with a query, which always gives a row: rounds of `:batch` would never end";
+            Some(Issue::error(key, why))
+        }
         Ok(access) => of_access(key, &access, tables, is_query, server),
         Err(error) => Some(of_error(key, &error, (sql, declared), server)),
     }
@@ -137,22 +173,55 @@ fn of_error(key: &str, error: &PostgresError, (sql, declared): (&str, Range<usiz
     let place = place.unwrap_or_default();
     let why = error.why.trim_start_matches("reports: ");
     match code {
-        "42P01" => {
-            let sentence = format!("the database has no such table: {why}{place}");
-            let known = server.ask(tables).and_then(Result::ok).unwrap_or_default();
-            let wanted = why.split('"').nth(1).unwrap_or_default().to_owned();
-            Issue::mismatch(
-                key,
-                with_suggestion(sentence, &wanted, known.iter().map(String::as_str)),
-            )
-        }
-        "42703" | "42883" | "42704" | "3F000" => {
-            Issue::mismatch(key, format!("the SQL does not compile: {why}{place}"))
-        }
-        "42501" => Issue::mismatch(key, format!("the role of the database lacks a right: {why}")),
+        "42P01" => server.no_table(key, why.split('"').nth(1).unwrap_or_default()),
+        "42883" => Issue::mismatch(
+            key,
+            format!("the SQL does not compile: {}{place}", operator(why, &sql[declared])),
+        ),
+        "42703" | "42704" | "3F000" => Issue::mismatch(key, format!("the SQL does not compile: {why}{place}")),
+        "42501" => Issue::mismatch(key, lacks(key, why, &server.role)),
         "" => Issue::warning(key, format!("could not be checked: the database {}", error.why)),
         _ if error.is_transient() => Issue::warning(key, format!("could not be checked: the database {}", error.why)),
         _ => Issue::error(key, format!("the SQL does not compile: {why}{place}")),
+    }
+}
+
+/// What a role lacks, and the statement that gives it.
+fn lacks(key: &str, why: &str, role: &str) -> String {
+    let sentence = format!("the role `{role}` lacks a right: {why}");
+    let rights = match key {
+        "where" => "SELECT, DELETE",
+        "query" => "SELECT",
+        "record" => "INSERT",
+        _ => "SELECT, INSERT, UPDATE, DELETE, as far as the statement needs them,",
+    };
+    match why.strip_prefix("permission denied for table ") {
+        Some(table) => format!("{sentence}; the owner of the table gives it with: GRANT {rights} ON {table} TO {role}"),
+        None => sentence,
+    }
+}
+
+/// What to say of a comparison of two types that cannot be compared.
+fn operator(why: &str, sql: &str) -> String {
+    let sentence = why.split(" (").next().unwrap_or(why);
+    let held = sentence.strip_prefix("operator does not exist: ").unwrap_or_default();
+    let formats = [
+        ("timestamp without time zone", "timestamp"),
+        ("timestamp with time zone", "timestamptz"),
+        ("date ", "date"),
+        ("bigint", "unix"),
+        ("integer", "unix"),
+        ("text", "rfc3339"),
+        ("character varying", "rfc3339"),
+    ];
+    let fitting = formats.iter().find(|(kind, _)| held.starts_with(kind));
+    match fitting.filter(|_| names_of_parameters(sql).contains(&"cutoff")) {
+        Some((kind, format)) => format!(
+            "{sentence}; for a column of the type {} , `cutoff_format = \"{format}\"` would fit",
+            kind.trim()
+        )
+        .replace(" ,", ","),
+        None => sentence.to_owned(),
     }
 }
 

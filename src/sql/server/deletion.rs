@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::access::Access;
 use super::catalog::{Kind, Target, may_vary};
 use super::session::ServerSession;
-use super::statement::words;
+use super::statement::{called, names_a_moment, words};
 use crate::postgres::PostgresError;
 use crate::sql::{Pace, SqlError};
 use crate::values::{CancellationToken, Progress};
@@ -89,7 +89,7 @@ impl<'a> ServerDeletion<'a> {
 
     /// How `found` rows are deleted which the server would find by `access`.
     pub(crate) fn way(&mut self, found: i64, access: &Access) -> Result<Way, SqlError> {
-        if self.target.is_entangled || found <= LITTLE || !matches!(self.target.kind, Kind::Table | Kind::Partitioned) {
+        if self.target.is_entangled || !matches!(self.target.kind, Kind::Table | Kind::Partitioned) {
             return Ok(Way::AtOnce);
         }
         let varies = varies(self.session, self.condition).map_err(|error| self.session.explain(&error))?;
@@ -106,9 +106,15 @@ impl<'a> ServerDeletion<'a> {
         let column = column.map_err(|error| self.session.explain(&error))?;
         // A row without a value would not be met in the order of the index.
         let is_compared = |column: &str| {
-            let quoted = format!("(\"{column}\" ");
-            let bare = format!("({column} ");
-            found_by.contains(&quoted) || found_by.contains(&bare)
+            let is_name = column.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let by = |operator: &str| {
+                ["(", "."].iter().any(|before| {
+                    ["", "\""]
+                        .iter()
+                        .any(|quote| found_by.contains(&format!("{before}{quote}{column}{quote} {operator}")))
+                })
+            };
+            is_name && ["<", ">"].iter().any(|operator| by(operator))
         };
         Ok(match column.filter(|(column, _)| is_compared(column)) {
             Some((column, kind)) => Way::ByIndex(column, kind),
@@ -117,7 +123,7 @@ impl<'a> ServerDeletion<'a> {
     }
 
     /// Deletes every row the condition selects.
-    pub(crate) fn run(&mut self, way: &Way, patience: Duration) -> Result<(), SqlError> {
+    pub(crate) fn run(&mut self, way: &Way, found: i64, patience: Duration) -> Result<(), SqlError> {
         let locks = if *way == Way::AtOnce {
             format!("{}ms", patience.as_millis())
         } else {
@@ -126,6 +132,15 @@ impl<'a> ServerDeletion<'a> {
         // A batch that is lost with the power is done again by the next run.
         let settings = format!("SET lock_timeout = '{locks}'; SET synchronous_commit = off");
         self.ours(|session| session.run(&settings))?;
+        let is_little = found <= LITTLE && *way != Way::AtOnce;
+        if is_little
+            && matches!(
+                self.batch(&super::super::plain(self.table, self.condition))?,
+                Batch::Done
+            )
+        {
+            return self.ours(|session| session.run("RESET lock_timeout; RESET synchronous_commit"));
+        }
         match way {
             Way::AtOnce => {
                 let changed = self.ours_execute(&super::super::plain(self.table, self.condition))?;
@@ -187,7 +202,8 @@ impl<'a> ServerDeletion<'a> {
             "SELECT \"{column}\"::text, ctid::text FROM \"{table}\" WHERE {after}({condition}\n) ORDER BY \"{column}\", ctid LIMIT {most}"
         );
         let rows = self.ours(|session| session.query(&sql, &[]))?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        let key = |row: &crate::postgres::Row| Some((row.get::<_, Option<String>>(0)?, row.get(1)));
+        Ok(rows.iter().filter_map(key).collect())
     }
 
     /// Deletes the rows at these places, in halves where some of them are locked.
@@ -304,10 +320,12 @@ fn list(keys: &[impl std::fmt::Display]) -> String {
 
 /// Whether the condition may say something else of the same row a moment later: it looks at other rows, or at the time.
 fn varies(session: &mut ServerSession, condition: &str) -> Result<bool, PostgresError> {
-    let words: Vec<&str> = words(condition).collect();
-    let is_telling = |word: &&str| word.eq_ignore_ascii_case("select") || TIMES.contains(&word.to_lowercase().as_str());
-    if words.iter().any(is_telling) {
+    let is_telling = |word: &str| {
+        let word = word.to_lowercase();
+        ["select", "table", "values"].contains(&word.as_str()) || TIMES.contains(&word.as_str())
+    };
+    if words(condition).any(is_telling) || names_a_moment(condition) {
         return Ok(true);
     }
-    may_vary(session, &words)
+    may_vary(session, &called(condition))
 }

@@ -10,7 +10,7 @@ mod session;
 mod statement;
 
 pub(crate) use access::{Access, access};
-pub(crate) use catalog::{Kind, Target, count, estimate};
+pub(crate) use catalog::{Kind, Target, count_up_to, estimate};
 pub(crate) use check::{CheckedServer, compile_on_server};
 pub(crate) use deletion::ServerDeletion;
 pub(crate) use role::{Right, Rights};
@@ -28,9 +28,25 @@ pub(crate) struct Server {
     pub address: Address,
     /// The zone that columns without one are written in, where it is declared; else UTC.
     pub time_zone: Option<TimeZone>,
+    /// What tells it from other databases, roles and schemas.
+    key: String,
 }
 
 impl Server {
+    pub(crate) fn new(address: Address, time_zone: Option<TimeZone>) -> Self {
+        let key = format!("{} {time_zone:?}", address.key());
+        Self {
+            address,
+            time_zone,
+            key,
+        }
+    }
+
+    /// What tells it from other databases, roles and schemas; it is not shown.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Why it cannot be used now, if it cannot. It waits for that.
     pub(crate) fn trouble(&self) -> Option<String> {
         let patience = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::catalog::Target;
 use super::session::ServerSession;
 use crate::postgres::PostgresError;
 use crate::values::{first_of, plural};
@@ -53,7 +54,13 @@ pub(crate) fn excess(session: &mut ServerSession, needed: &Rights) -> Result<Opt
         let rights: Vec<&str> = rights.iter().map(|right| right.as_str()).collect();
         format!("GRANT {} ON \"{table}\" TO duplistatus_cron", rights.join(", "))
     };
-    let grants: Vec<String> = needed.iter().map(grant).collect();
+    let mut there = Vec::new();
+    for (table, rights) in needed {
+        if Target::of(session, table)?.is_some() {
+            there.push((table, rights));
+        }
+    }
+    let grants: Vec<String> = there.into_iter().map(grant).collect();
     Ok(Some(format!(
         "its role `{role}` {}, which no job needs; a role of its own, such as duplistatus_cron, would do with: {}",
         excess.join(", "),

@@ -10,6 +10,8 @@ use crate::values::{CancellationToken, Parameter};
 
 /// How long a session may be idle: then the server ends it, should we be gone or asleep.
 const IDLE: &str = "8s";
+/// What a session is called that checks statements.
+pub(super) const CHECK: &str = "validate";
 /// The same within a transaction.
 const IDLE_IN_TRANSACTION: &str = "10s";
 /// How much longer we wait than the server may take.
@@ -31,10 +33,14 @@ impl ServerSession {
     /// A session of `job` in which no statement takes longer than `patience`, or waits longer for a lock than `locks`.
     pub(crate) fn open(server: &Server, job: &str, patience: Duration, locks: Duration) -> Result<Self, SqlError> {
         let settings = vec![
-            ("statement_timeout", format!("{}ms", patience.as_millis())),
-            ("lock_timeout", format!("{}ms", locks.as_millis())),
+            ("statement_timeout", in_millis(patience)),
+            ("lock_timeout", in_millis(locks)),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION.to_owned()),
-            ("idle_session_timeout", IDLE.to_owned()),
+            // What only checks may wait for other databases meanwhile.
+            (
+                "idle_session_timeout",
+                if job == CHECK { "10min" } else { IDLE }.to_owned(),
+            ),
             ("TimeZone", server.zone().to_string()),
             ("DateStyle", "ISO".to_owned()),
             // Rows that a policy hides would go unseen.
@@ -145,6 +151,11 @@ impl ServerSession {
             self.patience + MARGIN,
         )
     }
+}
+
+/// A setting of time, as large as the server takes it.
+fn in_millis(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis().min(i32::MAX.unsigned_abs().into()))
 }
 
 fn of_place(place: &str, error: &PostgresError) -> SqlError {

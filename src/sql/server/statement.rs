@@ -82,6 +82,56 @@ pub(super) fn words(sql: &str) -> impl Iterator<Item = &str> {
     pieces(sql).filter_map(|(piece, text)| (piece == Piece::Word).then_some(text))
 }
 
+/// What in `sql` may be a function of any kind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Functions {
+    /// Names that a bracket follows.
+    pub bracketed: Vec<String>,
+    /// Other names, which may be functions of a row.
+    pub bare: Vec<String>,
+    /// Operators.
+    pub operators: Vec<String>,
+}
+
+/// Whatever may be a function in `sql`.
+pub(super) fn called(sql: &str) -> Functions {
+    const OF_OPERATORS: &str = "+-*/<>=~!@#%^&|`?";
+    let solid: Vec<(Piece, &str)> = pieces(sql).filter(|(piece, _)| *piece != Piece::Gap).collect();
+    let mut found = Functions::default();
+    for (index, (piece, text)) in solid.iter().enumerate() {
+        let name = match piece {
+            Piece::Word => text.to_lowercase(),
+            Piece::Quoted if text.starts_with('"') => text.trim_matches('"').replace("\"\"", "\""),
+            _ => continue,
+        };
+        let is_called = solid.get(index + 1).is_some_and(|(_, next)| *next == "(");
+        if is_called {
+            &mut found.bracketed
+        } else {
+            &mut found.bare
+        }
+        .push(name);
+    }
+    let mut operator = String::new();
+    for (piece, text) in pieces(sql).chain([(Piece::Gap, "")]) {
+        if piece == Piece::Symbol && text.chars().all(|c| OF_OPERATORS.contains(c)) {
+            operator += text;
+        } else if !operator.is_empty() {
+            found.operators.push(std::mem::take(&mut operator));
+        }
+    }
+    found
+}
+
+/// Whether a text in `sql` stands for the time of the statement, such as 'now'.
+pub(super) fn names_a_moment(sql: &str) -> bool {
+    const MOMENTS: &[&str] = &["now", "today", "tomorrow", "yesterday"];
+    let texts = pieces(sql).filter(|(piece, text)| *piece == Piece::Quoted && !text.starts_with('"'));
+    texts
+        .map(|(_, text)| text.to_lowercase())
+        .any(|text| MOMENTS.iter().any(|moment| text.contains(moment)))
+}
+
 /// The word at a place, for showing it.
 pub(super) fn word_at(sql: &str, at: usize) -> &str {
     let mut end = 0;

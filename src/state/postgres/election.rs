@@ -19,7 +19,7 @@ const TRUST: Duration = Duration::from_secs(8);
 /// How long the server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a standby waits for the leader's answer.
-const REQUEST: &str = "10 seconds";
+const REQUEST: &str = "9 seconds";
 
 /// A replica that may lead.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ struct Inner {
     name: String,
     /// The renewals that the server has confirmed last.
     confirmed: i64,
+    /// A lease that was taken, until that could be told.
+    untold: Option<Taken>,
 }
 
 /// A leader.
@@ -72,6 +74,8 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub term: i64,
+    /// Whether this replica was there already when the leader before handled what was due: then nothing has started.
+    pub is_handover: bool,
     /// Up to when earlier leaders have handled what was due.
     pub handled_until: Option<Timestamp>,
 }
@@ -87,7 +91,7 @@ pub(crate) struct Tick {
     pub leader: Option<Leader>,
     pub replicas: Vec<Replica>,
     pub requests: Vec<Request>,
-    /// The server's clock, and how long ago it showed that, at most.
+    /// What the server's clock has shown, and when that was, as [`awake_and_asleep`] counts.
     pub clock: (Timestamp, Duration),
 }
 
@@ -106,6 +110,7 @@ impl Candidate {
     /// A candidate for leading where the state is on `server`.
     pub(in crate::state) fn new(server: Arc<StateServer>, tenure: Tenure) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = host.replace(|c: char| !(c.is_ascii_alphanumeric() || "-._".contains(c)), "_");
         // No two starts on one host have both in common.
         let id = format!("{host}-{}-{}", std::process::id(), awake_and_asleep().as_millis());
         let inner = Inner {
@@ -115,6 +120,7 @@ impl Candidate {
             id: id.clone(),
             name: host,
             confirmed: 0,
+            untold: None,
         };
         Self {
             inner: Arc::new(Mutex::new(inner)),
@@ -161,6 +167,11 @@ impl Candidate {
         self.ask(move |inner| inner.answer_to(request)).await
     }
 
+    /// Takes a request back that no leader has taken up; false where one has.
+    pub(crate) async fn withdraw(&self, request: i64) -> Result<bool, StateError> {
+        self.ask(move |inner| inner.withdraw(request)).await
+    }
+
     /// Answers a request.
     pub(crate) async fn answer(&self, request: i64, answer: String) -> Result<(), StateError> {
         self.ask(move |inner| inner.answer(request, &answer)).await
@@ -181,38 +192,45 @@ impl Inner {
         let mut taken = None;
         let mut is_renewed = false;
         match stand {
+            Stand::Take if self.tenure.current().is_some() && self.untold.is_some() => taken = self.untold,
             Stand::Take => taken = self.take()?,
             Stand::Renew(handled_until) => is_renewed = self.renew(handled_until)?,
             Stand::Look => {}
         }
-        if let Some(taken) = taken {
+        if let Some(taken) = taken.filter(|_| self.untold.is_none()) {
+            self.untold = Some(taken);
+            self.tenure.trust.extend(asked_at + TRUST);
             *self.tenure.lock() = Some(Term {
                 holder: self.id.clone(),
                 number: taken.term,
             });
         }
-        if taken.is_some() || is_renewed {
+        if is_renewed {
             self.tenure.trust.extend(asked_at + TRUST);
         } else if matches!(stand, Stand::Renew(_)) {
             self.tenure.end();
         }
-        if taken.is_some() {
-            self.tidy()?;
-        }
         self.be_seen(plan)?;
-        self.look(taken, is_renewed)
+        let tick = self.look(taken, is_renewed)?;
+        self.untold = None;
+        Ok(tick)
     }
 
     fn take(&mut self) -> Result<Option<Taken>, StateError> {
         let id = self.id.clone();
+        let version = i64::try_from(super::schema::VERSION).unwrap_or(0);
         let rows = self.query(
-            "UPDATE {schema}.leader SET holder = $1, term = term + 1, since = now(), expires_at = now() + $2::interval
-             WHERE name = 'main' AND expires_at < now() RETURNING term, handled_until",
-            &vec![(&id, Type::TEXT), (&LEASE, Type::TEXT)],
+            "WITH free AS (SELECT handled_until AS handled FROM {schema}.leader WHERE name = 'main' AND expires_at < now()
+                 AND (SELECT version FROM {schema}.version) <= $3 FOR UPDATE)
+             UPDATE {schema}.leader SET holder = $1, term = term + 1, since = now(), expires_at = now() + $2::interval FROM free
+             WHERE name = 'main' RETURNING term, handled_until, EXISTS (SELECT 1 FROM {schema}.replicas
+                 WHERE id = $1 AND extract(epoch FROM started_at) * 1000 <= free.handled)",
+            &vec![(&id, Type::TEXT), (&LEASE, Type::TEXT), (&version, Type::INT8)],
         )?;
         Ok(rows.first().map(|row| Taken {
             term: row.get(0),
             handled_until: row.get::<_, Option<i64>>(1).map(instant),
+            is_handover: row.get(2),
         }))
     }
 
@@ -248,7 +266,9 @@ impl Inner {
             )?;
         }
         let gone = "DELETE FROM {schema}.replicas WHERE id = $1";
-        self.query(gone, &vec![(&id, Type::TEXT)]).map(drop)
+        // Whoever looks sees that it is there no more.
+        let _ = self.query(gone, &vec![(&id, Type::TEXT)]);
+        Ok(())
     }
 
     /// Says that this replica is there.
@@ -295,6 +315,9 @@ impl Inner {
         });
         let has_lost = renewals < self.confirmed;
         self.confirmed = renewals;
+        if taken.is_some() || (is_renewed && renewals % 1000 == 0) {
+            self.tidy()?;
+        }
         Ok(Tick {
             taken,
             is_renewed,
@@ -306,7 +329,7 @@ impl Inner {
             } else {
                 Vec::new()
             },
-            clock: (clock, took / 2),
+            clock: (clock, asked_at + took / 2),
         })
     }
 
@@ -350,6 +373,12 @@ impl Inner {
         let answer = "SELECT answer FROM {schema}.requests WHERE id = $1";
         let rows = self.query(answer, &vec![(&request, Type::INT8)])?;
         Ok(rows.first().and_then(|row| row.get(0)))
+    }
+
+    fn withdraw(&mut self, request: i64) -> Result<bool, StateError> {
+        let take =
+            "UPDATE {schema}.requests SET answered_at = now() WHERE id = $1 AND answered_at IS NULL RETURNING id";
+        Ok(!self.query(take, &vec![(&request, Type::INT8)])?.is_empty())
     }
 
     fn answer(&mut self, request: i64, answer: &str) -> Result<(), StateError> {

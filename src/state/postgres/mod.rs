@@ -7,13 +7,13 @@
 mod election;
 mod schema;
 
-use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::StateError;
 use super::statements::{self, Cell, Durability, Fault, Row, Value};
-use crate::postgres::{self, Address, Connection, PostgresError, Session, ToSql, Type};
+use crate::postgres::{self, Address, Connection, PostgresError, Session, ToSql, Type, apart};
 use crate::values::{Trust, lock};
 pub(crate) use election::{Candidate, Leader, Replica, Request, Stand, Tick};
 use schema::SchemaError;
@@ -38,6 +38,19 @@ impl StateServer {
         format!("{} (schema {})", self.address.place(), self.schema)
     }
 
+    /// Why it cannot be used now, if it cannot. It waits for that, and makes nothing.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let looked = apart(|| {
+            let mut connection = Connection::open(&self.address, &Session::default())?;
+            schema::may_be_made(&mut connection, &self.schema)
+        });
+        match looked {
+            Ok(None) => None,
+            Ok(Some(why)) => Some(format!("state database {} {why}", self.shown())),
+            Err(error) => Some(self.error(&error).message),
+        }
+    }
+
     fn connect(&self, name: &str) -> Result<Connection, StateError> {
         let session = Session {
             name: name.to_owned(),
@@ -47,6 +60,14 @@ impl StateServer {
         let mut connection = connected.map_err(|error| self.error(&error))?;
         schema::prepare(&mut connection, &self.schema).map_err(|error| match error {
             SchemaError::Postgres(error) => self.error(&error),
+            SchemaError::Foreign => StateError {
+                message: format!(
+                    "state database {} belongs to another program: its table `version` is not ours; `state.schema` must name a schema of its own",
+                    self.shown()
+                ),
+                is_transient: false,
+                is_deposed: false,
+            },
             SchemaError::Newer(version) => StateError {
                 message: format!(
                     "state database {} was written by a newer version of this program (schema {version})",
@@ -211,7 +232,7 @@ fn begin(schema: &str, term: &Term, durability: Durability) -> String {
         Durability::Process => "off",
     };
     format!(
-        "BEGIN; SET LOCAL search_path = \"{schema}\"; {BOUNDS}; SET LOCAL synchronous_commit = {commit};
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = \"{schema}\"; {BOUNDS}; SET LOCAL synchronous_commit = {commit};
          SET LOCAL duplistatus_cron.term = '{}'; SET LOCAL duplistatus_cron.holder = '{}'",
         term.number, term.holder
     )
@@ -219,10 +240,16 @@ fn begin(schema: &str, term: &Term, durability: Durability) -> String {
 
 /// Makes sure of the lease until the transaction ends; gives the transaction's number.
 fn fence(connection: &mut Connection, term: &Term) -> Result<String, Fault> {
+    let version = i64::try_from(schema::VERSION).unwrap_or(0);
     // A weaker lock does not keep another one from taking the lease.
     let held = connection.query(
-        "SELECT pg_current_xact_id()::text FROM leader WHERE name = 'main' AND holder = $1 AND term = $2 AND expires_at > now() FOR SHARE",
-        &vec![(&term.holder, Type::TEXT), (&term.number, Type::INT8)],
+        "SELECT pg_current_xact_id()::text FROM leader WHERE name = 'main' AND holder = $1 AND term = $2 AND expires_at > now()
+         AND (SELECT version FROM version) <= $3 FOR SHARE",
+        &vec![
+            (&term.holder, Type::TEXT),
+            (&term.number, Type::INT8),
+            (&version, Type::INT8),
+        ],
         PATIENCE,
     )?;
     held.first().map(|row| row.get(0)).ok_or(Fault::Deposed)
@@ -265,15 +292,18 @@ struct Statements<'a>(&'a mut Connection);
 
 impl statements::Connection for Statements<'_> {
     fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
-        let rows = self.0.query(&numbered(sql), &typed(values), PATIENCE)?;
+        let values = without_nul(values);
+        let rows = self.0.query(&numbered(sql), &typed(&values), PATIENCE)?;
         rows.iter().map(row_of).collect()
     }
 
     fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault> {
-        Ok(self.0.execute(&numbered(sql), &typed(values), PATIENCE)?)
+        let values = without_nul(values);
+        Ok(self.0.execute(&numbered(sql), &typed(&values), PATIENCE)?)
     }
 
     fn each(&mut self, sql: &str, rows: &[Vec<Value<'_>>]) -> Result<Vec<Vec<Row>>, Fault> {
+        let rows: Vec<_> = rows.iter().map(|values| without_nul(values)).collect();
         let rows: Vec<_> = rows.iter().map(|values| typed(values)).collect();
         let found = self.0.each(&numbered(sql), &rows, PATIENCE)?;
         found.iter().map(|rows| rows.iter().map(row_of).collect()).collect()
@@ -283,6 +313,19 @@ impl statements::Connection for Statements<'_> {
 /// No statement of the tables has a question mark but for its parameters.
 fn numbered(sql: &str) -> String {
     sql.replace('?', "$")
+}
+
+/// A server keeps no NUL in a text.
+fn without_nul<'a>(values: &'a [Value<'a>]) -> Cow<'a, [Value<'a>]> {
+    let has_nul = |value: &Value<'_>| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
+    if !values.iter().any(has_nul) {
+        return values.into();
+    }
+    let clean = |value: &Value<'a>| match value {
+        Value::Text(Some(text)) => Value::Text(Some(text.replace('\0', "\u{fffd}").into())),
+        other => other.clone(),
+    };
+    values.iter().map(clean).collect::<Vec<_>>().into()
 }
 
 fn typed<'a>(values: &'a [Value<'_>]) -> postgres::Parameters<'a> {

@@ -7,6 +7,8 @@ use super::PATIENCE;
 
 /// The steps that led to the tables as they are; how many of them a schema has taken stands in its table `version`.
 const STEPS: &[&str] = &[include_str!("schema.sql")];
+/// How many there are.
+pub(super) const VERSION: usize = STEPS.len();
 /// Keeps replicas that start at the same time from taking the steps twice.
 const LOCK: i64 = 0x6475_706c_6973_7461;
 
@@ -15,6 +17,8 @@ const LOCK: i64 = 0x6475_706c_6973_7461;
 pub(super) enum SchemaError {
     Postgres(PostgresError),
     Newer(i64),
+    /// There is a table of ours that is not ours.
+    Foreign,
 }
 
 impl From<PostgresError> for SchemaError {
@@ -32,6 +36,31 @@ pub(super) fn is_there(connection: &mut Connection, schema: &str) -> Result<bool
         PATIENCE,
     )?;
     Ok(found.first().is_some_and(|row| row.get(0)))
+}
+
+/// Why the schema could not be used, or made where it is missing.
+pub(super) fn may_be_made(connection: &mut Connection, schema: &str) -> Result<Option<String>, PostgresError> {
+    let found = connection.query(
+        "SELECT CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+             ELSE has_schema_privilege(quote_ident($1), 'USAGE') END, current_database()::text, current_user::text,
+             to_regnamespace(quote_ident($1)) IS NULL",
+        &vec![(&schema, Type::TEXT)],
+        PATIENCE,
+    )?;
+    let Some(row) = found
+        .first()
+        .filter(|row| !row.get::<_, Option<bool>>(0).unwrap_or(false))
+    else {
+        return Ok(None);
+    };
+    let (database, role, is_missing): (String, String, bool) = (row.get(1), row.get(2), row.get(3));
+    Ok(Some(if is_missing {
+        format!(
+            "has no such schema, and its role may not make it: GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\" lets it"
+        )
+    } else {
+        format!("has a schema that its role `{role}` may not use; it must own it")
+    }))
 }
 
 /// Sees to it that the tables are there and as they should be.
@@ -54,9 +83,19 @@ pub(super) fn prepare(connection: &mut Connection, schema: &str) -> Result<(), S
 
 fn take_steps(connection: &mut Connection, schema: &str) -> Result<(), SchemaError> {
     if !is_there(connection, schema)? {
+        let found = connection.query(
+            "SELECT to_regnamespace(quote_ident($1)) IS NOT NULL",
+            &vec![(&schema, Type::TEXT)],
+            PATIENCE,
+        )?;
+        // Whoever may not make schemas may have been given one.
+        let make = match found.first() {
+            Some(row) if row.get(0) => String::new(),
+            _ => format!("CREATE SCHEMA \"{schema}\";"),
+        };
         connection.batch(
             &format!(
-                "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; CREATE TABLE \"{schema}\".version (version bigint NOT NULL);
+                "{make} CREATE TABLE \"{schema}\".version (version bigint NOT NULL);
                  INSERT INTO \"{schema}\".version VALUES (0)"
             ),
             PATIENCE,
@@ -78,7 +117,8 @@ fn missing(connection: &mut Connection, schema: &str) -> Result<&'static [&'stat
         &Vec::new(),
         PATIENCE,
     )?;
-    let version: i64 = found.first().map_or(0, |row| row.get(0));
+    let version = found.first().and_then(|row| row.try_get::<_, i64>(0).ok());
+    let version = version.filter(|_| found.len() == 1).ok_or(SchemaError::Foreign)?;
     let taken = usize::try_from(version).ok();
     taken
         .and_then(|taken| STEPS.get(taken..))
