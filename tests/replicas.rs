@@ -450,22 +450,40 @@ fn fails_over_in_step(cluster: &Cluster) {
         server.sql("postgres", "SELECT pg_reload_conf()");
     });
     assert_eq!(lost, 0);
-    assert!(!service.health()["reasons"].to_string().contains("has lost changes"));
+    let told = service.health()["reasons"].to_string();
+    assert!(!told.contains("has lost changes"), "{told}");
 }
 
 fn fails_over_behind(cluster: &Cluster) {
-    let (service, lost) = fail_over(cluster, |_, standby| {
+    let (service, lost) = fail_over(cluster, |server, standby| {
         standby.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
         standby.sql("postgres", "SELECT pg_reload_conf()");
+        eventually("the standby to be on its own", || {
+            let cut = standby.sql("postgres", "SELECT count(*) = 0 FROM pg_stat_wal_receiver");
+            (cut == "t").then_some(())
+        });
+        wait_for_renewals(server, &cluster.database, 1);
     });
     assert!(lost > 0);
-    let reasons = service.health()["reasons"].to_string();
-    assert!(reasons.contains("has lost changes that it had confirmed"), "{reasons}");
+    let told = service.health()["reasons"].to_string();
+    assert!(told.contains("has lost changes that it had confirmed"), "{told}");
+}
+
+/// Waits until the leader has renewed its lease so many times.
+fn wait_for_renewals(server: &Server, database: &str, count: u32) {
+    let renewals = || -> u32 {
+        let asked = server.sql(database, "SELECT renewals FROM duplistatus_cron.leader");
+        asked.parse().unwrap()
+    };
+    let before = renewals();
+    eventually("the lease to be renewed", || {
+        (renewals() >= before + count).then_some(())
+    });
 }
 
 /// Puts a standby in the place of the server while a replica leads, having prepared both; gives that replica, and how many
 /// times of those that have run the standby does not know of. None of them is run again.
-fn fail_over(cluster: &Cluster, prepare: fn(&Server, &Server)) -> (Service, usize) {
+fn fail_over(cluster: &Cluster, prepare: impl Fn(&Server, &Server)) -> (Service, usize) {
     let standby = cluster.server.standby();
     let both = format!("127.0.0.1:{},127.0.0.1:{}", cluster.server.port, standby.port);
     let one = format!("127.0.0.1:{}", cluster.server.port);
@@ -489,6 +507,8 @@ fn fail_over(cluster: &Cluster, prepare: fn(&Server, &Server)) -> (Service, usiz
         database: cluster.database.clone(),
     };
     after.wait_for_ticks(4);
+    // What a first look at this server has shown is told by the time of a second.
+    wait_for_renewals(&after.server, &after.database, 2);
     let again: Vec<String> = ran(&after.server).intersection(&lost).cloned().collect();
     assert!(again.is_empty(), "ran again: {again:?}");
     let twice = after.sql("SELECT job, at, count(*) FROM witness GROUP BY 1, 2 HAVING count(*) > 1");

@@ -157,7 +157,6 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         store: store.clone(),
         folder: plan.state.place.path().parent().map(Path::to_owned).unwrap_or_default(),
         databases: Databases::default(),
-        last_report: engine.last_report(),
         dry: Services::dry(store.clone(), clock.clone()),
         heartbeat: engine.heartbeat(),
         replicas: engine.replicas(),
@@ -198,12 +197,12 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         cancel: cancel.clone(),
     };
     let delivery = tokio::spawn(deliver(worker, plans, posted));
-    let progress = engine.progress();
+    let heartbeat = engine.heartbeat();
     engine.run().await;
     // What is on the wire is waited for, so that it is not sent again.
     cancel.cancel(CancelReason::Shutdown);
     let _ = tokio::time::timeout(LAST_DELIVERY, delivery).await;
-    resign(&store, progress.handled_until()).await;
+    resign(&store, heartbeat.handled_until()).await;
     let _ = end.send(());
     let _ = http.await;
     Ok(rebuilt.get().cloned())

@@ -2,10 +2,8 @@
 //! on, and tells the engine how this replica stands.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,21 +24,6 @@ const LONGEST_LOOK: Duration = Duration::from_secs(4);
 /// A clock that differs by so much is worth a warning.
 const MUCH: f64 = 1.0;
 
-/// How far the engine is.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Progress {
-    /// Up to when everything that was due is handled, in milliseconds.
-    pub(super) handled_until: Arc<AtomicI64>,
-    /// Whether the service ends: it renews, but takes no more.
-    pub(super) is_ending: Arc<AtomicBool>,
-}
-
-impl Progress {
-    pub(crate) fn handled_until(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.handled_until.load(Ordering::Relaxed)).unwrap_or_default()
-    }
-}
-
 /// The part of a replica that stands for election.
 #[derive(Debug)]
 pub(super) struct Election {
@@ -49,7 +32,6 @@ pub(super) struct Election {
     pub clock: Clock,
     pub plans: watch::Receiver<Arc<Plan>>,
     pub heartbeat: Heartbeat,
-    pub progress: Progress,
     pub standing: watch::Sender<Option<Term>>,
     pub engine: mpsc::WeakSender<Command>,
     pub replicas: Replicas,
@@ -110,8 +92,8 @@ impl Election {
             .is_none_or(|at| at.elapsed() + BETWEEN_LOOKS > BETWEEN_RENEWALS);
         match leads {
             // Whoever renews the lease of an engine that hangs keeps others from leading.
-            true if gets_on && is_time => Stand::Renew(self.progress.handled_until()),
-            false if gets_on && !self.progress.is_ending.load(Ordering::Relaxed) => Stand::Take,
+            true if gets_on && is_time => Stand::Renew(self.heartbeat.handled_until()),
+            false if gets_on && !self.heartbeat.is_ending() => Stand::Take,
             _ => Stand::Look,
         }
     }
@@ -215,7 +197,6 @@ mod tests {
             clock: Clock::system(),
             plans,
             heartbeat: Heartbeat::default(),
-            progress: Progress::default(),
             standing: watch::Sender::new(Some(Term::default())),
             engine: engine.downgrade(),
             renewed: None,
@@ -234,7 +215,7 @@ mod tests {
         assert_eq!(election.stand(), Stand::Look, "it was renewed a moment ago");
         election.standing.send_replace(None);
         assert_eq!(election.stand(), Stand::Take);
-        election.progress.is_ending.store(true, Ordering::Relaxed);
+        election.heartbeat.end();
         assert_eq!(election.stand(), Stand::Look, "who ends does not begin to lead");
     }
 }

@@ -1,14 +1,16 @@
-//! Tells others whether the engine gets on, without asking it.
+//! What the engine tells without being asked: whether it gets on, how far it is, and how things were.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::LONGEST_SLEEP;
+use super::command::Report;
 use crate::values::lock;
 
-/// Since when the engine has been at what it is at.
+/// How the engine gets on.
 #[derive(Clone, Debug)]
 pub(crate) struct Heartbeat(Arc<Mutex<State>>);
 
@@ -16,6 +18,9 @@ pub(crate) struct Heartbeat(Arc<Mutex<State>>);
 struct State {
     since: Instant,
     is_asleep: bool,
+    is_ending: bool,
+    handled_until: Timestamp,
+    last_report: Option<Arc<Report>>,
 }
 
 impl Default for Heartbeat {
@@ -23,6 +28,9 @@ impl Default for Heartbeat {
         Self(Arc::new(Mutex::new(State {
             since: Instant::now(),
             is_asleep: false,
+            is_ending: false,
+            handled_until: Timestamp::UNIX_EPOCH,
+            last_report: None,
         })))
     }
 }
@@ -39,16 +47,48 @@ impl Heartbeat {
     }
 
     fn set(&self, is_asleep: bool) {
-        *lock(&self.0) = State {
-            since: Instant::now(),
-            is_asleep,
-        };
+        let mut state = self.lock();
+        (state.since, state.is_asleep) = (Instant::now(), is_asleep);
     }
 
     /// For how long it has been at one thing, or slept longer than it ever does.
     pub(crate) fn busy_for(&self) -> Duration {
-        let state = lock(&self.0);
+        let state = self.lock();
         let slept = if state.is_asleep { LONGEST_SLEEP } else { Duration::ZERO };
         state.since.elapsed().saturating_sub(slept)
+    }
+
+    /// The service is about to end.
+    pub(super) fn end(&self) {
+        self.lock().is_ending = true;
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().is_ending
+    }
+
+    /// Everything that was due up to `now` is handled.
+    pub(super) fn handled(&self, now: Timestamp) {
+        let mut state = self.lock();
+        state.handled_until = state.handled_until.max(now);
+    }
+
+    /// Up to when everything that was due is handled.
+    pub(crate) fn handled_until(&self) -> Timestamp {
+        self.lock().handled_until
+    }
+
+    /// Keeps a report for whoever asks while the engine is busy.
+    pub(super) fn tell(&self, report: Report) {
+        self.lock().last_report = Some(Arc::new(report));
+    }
+
+    /// How things were when the engine last told.
+    pub(crate) fn last_report(&self) -> Option<Arc<Report>> {
+        self.lock().last_report.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
     }
 }

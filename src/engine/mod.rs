@@ -26,8 +26,7 @@ mod standing;
 mod tests;
 mod under_way;
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,7 +34,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 pub use command::{Command, Inbox};
-pub(crate) use election::Progress;
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use reload::keep_last_good;
 pub(crate) use runner::RunResult;
@@ -43,9 +41,9 @@ pub(crate) use standing::{Replicas, Seen};
 
 use crate::config::{Loaded, Plan, Problems, Services, Sources};
 use crate::state::{Skip, Store};
-use crate::values::{Clock, JobId, Threads, lock};
+use crate::values::{Clock, JobId, Threads};
 use clock_watch::ClockWatch;
-use command::{Cause, Refusal, Report};
+use command::{Cause, Refusal};
 use election::Election;
 use journal::Journal;
 use onlooker::Elsewhere;
@@ -94,14 +92,9 @@ pub struct Engine {
     /// The term in which this replica leads, as it was told, and as it goes by.
     standing: watch::Receiver<Option<Term>>,
     term: Option<Term>,
-    progress: Progress,
     replicas: Option<Replicas>,
     elsewhere: Elsewhere,
-    last_report: LastReport,
 }
-
-/// How things were when that was last told.
-pub(crate) type LastReport = Arc<Mutex<Option<Arc<Report>>>>;
 
 /// What wakes the engine before something is due.
 enum Event {
@@ -126,7 +119,7 @@ impl Engine {
         let now = setup.clock.now();
         let plan = Arc::new(setup.loaded.plan.clone());
         let plans = watch::Sender::new(plan.clone());
-        let (heartbeat, progress) = (Heartbeat::default(), Progress::default());
+        let heartbeat = Heartbeat::default();
         // Whose state is a file leads always.
         let alone = setup.store.candidate().is_none().then(Term::default);
         let (teller, standing) = watch::channel(alone.clone());
@@ -138,7 +131,6 @@ impl Engine {
                 clock: setup.clock.clone(),
                 plans: plans.subscribe(),
                 heartbeat: heartbeat.clone(),
-                progress: progress.clone(),
                 standing: teller,
                 engine: sender.downgrade(),
                 replicas: replicas.clone(),
@@ -150,10 +142,8 @@ impl Engine {
         let engine = Self {
             standing,
             term: alone,
-            progress,
             replicas,
             elsewhere: Elsewhere::default(),
-            last_report: LastReport::default(),
             scheduler: Scheduler::new(&plan, now),
             runs: Runs::new(Services::new(setup.store.clone(), setup.clock.clone())),
             journal: Journal::new(setup.store, setup.posted),
@@ -172,19 +162,9 @@ impl Engine {
         self.plans.subscribe()
     }
 
-    /// What tells whether it gets on.
+    /// What it tells without being asked.
     pub(crate) fn heartbeat(&self) -> Heartbeat {
         self.heartbeat.clone()
-    }
-
-    /// How things were when it last told.
-    pub(crate) fn last_report(&self) -> LastReport {
-        Arc::clone(&self.last_report)
-    }
-
-    /// What tells up to when it has handled what was due.
-    pub(crate) fn progress(&self) -> Progress {
-        self.progress.clone()
     }
 
     /// How the replicas stand, where there may be several.
@@ -230,9 +210,7 @@ impl Engine {
     fn note_handled(&self, now: Timestamp) {
         let is_handled = self.scheduler.next_wake().is_none_or(|next| next > now) && self.scheduler.is_recorded();
         if is_handled && !self.journal.store.trust().is_over() && self.journal.is_recovered && self.journal.is_well() {
-            self.progress
-                .handled_until
-                .fetch_max(now.as_millisecond(), Ordering::Relaxed);
+            self.heartbeat.handled(now);
         }
     }
 
@@ -324,10 +302,10 @@ impl Engine {
             Command::Reload { cause, reply } => self.reloader.ask(cause, reply),
             Command::Rows { texts } => self.reloader.look_at_rows(texts),
             // Whoever asked may have gone on with what was known before, where something was.
-            Command::Report { reply } if reply.is_closed() && lock(&self.last_report).is_some() => {}
+            Command::Report { reply } if reply.is_closed() && self.heartbeat.last_report().is_some() => {}
             Command::Report { reply } => {
                 let report = self.report().await;
-                *lock(&self.last_report) = Some(Arc::new(report.clone()));
+                self.heartbeat.tell(report.clone());
                 drop(reply.send(report));
             }
             Command::Shutdown => self.begin_shutdown().await,
@@ -437,7 +415,7 @@ impl Engine {
             let grace = self.plan().server.shutdown_grace.to_std();
             tracing::info!(runs = self.runs.len(), "shutting down");
             self.runs.announce_end();
-            self.progress.is_ending.store(true, Ordering::Relaxed);
+            self.heartbeat.end();
             self.shutdown = Some(Shutdown {
                 next_step: Instant::now() + grace,
                 has_asked_runs: false,

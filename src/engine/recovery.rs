@@ -146,7 +146,7 @@ impl Engine {
                 active.since = known.since;
             }
             // Should the state have lost what it had confirmed, this process still knows what it has handled.
-            let handled = self.progress.handled_until();
+            let handled = self.heartbeat.handled_until();
             let left_off = known
                 .newest
                 .map_or(known.since, |newest| newest.max(known.since))

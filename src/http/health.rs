@@ -57,7 +57,7 @@ pub(super) fn get(context: &Context, _request: &Request, _job: &str) -> Answer {
 pub(super) fn look(context: &Context) -> Health {
     // It is kept where it is made, should it come too late for this one.
     let _ = context.ask_for(PATIENCE, |reply| Command::Report { reply });
-    let known = lock(&context.last_report).clone();
+    let known = context.heartbeat.last_report();
     // An engine that has just taken something up only has a lot to do.
     let stuck = Some(context.heartbeat.busy_for())
         .filter(|age| *age > STUCK)

@@ -34,7 +34,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{Plan, Services};
-use crate::engine::{Command, Heartbeat, Inbox, LastReport, Replicas};
+use crate::engine::{Command, Heartbeat, Inbox, Replicas};
 use crate::state::Store;
 
 pub(crate) use front_door::FrontDoor;
@@ -56,11 +56,9 @@ pub(crate) struct Context {
     pub folder: PathBuf,
     /// What `/health` knows of the databases.
     pub databases: Databases,
-    /// How things were when the engine last told.
-    pub last_report: LastReport,
     /// What runs that change nothing share.
     pub dry: Services,
-    /// What tells whether the engine gets on.
+    /// What the engine tells without being asked.
     pub heartbeat: Heartbeat,
     /// How the replicas stand, where there may be several.
     pub replicas: Option<Replicas>,

@@ -6,7 +6,8 @@ use rusqlite::Connection;
 
 use super::schema::names;
 use super::server::CheckedServer;
-use super::{Database, Place, Sandbox, open_read_in_time, tokens};
+use super::tokens::{refuse_start, tokens};
+use super::{Database, Place, Sandbox, open_read_in_time};
 use crate::values::{Issue, with_suggestion};
 
 /// The words a statement that writes can begin with.
@@ -72,14 +73,8 @@ pub(crate) fn compile(
     database: &CheckedFile,
 ) -> Option<Issue> {
     let verb = tokens(sql).first().map_or("", |token| token.text);
-    if !verbs.contains(&verb.to_ascii_uppercase().as_str()) {
-        let begins = if verb.is_empty() {
-            "is empty".to_owned()
-        } else {
-            format!("begins with `{verb}`")
-        };
-        let message = format!("the SQL {begins}; one of {} is expected", verbs.join(", "));
-        return Some(Issue::error(key, message));
+    if let Some(issue) = refuse_start(key, verb, verbs) {
+        return Some(issue);
     }
     let connection = &database.sandbox;
     let is_query = !verbs.contains(&"DELETE");

@@ -1,5 +1,7 @@
 //! SQL cut into its tokens, as SQLite cuts it: for finding parameters and comparisons, never for deciding what may run.
 
+use crate::values::Issue;
+
 /// A piece of SQL; blanks and comments are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
@@ -115,6 +117,17 @@ fn length_of_quoted(rest: &str, quote: char) -> usize {
         at += 1;
     }
     rest.len()
+}
+
+/// What is wrong with SQL that begins with `word`, where it is to be one of `verbs`.
+pub(super) fn refuse_start(key: &str, word: &str, verbs: &[&str]) -> Option<Issue> {
+    let begins = match word {
+        word if verbs.iter().any(|verb| verb.eq_ignore_ascii_case(word)) => return None,
+        "" => "is empty".to_owned(),
+        word => format!("begins with `{word}`"),
+    };
+    let message = format!("the SQL {begins}; one of {} is expected", verbs.join(", "));
+    Some(Issue::error(key, message))
 }
 
 /// The parameters in `sql`: the names of those in the form `:name`, the others whole.

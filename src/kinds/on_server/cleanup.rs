@@ -13,7 +13,7 @@ use crate::sql::server::{
     estimate,
 };
 use crate::sql::sqlite::types::Value;
-use crate::sql::{Held, LONG_UNWRITTEN, WRITING, comparisons};
+use crate::sql::{Comparison, Held, LONG_UNWRITTEN, WRITING, comparisons};
 use crate::values::{Issue, Parameter, first_of, iso, plural};
 
 /// A table of so few pages is read in a moment.
@@ -75,13 +75,22 @@ impl Found {
             ends: None,
             refusal: None,
         };
-        found.ends = ends(deleting, session);
-        found.refusal = found.refuse(deleting, session)?;
+        let comparisons = comparisons(condition, Some(table));
+        let compared = comparisons
+            .iter()
+            .find(|comparison| comparison.time.trim() == ":cutoff");
+        found.ends = compared.and_then(|comparison| ends(table, comparison.held, session));
+        found.refusal = found.refuse(deleting, compared, session)?;
         Ok(found)
     }
 
     /// Why a run must not begin, where it must not.
-    fn refuse(&mut self, deleting: Deleting<'_>, session: &mut ServerSession) -> Result<Option<String>, Failure> {
+    fn refuse(
+        &mut self,
+        deleting: Deleting<'_>,
+        compared: Option<&Comparison<'_>>,
+        session: &mut ServerSession,
+    ) -> Result<Option<String>, Failure> {
         let Deleting { table, limits, .. } = deleting;
         if let Some(most) = limits
             .max_rows
@@ -94,7 +103,7 @@ impl Found {
         if self.rows == 0 {
             return Ok(None);
         }
-        if let Some(misfit) = misfit(deleting, session) {
+        if let Some(misfit) = compared.and_then(|comparison| misfit(deleting, comparison, session)) {
             return Ok(Some(format!("{misfit}; nothing was deleted")));
         }
         if self.rows < TINY {
@@ -112,7 +121,7 @@ impl Found {
             return Ok(None);
         }
         self.total = Some(total);
-        let newest = newest(deleting, session);
+        let newest = compared.and_then(|comparison| newest(table, comparison.held, session));
         let unwritten = newest.map(|newest| self.cutoff.duration_since(newest));
         let long_unwritten = unwritten.filter(|unwritten| *unwritten > LONG_UNWRITTEN);
         let refusal = far_too_much((self.rows, total), table, limits, long_unwritten);
@@ -122,13 +131,7 @@ impl Found {
 }
 
 /// The newest value of what is compared with the cutoff, in a table that is not much larger than what goes.
-fn newest(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<Timestamp> {
-    let Deleting { table, condition, .. } = deleting;
-    let found = comparisons(condition, Some(table));
-    let held = found
-        .iter()
-        .find(|comparison| comparison.time.contains(":cutoff"))?
-        .held;
+fn newest(table: &str, held: &str, session: &mut ServerSession) -> Option<Timestamp> {
     let rows = session
         .query(&format!("SELECT max({held})::timestamptz FROM \"{table}\""), &[])
         .ok()?;
@@ -137,15 +140,13 @@ fn newest(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<Timesta
 
 /// Why the comparison with the cutoff says nothing, where a column of texts or numbers is written in another way. What has a
 /// type that is a time, the server itself compares.
-fn misfit(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<String> {
+fn misfit(deleting: Deleting<'_>, comparison: &Comparison<'_>, session: &mut ServerSession) -> Option<String> {
     let Deleting { table, condition, .. } = deleting;
     let time = match session.parameters.get("cutoff")? {
         Parameter::Text(text) => Value::Text(text.clone()),
         Parameter::Integer(number) => Value::Integer(*number),
         _ => return None,
     };
-    let found = comparisons(condition, Some(table));
-    let comparison = found.iter().find(|comparison| comparison.time.trim() == ":cutoff")?;
     let held = comparison.held;
     let number = matches!(time, Value::Integer(_));
     let read = |session: &mut ServerSession, what: &str, rest: &str| -> Option<Vec<Value>> {
@@ -177,13 +178,11 @@ fn misfit(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<String>
 }
 
 /// The oldest and the newest value of the column that is compared with the cutoff, where an index tells them at once.
-fn ends(deleting: Deleting<'_>, session: &mut ServerSession) -> Option<(String, Option<Timestamp>, Option<Timestamp>)> {
-    let Deleting { table, condition, .. } = deleting;
-    let found = comparisons(condition, Some(table));
-    let column = found
-        .iter()
-        .find(|comparison| comparison.time.trim() == ":cutoff")?
-        .held;
+fn ends(
+    table: &str,
+    column: &str,
+    session: &mut ServerSession,
+) -> Option<(String, Option<Timestamp>, Option<Timestamp>)> {
     let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let column = Some(column).filter(|column| is_name(column))?;
     let sql = format!(
@@ -325,11 +324,11 @@ pub(in crate::kinds) fn plan(
 ) -> Result<DryRun, Failure> {
     let mut session = declared.session_on(server, ctx)?;
     let found = Found::of(declared, deleting, &mut session, ctx.now)?;
+    let (rows, table) = (found.rows, deleting.table);
     let total = match found.total {
         Some(total) => total,
-        None => estimate(&mut session, deleting.table, &found.target)?,
+        None => estimate(&mut session, table, &found.target)?.max(rows),
     };
-    let (rows, table) = (found.rows, deleting.table);
     let percent = if total == 0 { 0.0 } else { percentage(rows, total) };
     // Finding them, and as much again for each 20,000 to 100,000 rows, with pauses as long as the work.
     let seconds = found.search.as_secs_f64() + 4e-5 * precise(rows);

@@ -10,6 +10,7 @@ use super::session::{CHECK, ServerSession};
 use super::statement::{Statement, names_of_parameters, refuse_semicolon, word_at, words};
 use super::{Server, role};
 use crate::postgres::{PostgresError, apart};
+use crate::sql::tokens::refuse_start;
 use crate::sql::{Parameters, SqlError};
 use crate::values::{Issue, TimeZone, lock, with_suggestion};
 
@@ -93,14 +94,8 @@ pub(crate) fn compile_on_server(
         return Some(Issue::error(key, why));
     }
     let verb = words(sql).next().unwrap_or_default();
-    if !verbs.contains(&verb.to_ascii_uppercase().as_str()) {
-        let begins = if verb.is_empty() {
-            "is empty".to_owned()
-        } else {
-            format!("begins with `{verb}`")
-        };
-        let message = format!("the SQL {begins}; one of {} is expected", verbs.join(", "));
-        return Some(Issue::error(key, message));
+    if let Some(issue) = refuse_start(key, verb, verbs) {
+        return Some(issue);
     }
     let is_query = !verbs.contains(&"DELETE");
     if is_query && words(sql).any(|word| word.eq_ignore_ascii_case("into")) {

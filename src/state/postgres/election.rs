@@ -313,7 +313,7 @@ impl Inner {
             id: row.get::<_, Option<String>>(1).unwrap_or_default(),
             since: row.get::<_, Option<Timestamp>>(2).unwrap_or_default(),
         });
-        let has_lost = renewals < self.confirmed;
+        let has_lost = renewals - i64::from(is_renewed) < self.confirmed;
         self.confirmed = renewals;
         if taken.is_some() || (is_renewed && renewals % 1000 == 0) {
             self.tidy()?;

@@ -113,6 +113,15 @@ mod tests {
     use super::super::{Beginning, Change, EndedRun, Filter, Finding, NewRun, RunId, Status, Trigger};
     use super::*;
 
+    fn a_job_at_noon() -> (JobId, Moment) {
+        let noon = "2026-11-20T12:00:00Z".parse().unwrap();
+        let moment = Moment {
+            wall: noon,
+            service: noon,
+        };
+        ("a".parse().unwrap(), moment)
+    }
+
     #[test]
     fn a_stop_is_remembered_until_it_is_lifted() {
         on_each(|open| {
@@ -137,12 +146,8 @@ mod tests {
     fn what_was_written_is_read_again() {
         on_each(|open| {
             let mut state = open();
-            let now: Timestamp = "2026-11-20T12:30:00Z".parse().unwrap();
-            let moment = Moment {
-                wall: now,
-                service: now,
-            };
-            let job: JobId = "a".parse().unwrap();
+            let (job, moment) = a_job_at_noon();
+            let now = moment.wall;
             state.activate(&[(job.clone(), "times".to_owned())], moment).unwrap();
             state.note_time(moment).unwrap();
             let files = vec![("jobs.toml".to_owned(), "[jobs]".to_owned())];
@@ -209,12 +214,8 @@ mod tests {
     fn findings_are_told_when_they_are_new_and_when_they_are_gone() {
         on_each(|open| {
             let mut state = open();
-            let now: Timestamp = "2026-11-20T12:30:00Z".parse().unwrap();
-            let moment = Moment {
-                wall: now,
-                service: now,
-            };
-            let job: JobId = "a".parse().unwrap();
+            let (job, moment) = a_job_at_noon();
+            let now = moment.wall;
             let found = [Finding {
                 key: "disk".to_owned(),
                 message: "full".to_owned(),
