@@ -15,12 +15,12 @@ use crate::support::workplace::copy_database;
 const DAY: Duration = Duration::from_hours(24);
 
 /// Starts an engine on a declaration; its clock shows `start`.
-pub(crate) fn engine(place: &Workplace, declaration: &str, start: &str) -> (Inbox, JoinHandle<()>) {
+pub(crate) fn engine(place: &Workplace, declaration: &str, start: &str) -> (Inbox, JoinHandle<bool>) {
     engine_by(place, declaration, Clock::starting_at(start.parse().unwrap()))
 }
 
 /// Starts an engine that goes by `clock`.
-pub(crate) fn engine_by(place: &Workplace, declaration: &str, clock: Clock) -> (Inbox, JoinHandle<()>) {
+pub(crate) fn engine_by(place: &Workplace, declaration: &str, clock: Clock) -> (Inbox, JoinHandle<bool>) {
     let state = place.file("data/state.db");
     let database = place.file("data/backups.db");
     let paths = format!(
@@ -33,7 +33,7 @@ pub(crate) fn engine_by(place: &Workplace, declaration: &str, clock: Clock) -> (
 }
 
 /// Starts an engine on the declaration in a file.
-pub(crate) fn engine_of(file: &std::path::Path, state: &std::path::Path, clock: Clock) -> (Inbox, JoinHandle<()>) {
+pub(crate) fn engine_of(file: &std::path::Path, state: &std::path::Path, clock: Clock) -> (Inbox, JoinHandle<bool>) {
     let sources = Sources {
         file: File::Path(file.to_owned()),
         ..Sources::default()

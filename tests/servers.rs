@@ -47,6 +47,7 @@ const TABLES: &[&str] = &[
 
 const CONDITIONS: &[&str] = &[
     "id > 1480 AND at < :cutoff",
+    "id < 300",
     "at < :cutoff",
     "at < :cutoff AND name <> 'n3'",
     "name IS NULL OR id % 3 = 0",
@@ -200,13 +201,57 @@ fn what_cannot_work_is_told_with_its_place() {
         &with("metrics", "at < :cutoff"),
     );
     assert!(
-        said.contains("lacks a right: permission denied for table metrics; the owner of the table gives it with: GRANT SELECT, DELETE ON metrics TO"),
+        said.contains("lacks a right: permission denied for table metrics; the owner of the table gives it with: GRANT SELECT, DELETE ON \"metrics\" TO"),
         "{said}"
     );
     let audit = cleanup("tidy", "delete_from = \"audit\"\nwhere = \"id < 5\"");
     server.sql(&database, &format!("GRANT DELETE ON audit TO {database}_poor"));
     let (code, said) = validate(&server.url(&format!("{database}_poor"), &database), &audit);
     assert!(code == 0 && !said.contains("its role"), "{said}");
+}
+
+#[test]
+fn a_statement_keeps_to_the_tables_that_are_named_whatever_its_parameters_are() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE TABLE metrics (id int); CREATE TABLE audit (id int); CREATE TABLE \"METRICS\" (id int);
+         CREATE SCHEMA far; CREATE TABLE far.metrics (id int); CREATE VIEW seen AS SELECT * FROM audit",
+    );
+    for (statement, tables, refused) in [
+        ("DELETE FROM metrics", "\"metrics\"", None),
+        ("DELETE FROM far.metrics", "\"metrics\"", Some("far.metrics")),
+        ("DELETE FROM \\\"METRICS\\\"", "\"metrics\"", Some("\"METRICS\"")),
+        (
+            "DELETE FROM metrics WHERE :job <> '' AND id IN (SELECT id FROM audit)",
+            "\"metrics\"",
+            Some("audit"),
+        ),
+        (
+            "DELETE FROM metrics WHERE id IN (SELECT id FROM seen)",
+            "\"metrics\"",
+            Some("audit"),
+        ),
+        (
+            "DELETE FROM metrics WHERE id IN (SELECT id FROM seen)",
+            "\"metrics\", \"seen\"",
+            None,
+        ),
+    ] {
+        let job = format!(
+            "[jobs.tidy]\nschedule = \"@yearly\"\n[jobs.tidy.sql]\nstatement = \"{statement}\"\ntables = [{tables}]\n"
+        );
+        let place = workplace(&server, &database, &job);
+        let (code, said) = printed(&place.run(&["validate"]));
+        match refused {
+            None => assert_eq!(code, 0, "{statement}: {said}"),
+            Some(table) => {
+                let wanted = format!("it touches the table `{table}`, which `tables` does not name");
+                assert!(code != 0 && said.contains(&wanted), "{statement}: {said}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -388,6 +433,17 @@ fn statements_run_in_rounds_write_their_record_and_alerts_tell_rows() {
         "SELECT job, rows, details, at < '2026-02-09 12:31Z' FROM audit",
     );
     assert_eq!(recorded, "close|30|{\"of\": \"close\"}|t");
+    place.write(
+        "jobs.toml",
+        &jobs
+            .replace("URL", &server.url("postgres", &database))
+            .replace("at = \":now\"", "at = \"soon\""),
+    );
+    let (code, said) = printed(&place.run(&["validate"]));
+    assert!(
+        code != 0 && said.contains("invalid input syntax for type timestamp"),
+        "{said}"
+    );
     let run = trigger(&service, "tell");
     assert_eq!(run["message"], "1 finding, 1 reported, 0 resolved", "{run}");
     service.logged("close changed 30 {\\\"of\\\":\\\"close\\\"}");
@@ -399,8 +455,9 @@ fn a_cutoff_that_says_nothing_of_texts_and_numbers_deletes_nothing() {
     let database = server.database();
     server.sql(
         &database,
-        "CREATE TABLE seconds (at bigint); CREATE TABLE texts (at text);
+        "CREATE TABLE seconds (at bigint); CREATE TABLE fractions (at numeric); CREATE TABLE texts (at text);
          INSERT INTO seconds SELECT 1767225600 + n FROM generate_series(1, 500) n;
+         INSERT INTO fractions SELECT at + 0.25 FROM seconds;
          INSERT INTO texts SELECT to_char('2026-01-01'::timestamp + n * interval '1 s', 'YYYY-MM-DD HH24:MI:SS') FROM generate_series(1, 500) n",
     );
     let job = |job: &str, table: &str, format: &str| {
@@ -411,7 +468,8 @@ fn a_cutoff_that_says_nothing_of_texts_and_numbers_deletes_nothing() {
     };
     let jobs = job("wrong-number", "seconds", "unix_ms")
         + &job("wrong-text", "texts", "rfc3339")
-        + &job("right", "seconds", "unix");
+        + &job("right", "seconds", "unix")
+        + &job("right-as-well", "fractions", "unix");
     let place = workplace(&server, &database, &jobs);
     let service = place.service().at("2026-03-01 00:00:00").start();
     for (job, fitting) in [("wrong-number", "unix"), ("wrong-text", "sqlite")] {
@@ -420,6 +478,10 @@ fn a_cutoff_that_says_nothing_of_texts_and_numbers_deletes_nothing() {
         assert!(run["error"].as_str().unwrap_or_default().contains(&wanted), "{run}");
     }
     assert_eq!(trigger(&service, "right")["message"], "Deleted 500 rows from seconds");
+    assert_eq!(
+        trigger(&service, "right-as-well")["message"],
+        "Deleted 500 rows from fractions"
+    );
 }
 
 #[test]
@@ -464,6 +526,61 @@ fn conditions_that_look_further_than_their_row_delete_what_a_plain_delete_would(
         assert_eq!(server.sql(&database, "SELECT count(*) FROM t"), left, "{condition}");
         server.sql(&database, "TRUNCATE t; INSERT INTO t SELECT * FROM copy");
     }
+}
+
+#[test]
+fn rows_that_are_changed_meanwhile_go_as_well() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE TABLE metrics (id int, hits int, pad text) WITH (autovacuum_enabled = off);
+         INSERT INTO metrics SELECT n, 0, repeat('x', 200) FROM generate_series(1, 300000) n; ANALYZE metrics",
+    );
+    let keys = "delete_from = \"metrics\"\nwhere = \"id > 0\"\nmax_share = 1\nlock_budget = \"1ms\"";
+    let place = workplace(&server, &database, &cleanup("tidy", keys));
+    let service = place.start();
+    let count = |which: &str| -> u32 {
+        let rows = server.sql(&database, &format!("SELECT count(*) FROM metrics WHERE {which}"));
+        rows.parse().unwrap()
+    };
+    service.post("/trigger/tidy?wait=false");
+    eventually("some to go", || (count("true") < 299_000).then_some(()));
+    server.sql(&database, "UPDATE metrics SET hits = 1 WHERE id > 280000");
+    assert!(count("hits = 1") > 10_000, "it was in the middle");
+    eventually("it to end", || {
+        (service.newest("tidy")["status"] == "success").then_some(())
+    });
+    assert_eq!(count("true"), 0);
+}
+
+#[test]
+fn a_condition_that_writes_is_refused_by_whoever_looks_and_by_a_run() {
+    let server = Server::shared();
+    let database = server.database();
+    server.sql(
+        &database,
+        "CREATE TABLE metrics (id int); INSERT INTO metrics VALUES (1); CREATE TABLE seen (id int);
+         CREATE FUNCTION note(int) RETURNS boolean LANGUAGE sql AS 'INSERT INTO seen VALUES ($1) RETURNING true'",
+    );
+    let keys = "delete_from = \"metrics\"\nwhere = \"note(id)\"\nmax_share = 1";
+    let place = workplace(&server, &database, &cleanup("tidy", keys));
+    let (_, said) = printed(&place.run(&["validate"]));
+    assert!(said.contains("it changes something, where it may only look"), "{said}");
+    let (code, said) = printed(&place.run(&["plan", "tidy"]));
+    assert!(
+        code != 0 && said.contains("it changes something, where it may only look"),
+        "{said}"
+    );
+    let run = trigger(&place.start(), "tidy");
+    assert!(run["error"].to_string().contains("it changes something"), "{run}");
+    assert_eq!(
+        server.sql(
+            &database,
+            "SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM metrics)"
+        ),
+        "0|1"
+    );
 }
 
 #[test]

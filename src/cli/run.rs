@@ -75,10 +75,17 @@ pub(super) fn main(common: &Common, mut sources: Sources, options: &RunOptions) 
     }
 }
 
-/// Keeps other services from using the state. On a disk that hangs, that is seen to when it goes on; until then nobody can
+/// Keeps other services from using a state in a file. On a disk that hangs, that is seen to when it goes on; until then nobody can
 /// open the state anyway.
-async fn lock_state(path: &Path) -> Result<Option<Lock>, Exit> {
-    let path = path.to_owned();
+async fn lock_state(place: &Place) -> Result<Option<Lock>, Exit> {
+    let path = place.path().to_owned();
+    if let Place::Server { .. } = place {
+        if path.exists() {
+            let file = path.display();
+            tracing::warn!("the state is in a database; what an earlier service has kept in {file} is not used");
+        }
+        return Ok(None);
+    }
     let mut locking = tokio::task::spawn_blocking(move || Lock::take(&path));
     match tokio::time::timeout(OPENING, &mut locking).await {
         Ok(Ok(locked)) => locked.map(Some).map_err(|error| Exit::new(FAILED, error.0)),
@@ -118,10 +125,7 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
     let watch = sources.file.path().map(|_| Watch::new(&sources.file));
     let loaded = load(&sources, options).await?;
     let plan = loaded.plan.clone();
-    let _lock = match &plan.state.place {
-        Place::File(path) => lock_state(path).await?,
-        Place::Server { .. } => None,
-    };
+    let _lock = lock_state(&plan.state.place).await?;
     let store = Store::on(&plan.state.place);
     open_state(&loaded, &store).await;
     let listeners = listen(&plan.server).await?;
@@ -197,12 +201,16 @@ async fn serve(sources: Sources, options: &RunOptions, dev: bool) -> Result<Opti
         cancel: cancel.clone(),
     };
     let delivery = tokio::spawn(deliver(worker, plans, posted));
-    let heartbeat = engine.heartbeat();
-    engine.run().await;
+    let (heartbeat, leadership) = (engine.heartbeat(), engine.leadership());
+    let is_over = engine.run().await;
     // What is on the wire is waited for, so that it is not sent again.
     cancel.cancel(CancelReason::Shutdown);
     let _ = tokio::time::timeout(LAST_DELIVERY, delivery).await;
-    resign(&store, heartbeat.handled_until()).await;
+    // Where something may still go on, the lease runs out.
+    if is_over {
+        resign(&store, heartbeat.handled_until()).await;
+    }
+    drop(leadership);
     let _ = end.send(());
     let _ = http.await;
     Ok(rebuilt.get().cloned())
@@ -252,7 +260,7 @@ async fn deliver(mut worker: DeliveryWorker, plans: watch::Receiver<Arc<Plan>>, 
             () = tokio::time::sleep(BETWEEN_DELIVERIES) => {}
             () = worker.cancel.cancelled() => return,
         }
-        if worker.store.trust().is_over() {
+        if worker.store.deadline().is_over() {
             continue;
         }
         // An application's database that hangs holds up nothing else.

@@ -69,15 +69,15 @@ fn print_replicas(overview: &Value) {
     };
     for replica in replicas {
         let is = |key: &str| replica[key] == true;
-        let leads = if is("isLeading") { "leads" } else { "stands by" };
-        let this = if is("isThis") { ", and has answered" } else { "" };
+        let role = if is("isLeading") { "leader" } else { "standby" };
+        let this = if is("isThis") { ", this replica" } else { "" };
         let plan = if is("hasAnotherPlan") {
-            "; it has another declaration"
+            ", its declaration differs"
         } else {
             ""
         };
         say!(
-            "Replica {} {leads}{this}{plan}.",
+            "Replica {}: {role}{this}{plan}.",
             printable(replica["id"].as_str().unwrap_or_default())
         );
     }

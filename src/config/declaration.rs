@@ -77,7 +77,7 @@ pub(super) struct State {
     pub path: PathBuf,
     /// A PostgreSQL database that several replicas share, in the place of `path`
     pub url: Option<Address>,
-    /// The schema of the tables there
+    /// The schema of the tables there, unless the address names one
     pub schema: TableName,
     pub history: Duration,
 }

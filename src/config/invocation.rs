@@ -92,11 +92,11 @@ impl Plan {
             delivery_threads: services.delivery_threads.clone(),
             start: Arc::default(),
             alive: None,
-            // Whoever changes nothing needs no trust.
+            // Whoever changes nothing needs no lease.
             cancel: if services.is_dry {
                 CancellationToken::default()
             } else {
-                CancellationToken::within(services.store.trust())
+                CancellationToken::within(services.store.deadline())
             },
             surroundings: Arc::clone(&self.surroundings),
             output: Kept::default(),

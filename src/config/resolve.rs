@@ -90,9 +90,12 @@ impl From<declaration::State> for State {
         let place = match declared.url {
             None => StatePlace::File(path),
             Some(address) => {
+                let schema = address
+                    .schema()
+                    .map_or_else(|| declared.schema.to_string(), str::to_owned);
                 let server = StateServer {
                     address: address.for_writing(),
-                    schema: declared.schema.to_string(),
+                    schema,
                 };
                 StatePlace::Server {
                     server: Arc::new(server),

@@ -1,5 +1,5 @@
 //! Sees to it that one of the replicas leads: takes the lease where it has run out, renews it as long as the engine gets
-//! on, and tells the engine how this replica stands.
+//! on, and tells the engine whether this replica leads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::standing::{Replicas, Term};
+use super::replicas::Replicas;
 use super::{Command, Heartbeat, requests};
 use crate::config::Plan;
-use crate::state::{Candidate, Leader, Stand, StateError, Store, Tick};
-use crate::values::{Clock, awake_and_asleep, digest};
+use crate::state::{Candidate, LeaseAction, StateError, Store, Term, Tick};
+use crate::values::{Clock, digest};
 
 /// How often a replica looks at the lease.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -32,7 +32,8 @@ pub(super) struct Election {
     pub clock: Clock,
     pub plans: watch::Receiver<Arc<Plan>>,
     pub heartbeat: Heartbeat,
-    pub standing: watch::Sender<Option<Term>>,
+    /// The term in which this replica leads, as the engine is told.
+    pub leadership: watch::Sender<Option<Term>>,
     pub engine: mpsc::WeakSender<Command>,
     pub replicas: Replicas,
     pub renewed: Option<Instant>,
@@ -43,22 +44,22 @@ pub(super) struct Election {
 impl Election {
     /// Goes on for as long as the engine does.
     pub(super) async fn run(mut self) {
-        while !self.standing.is_closed() {
-            let stand = self.stand();
+        while !self.leadership.is_closed() {
+            let action = self.action();
             let asked = Instant::now();
             let plan = self.fingerprint();
             self.replicas.lock().plan.clone_from(&plan);
-            let ticked = timeout(LONGEST_LOOK, self.candidate.tick(stand, plan)).await;
+            let ticked = timeout(LONGEST_LOOK, self.candidate.tick(action, plan)).await;
             match ticked {
-                Ok(Ok(tick)) => self.see(&tick, stand, asked),
-                Ok(Err(error)) => self.fail(&error, stand),
+                Ok(Ok(tick)) => self.see(&tick, action, asked),
+                Ok(Err(error)) => self.fail(&error, action),
                 Err(_) => self.fail(
                     &StateError {
                         message: format!("the state database has not answered for {} s", LONGEST_LOOK.as_secs()),
                         is_transient: true,
-                        is_deposed: false,
+                        is_not_leading: false,
                     },
-                    stand,
+                    action,
                 ),
             }
             self.settle();
@@ -84,25 +85,25 @@ impl Election {
         fingerprint
     }
 
-    fn stand(&self) -> Stand {
-        let leads = self.standing.borrow().is_some();
+    fn action(&self) -> LeaseAction {
+        let leads = self.candidate.term().is_some();
         let gets_on = self.heartbeat.busy_for() < STUCK;
         let is_time = self
             .renewed
             .is_none_or(|at| at.elapsed() + BETWEEN_LOOKS > BETWEEN_RENEWALS);
         match leads {
             // Whoever renews the lease of an engine that hangs keeps others from leading.
-            true if gets_on && is_time => Stand::Renew(self.heartbeat.handled_until()),
-            false if gets_on && !self.heartbeat.is_ending() => Stand::Take,
-            _ => Stand::Look,
+            true if gets_on && is_time => LeaseAction::Renew(self.heartbeat.handled_until()),
+            false if gets_on && !self.heartbeat.is_ending() => LeaseAction::Take,
+            _ => LeaseAction::Look,
         }
     }
 
-    fn see(&mut self, tick: &Tick, stand: Stand, asked: Instant) {
+    fn see(&mut self, tick: &Tick, action: LeaseAction, asked: Instant) {
         self.store.note_reached(Ok(()));
         let (heard, shown_at) = tick.clock;
-        let behind = self.clock.hear(heard, awake_and_asleep().saturating_sub(shown_at));
-        if tick.taken.is_some() || tick.is_renewed {
+        let behind = self.clock.hear(heard, shown_at);
+        if tick.is_renewed {
             self.renewed = Some(asked);
         }
         let mut seen = self.replicas.lock();
@@ -118,28 +119,28 @@ impl Election {
             tracing::error!("the state database has lost changes that it had confirmed");
         }
         seen.has_lost |= tick.has_lost;
-        let holder = |leader: &Option<Leader>| leader.as_ref().map(|leader| leader.id.clone());
-        if tick.leader.is_some() && holder(&tick.leader) != holder(&seen.leader) {
-            seen.changes += 1;
+        if let Some(leader) = &tick.leader {
+            let is_another = seen.last_leader.as_ref().is_some_and(|last| *last != leader.id);
+            seen.changes += u64::from(is_another);
+            seen.last_leader = Some(leader.id.clone());
         }
-        if matches!(stand, Stand::Renew(_)) && !tick.is_renewed {
+        if matches!(action, LeaseAction::Renew(_)) && !tick.is_renewed {
             seen.failed_renewals += 1;
         }
+        let differed = seen.leader_with_other_plan().map(str::to_owned);
         seen.leader.clone_from(&tick.leader);
         seen.leaderless_since = match tick.leader {
             Some(_) => None,
             None => seen.leaderless_since.or_else(|| Some(Instant::now())),
         };
         seen.replicas.clone_from(&tick.replicas);
-        if let Some(taken) = tick.taken {
-            seen.term = taken.term;
-            tracing::info!(term = taken.term, "this replica leads");
-            self.standing.send_replace(Some(Term {
-                number: taken.term,
-                handled_until: taken.handled_until,
-                is_handover: taken.is_handover,
-            }));
+        if let Some(leader) = seen
+            .leader_with_other_plan()
+            .filter(|leader| differed.as_deref() != Some(leader))
+        {
+            tracing::warn!("the declaration of this replica differs from that of the leader {leader}, which applies");
         }
+        seen.looked_at = Instant::now();
         drop(seen);
         for request in &tick.requests {
             let (candidate, engine) = (self.candidate.clone(), self.engine.clone());
@@ -147,23 +148,31 @@ impl Election {
         }
     }
 
-    fn fail(&self, error: &StateError, stand: Stand) {
+    fn fail(&self, error: &StateError, action: LeaseAction) {
         self.store.note_reached(Err(error));
         let mut seen = self.replicas.lock();
-        if matches!(stand, Stand::Renew(_)) {
+        if matches!(action, LeaseAction::Renew(_)) {
             seen.failed_renewals += 1;
         }
+        seen.looked_at = Instant::now();
         seen.leader = None;
         seen.leaderless_since = seen.leaderless_since.or_else(|| Some(Instant::now()));
     }
 
-    /// Has the engine know where this replica leads no more.
+    /// Has the engine know whether this replica leads.
     fn settle(&self) {
-        let leads = self.candidate.is_trusted();
-        self.replicas.lock().is_leading = leads;
-        if !leads && self.standing.borrow().is_some() {
-            self.candidate.step_down();
-            self.standing.send_replace(None);
+        let term = self.candidate.term();
+        let told = self.leadership.borrow().clone();
+        self.replicas.lock().is_leading = term.is_some();
+        if let Some(ended) = told.as_ref().filter(|_| term.is_none()) {
+            self.candidate.step_down(ended.number);
+        }
+        if term != told {
+            if let Some(term) = &term {
+                self.replicas.lock().term = term.number;
+                tracing::info!(term = term.number, "this replica leads");
+            }
+            self.leadership.send_replace(term);
         }
     }
 }
@@ -191,31 +200,32 @@ mod tests {
         let plan = load(&Sources::default()).unwrap().plan;
         let (_plans, plans) = watch::channel(Arc::new(plan));
         let mut election = Election {
-            replicas: Replicas::new(&candidate.id),
+            replicas: Replicas::new(candidate.id()),
             candidate,
             store,
             clock: Clock::system(),
             plans,
             heartbeat: Heartbeat::default(),
-            standing: watch::Sender::new(Some(Term::default())),
+            leadership: watch::Sender::new(None),
             engine: engine.downgrade(),
             renewed: None,
             known: None,
         };
-        assert!(matches!(election.stand(), Stand::Renew(_)));
+        election.candidate.hold();
+        assert!(matches!(election.action(), LeaseAction::Renew(_)));
         tokio::time::advance(STUCK).await;
-        assert_eq!(election.stand(), Stand::Look, "it hangs");
+        assert_eq!(election.action(), LeaseAction::Look, "it hangs");
         election.heartbeat.rest();
         tokio::time::advance(STUCK * 5).await;
         assert!(
-            matches!(election.stand(), Stand::Renew(_)),
+            matches!(election.action(), LeaseAction::Renew(_)),
             "it sleeps until something is due"
         );
         election.renewed = Some(Instant::now());
-        assert_eq!(election.stand(), Stand::Look, "it was renewed a moment ago");
-        election.standing.send_replace(None);
-        assert_eq!(election.stand(), Stand::Take);
+        assert_eq!(election.action(), LeaseAction::Look, "it was renewed a moment ago");
+        election.candidate.step_down(1);
+        assert_eq!(election.action(), LeaseAction::Take);
         election.heartbeat.end();
-        assert_eq!(election.stand(), Stand::Look, "who ends does not begin to lead");
+        assert_eq!(election.action(), LeaseAction::Look, "who ends does not begin to lead");
     }
 }

@@ -10,18 +10,18 @@ mod job_state;
 mod journal;
 mod left_queued;
 mod missed;
-mod onlooker;
 mod places;
 mod queue;
 mod recovery;
 mod reload;
+mod replicas;
 mod report;
 mod requests;
 mod runner;
 mod runs;
 mod scheduler;
 pub(crate) mod simulation;
-mod standing;
+mod standby;
 #[cfg(test)]
 mod tests;
 mod under_way;
@@ -36,21 +36,20 @@ use tokio::time::Instant;
 pub use command::{Command, Inbox};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use reload::keep_last_good;
+pub(crate) use replicas::{Replicas, Seen};
 pub(crate) use runner::RunResult;
-pub(crate) use standing::{Replicas, Seen};
 
 use crate::config::{Loaded, Plan, Problems, Services, Sources};
-use crate::state::{Skip, Store};
+use crate::state::{Skip, Store, Term};
 use crate::values::{Clock, JobId, Threads};
 use clock_watch::ClockWatch;
 use command::{Cause, Refusal};
 use election::Election;
 use journal::Journal;
-use onlooker::Elsewhere;
 use reload::{Fresh, Reloader};
 use runs::MOST_WAIT;
 use scheduler::Scheduler;
-use standing::Term;
+use standby::LeadersRuns;
 use under_way::{BETWEEN_PROGRESS, Next, Runs};
 
 /// The longest sleep, so that a clock that was set is noticed.
@@ -90,10 +89,10 @@ pub struct Engine {
     heartbeat: Heartbeat,
     shutdown: Option<Shutdown>,
     /// The term in which this replica leads, as it was told, and as it goes by.
-    standing: watch::Receiver<Option<Term>>,
+    leadership: watch::Receiver<Option<Term>>,
     term: Option<Term>,
     replicas: Option<Replicas>,
-    elsewhere: Elsewhere,
+    leaders_runs: LeadersRuns,
 }
 
 /// What wakes the engine before something is due.
@@ -101,7 +100,7 @@ enum Event {
     /// A command, or that nobody can send one any more.
     Told(Option<Command>),
     Run(Next),
-    Standing,
+    Leadership,
     Loaded(Option<Box<Result<Fresh, Problems>>>),
 }
 
@@ -120,10 +119,10 @@ impl Engine {
         let plan = Arc::new(setup.loaded.plan.clone());
         let plans = watch::Sender::new(plan.clone());
         let heartbeat = Heartbeat::default();
-        // Whose state is a file leads always.
+        // A service whose state is a file always leads.
         let alone = setup.store.candidate().is_none().then(Term::default);
-        let (teller, standing) = watch::channel(alone.clone());
-        let replicas = setup.store.candidate().map(|candidate| Replicas::new(&candidate.id));
+        let (teller, leadership) = watch::channel(alone.clone());
+        let replicas = setup.store.candidate().map(|candidate| Replicas::new(candidate.id()));
         if let (Some(candidate), Some(replicas)) = (setup.store.candidate(), &replicas) {
             let election = Election {
                 candidate: candidate.clone(),
@@ -131,7 +130,7 @@ impl Engine {
                 clock: setup.clock.clone(),
                 plans: plans.subscribe(),
                 heartbeat: heartbeat.clone(),
-                standing: teller,
+                leadership: teller,
                 engine: sender.downgrade(),
                 replicas: replicas.clone(),
                 renewed: None,
@@ -140,10 +139,10 @@ impl Engine {
             tokio::spawn(election.run());
         }
         let engine = Self {
-            standing,
+            leadership,
             term: alone,
             replicas,
-            elsewhere: Elsewhere::default(),
+            leaders_runs: LeadersRuns::default(),
             scheduler: Scheduler::new(&plan, now),
             runs: Runs::new(Services::new(setup.store.clone(), setup.clock.clone())),
             journal: Journal::new(setup.store, setup.posted),
@@ -167,7 +166,12 @@ impl Engine {
         self.heartbeat.clone()
     }
 
-    /// How the replicas stand, where there may be several.
+    /// The term in which this replica leads; its lease is renewed for as long as anybody has this.
+    pub(crate) fn leadership(&self) -> watch::Receiver<Option<Term>> {
+        self.leadership.clone()
+    }
+
+    /// The replicas, where there may be several.
     pub(crate) fn replicas(&self) -> Option<Replicas> {
         self.replicas.clone()
     }
@@ -177,11 +181,11 @@ impl Engine {
         self.term.is_some()
     }
 
-    /// Goes by how this replica stands now.
-    async fn look_at_the_standing(&mut self) {
-        let mut told = self.standing.borrow_and_update().clone();
+    /// Begins or ceases to lead, as it is told.
+    async fn look_at_the_leadership(&mut self) {
+        let mut told = self.leadership.borrow_and_update().clone();
         // Nobody renews the lease any more, as that has failed by a bug.
-        if self.replicas.is_some() && self.standing.has_changed().is_err() {
+        if self.replicas.is_some() && self.leadership.has_changed().is_err() {
             told = None;
         }
         if told == self.term {
@@ -190,7 +194,7 @@ impl Engine {
         if self.term.is_some() {
             self.step_down();
         }
-        self.look_away();
+        self.forget_leaders_runs();
         self.term = told;
         if self.is_leading() {
             self.scheduler.start_over(&self.plan(), self.clock.now());
@@ -200,17 +204,19 @@ impl Engine {
 
     /// Leads no more: what is under way ends, and what becomes of it is the next leader's to see to.
     fn step_down(&mut self) {
-        tracing::warn!(runs = self.runs.len(), "this replica leads no more");
-        self.runs.depose();
+        tracing::warn!(runs = self.runs.len(), "this replica no longer leads");
+        self.runs.end_without_lease();
         self.scheduler.start_over(&self.plan(), self.clock.now());
         self.journal.start_over();
     }
 
     /// Notes up to when everything is handled that was due.
-    fn note_handled(&self, now: Timestamp) {
+    fn note_handled(&mut self, now: Timestamp) {
         let is_handled = self.scheduler.next_wake().is_none_or(|next| next > now) && self.scheduler.is_recorded();
-        if is_handled && !self.journal.store.trust().is_over() && self.journal.is_recovered && self.journal.is_well() {
+        if is_handled && !self.journal.store.deadline().is_over() && self.journal.is_recovered && self.journal.is_well()
+        {
             self.heartbeat.handled(now);
+            self.scheduler.be_late_since(None);
         }
     }
 
@@ -223,17 +229,17 @@ impl Engine {
         Arc::clone(&self.plans.borrow())
     }
 
-    /// Runs until it is told to end, or every sender of its inbox is gone.
-    pub async fn run(mut self) {
+    /// Runs until it is told to end, or every sender of its inbox is gone; whether nothing of any run goes on then.
+    pub async fn run(mut self) -> bool {
         // A state that cannot be read now is read later, and nothing begins before.
         if self.is_leading() {
             let _ = self.recover(self.clock.started_at).await;
         }
         self.reloader.publish_port(self.plan().default_database_path()).await;
         loop {
-            self.look_at_the_standing().await;
-            let now = self.look_at_the_clock().await;
             self.heartbeat.beat();
+            self.look_at_the_leadership().await;
+            let now = self.look_at_the_clock().await;
             self.journal
                 .maintain(self.clock.moment(), self.plan().state.history)
                 .await;
@@ -253,7 +259,7 @@ impl Engine {
             let event = tokio::select! {
                 command = self.inbox.recv() => Event::Told(command),
                 Some(next) = self.runs.next() => Event::Run(next),
-                Ok(()) = self.standing.changed() => Event::Standing,
+                Ok(()) = self.leadership.changed() => Event::Leadership,
                 Some(loaded) = self.reloader.next_loaded() => Event::Loaded(loaded.map(Box::new)),
                 () = tokio::time::sleep(sleep) => continue,
             };
@@ -264,7 +270,7 @@ impl Engine {
                 Event::Told(None) => self.begin_shutdown().await,
                 Event::Run(Next::Ended(ended)) => self.finish(ended).await,
                 Event::Run(Next::Over(ticket)) => self.free(ticket).await,
-                Event::Run(Next::Recovered) | Event::Standing => {}
+                Event::Run(Next::Recovered) | Event::Leadership => {}
                 Event::Loaded(Some(loaded)) => self.apply_reload(*loaded).await,
                 Event::Loaded(None) => self.reloader.pass_over(),
             }
@@ -274,6 +280,8 @@ impl Engine {
             self.journal.note_time(self.clock.moment()).await;
         }
         tracing::info!("ended");
+        self.heartbeat.rest();
+        self.runs.are_over()
     }
 
     async fn handle(&mut self, command: Command) {

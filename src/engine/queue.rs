@@ -62,7 +62,7 @@ impl Scheduler {
         self.has_unrecorded = true;
     }
 
-    /// Takes a run that was asked for out of the queue, as it could not be recorded; the number of one that was.
+    /// Takes a run out of the queue, as it could not be recorded; the number of one that was.
     pub(super) fn number_of_queued(&mut self, ticket: u64) -> Option<RunId> {
         let index = self.queue.iter().position(|run| run.ticket == ticket)?;
         match self.queue[index].run {

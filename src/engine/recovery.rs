@@ -75,7 +75,7 @@ impl Engine {
         self.journal.finish(closed).await;
         self.read_last_runs(self.plan().jobs.keys().cloned().collect()).await;
         self.resume(&activations, moment).await;
-        self.scheduler.take_over(term.handled_until);
+        self.scheduler.be_late_since(term.handled_until);
         self.resume_queued(queued, now).await;
         self.run_at_start(&activations, now, term.is_handover).await;
         Ok(())

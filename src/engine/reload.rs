@@ -295,15 +295,17 @@ impl Engine {
         let store = self.journal.store.clone();
         tokio::spawn(async move {
             let of_leader = requests::reload(&store).await;
-            let Ok(mut answer) = loaded.await else { return };
-            if let Err(Refusal::State(why)) = of_leader {
-                let message = format!("it did not reload: {why}");
-                let problem = Problem::of_source(Source::Replica, Severity::Warning, message);
-                match &mut answer {
-                    Reloaded::Applied { problems, .. } | Reloaded::Refused { problems } => problems.push(problem),
-                }
-            }
-            let _ = reply.send(answer);
+            let Ok(answer) = loaded.await else { return };
+            let Err(Refusal::State(why)) = of_leader else {
+                let _ = reply.send(answer);
+                return;
+            };
+            // It is the leader's that matters.
+            let message = format!("it did not reload: {why}");
+            let of_leader = Problem::of_source(Source::Replica, Severity::Error, message);
+            let (Reloaded::Applied { problems, .. } | Reloaded::Refused { problems }) = answer;
+            let problems = [vec![of_leader], problems].concat();
+            let _ = reply.send(Reloaded::Refused { problems });
         });
     }
 

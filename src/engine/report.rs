@@ -9,7 +9,7 @@ impl Engine {
         let (at, plan) = (self.clock.moment(), self.plan());
         self.journal.look_for_someone(at).await;
         if !self.is_leading() {
-            self.look_on(at).await;
+            self.read_leaders_runs(at).await;
         }
         let outbox = if self.journal.is_well() {
             self.journal.store.outbox_counts().await.unwrap_or_default()
@@ -34,7 +34,11 @@ impl Engine {
                 last: state.last.clone(),
             };
             let leads = self.is_leading();
-            Some(if leads { report } else { self.elsewhere.complete(report) })
+            Some(if leads {
+                report
+            } else {
+                self.leaders_runs.complete(report)
+            })
         });
         let is_missed = plan.misses_databases();
         let databases = plan.databases.values().filter(|_| is_missed);

@@ -172,11 +172,12 @@ async fn pass(store: &Store, question: Question) -> Result<Answer, Refusal> {
     let candidate = store.candidate().ok_or(Refusal::Unknown)?;
     let text = serde_json::to_string(&question).unwrap_or_default();
     let in_words = |error: crate::state::StateError| Refusal::State(error.message);
-    let request = candidate.request(text).await.map_err(in_words)?;
+    let request = candidate.request(text, PATIENCE).await.map_err(in_words)?;
     let asked = Instant::now();
     while asked.elapsed() < PATIENCE {
         sleep(BETWEEN_LOOKS).await;
-        let answer = candidate.answer_to(request).await.map_err(in_words)?;
+        // One that cannot be read now may be read a moment later, and the leader may be at it.
+        let answer = candidate.answer_to(request).await.unwrap_or_default();
         if let Some(answer) = answer.and_then(|text| serde_json::from_str(&text).ok()) {
             return match answer {
                 Answer::Refused(refusal) => Err(refusal),

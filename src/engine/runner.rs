@@ -188,7 +188,7 @@ fn failed(failure: Failure, asked: Option<CancelReason>, job: &Job) -> RunResult
             Status::Interrupted,
             format!("the service stopped during this run; {left}"),
         ),
-        Some(CancelReason::Deposed) => (
+        Some(CancelReason::LeaseLost) => (
             Status::Interrupted,
             format!("this replica lost its lease during the run; {left}"),
         ),

@@ -28,7 +28,7 @@ impl Engine {
     /// Begins what is due, once the state is there.
     pub(super) async fn start_what_is_due(&mut self, now: Timestamp) {
         if !self.journal.is_well() || self.recover(now).await.is_err() {
-            return;
+            return self.wait_for_the_state();
         }
         let steps = self.scheduler.due(now);
         self.carry_out(steps, now).await;
@@ -97,18 +97,27 @@ impl Engine {
         all_begin
     }
 
-    /// Nothing begins that is not recorded: it is due again, or waits again, until it can be.
+    /// Nothing begins, waits or is skipped that is not recorded: times are due again, and what was asked for is recorded
+    /// later.
     async fn put_off(&mut self, begun: Vec<PendingRun>, new: Vec<(PendingRun, Beginning)>) {
+        self.wait_for_the_state();
         self.take_back(&begun).await;
         for (run, beginning) in new {
-            if beginning == Beginning::Queued {
-                self.scheduler.record_later();
-                continue;
+            match beginning {
+                Beginning::Queued if run.trigger.is_asked_for() => self.scheduler.record_later(),
+                Beginning::Queued => drop(self.scheduler.number_of_queued(run.ticket)),
+                _ => self.scheduler.ended(run.ticket),
             }
-            self.scheduler.ended(run.ticket);
             if !run.trigger.is_asked_for() {
                 self.scheduler.put_back(&run.job.id, run.scheduled_at);
             }
+        }
+    }
+
+    /// Has the times that come while a shared state cannot be used be run late, as those that come while nobody leads are.
+    fn wait_for_the_state(&mut self) {
+        if self.replicas.is_some() && self.journal.is_recovered {
+            self.scheduler.be_late_since(Some(self.heartbeat.handled_until()));
         }
     }
 

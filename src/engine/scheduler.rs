@@ -230,12 +230,12 @@ impl Scheduler {
                 next = job.next_after(if earlier < MOST_COUNTED { at } else { now });
             }
             self.set_next(&id, next);
-            let mut active = self.jobs.get_mut(&id).and_then(|state| state.active.as_mut());
+            let active = self.jobs.get_mut(&id).and_then(|state| state.active.as_mut());
             due.push(Due {
                 job,
                 times: times.into(),
                 earlier: (earlier > 0).then_some((earlier, first)),
-                handled_until: active.as_mut().and_then(|active| active.handled_until.take()),
+                handled_until: active.as_ref().and_then(|active| active.handled_until),
                 was_down: active.is_some_and(|active| std::mem::take(&mut active.was_down)),
             });
         }
@@ -247,20 +247,16 @@ impl Scheduler {
         let mut steps = Vec::new();
         for due in self.take_due(now) {
             for (at, disposition) in missed::decide(&due, now) {
+                let trigger = match disposition {
+                    Disposition::Run(trigger) => trigger,
+                    _ => Trigger::Schedule,
+                };
+                let run = self.pending(&due.job, trigger, at);
                 match disposition {
+                    Disposition::Skip(why) => steps.push(Step::Skip(run, why)),
                     // One after the other, whatever the job says of overlaps: none of them was missed.
-                    Disposition::Late => {
-                        let run = self.pending(&due.job, Trigger::Schedule, at);
-                        self.queue_up(run);
-                    }
-                    Disposition::Run(trigger) => {
-                        let run = self.pending(&due.job, trigger, at);
-                        self.admit(run, &mut steps);
-                    }
-                    Disposition::Skip(why) => {
-                        let run = self.pending(&due.job, Trigger::Schedule, at);
-                        steps.push(Step::Skip(run, why));
-                    }
+                    Disposition::Late if self.jobs[&due.job.id].running == 0 => self.queue_up(run),
+                    _ => self.admit(run, &mut steps),
                 }
             }
         }
@@ -320,10 +316,10 @@ impl Scheduler {
         }
     }
 
-    /// Has times since `handled_until` count as late, where they are not long past: nobody was there for a moment.
-    pub(super) fn take_over(&mut self, handled_until: Option<Timestamp>) {
+    /// Has times since `handled_until` count as late, where they are not long past: nobody could begin anything for a moment.
+    pub(super) fn be_late_since(&mut self, handled_until: Option<Timestamp>) {
         for active in self.jobs.values_mut().filter_map(|state| state.active.as_mut()) {
-            active.handled_until = handled_until.filter(|_| active.was_down);
+            active.handled_until = handled_until;
         }
     }
 

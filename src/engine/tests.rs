@@ -19,7 +19,7 @@ struct Service {
     _folder: TempDir,
     store: Store,
     engine: Inbox,
-    running: JoinHandle<()>,
+    running: JoinHandle<bool>,
 }
 
 fn sources(folder: &TempDir, jobs: &str) -> Sources {

@@ -217,11 +217,11 @@ impl Runs {
     }
 
     /// Has every run end, as this replica leads no more; whoever waits for one hears of it.
-    pub(super) fn depose(&mut self) {
+    pub(super) fn end_without_lease(&mut self) {
         for handle in self.by_task.values() {
-            tracing::warn!(job = %handle.run.job.id, run = handle.id.0, "interrupted: this replica leads no more");
+            tracing::warn!(job = %handle.run.job.id, run = handle.id.0, "interrupted: this replica no longer leads");
             handle.cancel.announce_end();
-            handle.cancel.cancel(CancelReason::Deposed);
+            handle.cancel.cancel(CancelReason::LeaseLost);
         }
         self.end_of_recovery.announce_end();
         self.end_of_recovery = CancellationToken::default();

@@ -151,8 +151,12 @@ fn of_the_service(page: &mut Page, report: &Report, context: &Context) {
 fn of_replicas(page: &mut Page, seen: &Seen) {
     let others = seen.with_other_plan().len();
     page.gauge("leader_term", "The last term in which it has led", seen.term);
-    page.gauge("replicas", "Replicas seen a moment ago", seen.replicas.len());
-    page.gauge("replicas_with_other_plan", "Those with another declaration", others);
+    page.gauge("replicas", "How many replicas are running", seen.replicas.len());
+    page.gauge(
+        "replicas_with_another_plan",
+        "Replicas whose declaration is not this one's",
+        others,
+    );
     let help = "By how much this machine's clock is behind the database's";
     page.gauge("clock_offset_seconds", help, seen.behind.as_secs_f64());
     for (name, help, count) in [

@@ -55,8 +55,12 @@ pub(super) fn describe(seen: &Seen) -> Map<String, Value> {
     }
 }
 
-/// That nobody has led for long, if nobody has.
+/// That nobody has led for long, if nobody has, or that this is not known any more.
 pub(super) fn leaderless(seen: &Seen) -> Option<String> {
+    let age = seen.looked_at.elapsed();
+    if age >= LEADERLESS {
+        return Some(format!("this replica has not looked who leads for {} s", age.as_secs()));
+    }
     let since = seen.leaderless_since?.elapsed();
     (since >= LEADERLESS).then(|| format!("no replica has led for {} s", since.as_secs()))
 }
@@ -83,7 +87,10 @@ pub(super) fn degradations(seen: &Seen) -> Vec<String> {
             "the declaration of this replica differs from that of the leader {leader}, which applies"
         ));
     } else if seen.is_leading && !others.is_empty() {
-        reasons.push(format!("replicas with another declaration: {}", others.join(", ")));
+        reasons.push(format!(
+            "the declarations of other replicas differ from this one's, which applies: {}",
+            others.join(", ")
+        ));
     }
     reasons
 }

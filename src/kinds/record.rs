@@ -104,8 +104,14 @@ fn names_in<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<&'a str> {
     names
 }
 
+/// A row as an object of JSON.
+pub(super) fn row(columns: &Columns, parameters: &Parameters) -> String {
+    let cell = |(column, value): (&TableName, &Value)| (column.to_string(), fill(value, parameters));
+    Value::Object(columns.iter().map(cell).collect()).to_string()
+}
+
 /// `value` with every `":name"` in it replaced by that parameter's value.
-pub(super) fn fill(value: &Value, parameters: &Parameters) -> Value {
+fn fill(value: &Value, parameters: &Parameters) -> Value {
     match value {
         Value::String(text) => text
             .strip_prefix(':')

@@ -79,14 +79,19 @@ impl Address {
         &self.place
     }
 
-    /// What tells it from others, but for the password.
+    /// What tells it from others, but for the password, which the library leaves out here.
     pub(crate) fn key(&self) -> String {
-        format!("{} {:?} {:?}", self.place, self.user(), self.schema)
+        format!("{:?} {:?} {:?}", self.config, self.schema, self.certificates)
     }
 
     /// The user it is asked as, where that is said.
     pub(crate) fn user(&self) -> Option<&str> {
         self.config.get_user()
+    }
+
+    /// The schema of the tables, where it names one.
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 
     /// The same, of several hosts the one that can be written.

@@ -21,6 +21,11 @@ const BETWEEN_HOSTS: Duration = Duration::from_secs(2);
 /// How long a statement may take to end once it is asked to.
 const ENDING: Duration = Duration::from_secs(2);
 
+/// How soon it is asked again.
+const BETWEEN_CANCELS: Duration = Duration::from_millis(300);
+/// Why a statement ended, or never began, that nobody wants any more.
+const CALLED_OFF: &str = "was asked to end the statement";
+
 /// How a session begins.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Session {
@@ -163,21 +168,31 @@ impl Connection {
             ..
         } = self;
         let asked = waiting.run(async {
+            // What was never sent needs no end.
+            if interrupt.is_cancelled() {
+                return Err(PostgresError::cut_off(CALLED_OFF));
+            }
             let mut answer = std::pin::pin!(question(client));
             let why = tokio::select! {
+                biased;
                 answer = &mut answer => return answer.map_err(|error| PostgresError::of(&error)),
                 () = tokio::time::sleep(patience) => format!("did not answer within {} s", patience.as_secs()),
-                () = interrupt.cancelled() => "was asked to end the statement".to_owned(),
+                () = interrupt.cancelled() => CALLED_OFF.to_owned(),
             };
-            // The server goes on with what nobody waits for any more, unless it is told.
+            // The server goes on with what nobody waits for any more, unless it is told, once it has begun.
             let end = async {
-                let _ = cancel.cancel_query(tls.clone()).await;
-                (&mut answer).await
+                loop {
+                    let _ = cancel.cancel_query(tls.clone()).await;
+                    if let Ok(answer) = tokio::time::timeout(BETWEEN_CANCELS, &mut answer).await {
+                        return answer;
+                    }
+                }
             };
             match tokio::time::timeout(ENDING, end).await {
                 // It was done already.
                 Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(_)) | Err(_) => Err(PostgresError::cut_off(why)),
+                Ok(Err(error)) if PostgresError::of(&error).is_rolled_back() => Err(PostgresError::cut_off(why)),
+                Ok(Err(_)) | Err(_) => Err(PostgresError::broken(why)),
             }
         });
         self.is_broken = matches!(&asked, Err(error) if error.is_broken);

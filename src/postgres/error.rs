@@ -16,7 +16,7 @@ pub(crate) struct PostgresError {
     pub position: Option<usize>,
     /// Whether the connection can be used no more.
     pub is_broken: bool,
-    /// Whether it was ended by our own timeout, or as somebody asked.
+    /// Whether the server has confirmed its end, by our own timeout, or as somebody asked.
     pub is_cut_off: bool,
 }
 
@@ -68,11 +68,32 @@ impl PostgresError {
         }
     }
 
+    /// The same of a transaction that was to change nothing: there, it is the statement that is at fault.
+    pub(crate) fn while_reading(self) -> Self {
+        if !self.has_code("25006") {
+            return self;
+        }
+        Self {
+            why: "reports: it changes something, where it may only look".to_owned(),
+            code: Some("0A000".to_owned()),
+            ..self
+        }
+    }
+
     /// Whether another attempt may do better.
     pub(crate) fn is_transient(&self) -> bool {
         match &self.code {
             Some(code) => PASSING.iter().any(|passing| code.starts_with(passing)),
             None => self.is_broken,
+        }
+    }
+
+    /// Whether the statement was certainly not carried out. One whose connection broke may have been.
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        const UNCERTAIN: &[&str] = &["08", "40003", "57P02"];
+        match &self.code {
+            Some(code) => !UNCERTAIN.iter().any(|uncertain| code.starts_with(uncertain)),
+            None => self.is_cut_off,
         }
     }
 

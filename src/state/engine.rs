@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::StateError;
-use super::postgres::{Postgres, StateServer, Tenure};
+use super::postgres::{Postgres, StateServer};
 use super::sqlite::Sqlite;
 use super::statements::{Connection, Durability, Fault};
 
@@ -48,14 +48,6 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    /// What keeps the state that is at `place`, which `tenure` says may be changed.
-    pub(super) fn of(place: &Place, tenure: Tenure) -> Self {
-        match place {
-            Place::File(path) => Self::Sqlite(Sqlite::new(path)),
-            Place::Server { server, .. } => Self::Postgres(Box::new(Postgres::new(Arc::clone(server), tenure))),
-        }
-    }
-
     /// Does `work`, all or nothing.
     pub(super) fn change<T>(
         &mut self,

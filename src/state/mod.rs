@@ -24,12 +24,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use crate::values::{JobId, Moment, Threads, Trust, beside, lock};
+use crate::values::{Deadline, JobId, Moment, Threads, beside, lock};
 pub(crate) use engine::Place;
 pub(crate) use findings::{Change, Finding};
 pub(crate) use outbox::{NewMessage, OutboxCounts, OutboxRow, Outcome, Undelivered};
-use postgres::Tenure;
-pub(crate) use postgres::{Candidate, Leader, Replica, Request, Stand, StateServer, Tick};
+pub(crate) use postgres::{Candidate, Leader, LeaseAction, Replica, Request, StateServer, Term, Tick};
 pub(crate) use run::{
     Activation, Beginning, CANCELLED_BY_HAND, EndedRun, Failing, LastRun, NewRun, Origin, QueuedRun, REPLACED,
     RecentRun, RecentRuns, Telling,
@@ -48,16 +47,16 @@ pub struct StateError {
     /// Whether another attempt may do better.
     pub(crate) is_transient: bool,
     /// Whether it is that this replica does not lead, which is no fault of the state.
-    pub(crate) is_deposed: bool,
+    pub(crate) is_not_leading: bool,
 }
 
 impl StateError {
     /// Another replica leads, or may do so.
-    pub(crate) fn deposed() -> Self {
+    pub(crate) fn not_leading() -> Self {
         Self {
             message: "this replica does not lead".to_owned(),
             is_transient: true,
-            is_deposed: true,
+            is_not_leading: true,
         }
     }
 }
@@ -105,7 +104,7 @@ struct Shared {
     thread: Threads,
     place: Place,
     /// Until when it may be changed by this process.
-    trust: Trust,
+    deadline: Deadline,
     /// What may lead, where several replicas share it.
     candidate: Option<Candidate>,
     /// Why the last question was not answered, if it was not.
@@ -122,19 +121,19 @@ impl Store {
 
     /// The state at `place`.
     pub(crate) fn on(place: &Place) -> Self {
-        let tenure = Tenure::none();
-        let (trust, candidate) = match place {
-            Place::File(_) => (Trust::for_ever(), None),
+        let (tables, deadline, candidate) = match place {
+            Place::File(path) => (Tables::at(path), Deadline::never(), None),
             Place::Server { server, .. } => {
-                let candidate = Candidate::new(Arc::clone(server), tenure.clone());
-                (tenure.trust.clone(), Some(candidate))
+                let candidate = Candidate::new(Arc::clone(server));
+                let tables = Tables::on(server, &candidate);
+                (tables, candidate.deadline(), Some(candidate))
             }
         };
         Self(Arc::new(Shared {
-            tables: Arc::new(Mutex::new(Tables::of(place, tenure))),
+            tables: Arc::new(Mutex::new(tables)),
             thread: Threads::new(1),
             place: place.clone(),
-            trust,
+            deadline,
             candidate,
             error: Mutex::default(),
             unreached: Mutex::default(),
@@ -142,8 +141,8 @@ impl Store {
     }
 
     /// Until when it may be changed by this process.
-    pub(crate) fn trust(&self) -> Trust {
-        self.0.trust.clone()
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.0.deadline.clone()
     }
 
     /// What may lead, where several replicas share it.
@@ -193,7 +192,7 @@ impl Store {
             answer
         };
         if let Err(error) = answer.as_ref()
-            && !error.is_deposed
+            && !error.is_not_leading
         {
             self.note(Some(error.message.clone()));
         }
@@ -265,8 +264,8 @@ impl Store {
         }
         let recorded = self.ask(move |state| state.record(&begun, &new, now)).await?;
         // What was claimed so late is the next leader's to see to.
-        if self.0.trust.is_over() {
-            return Err(StateError::deposed());
+        if self.0.deadline.is_over() {
+            return Err(StateError::not_leading());
         }
         Ok(recorded)
     }

@@ -25,7 +25,7 @@ pub(super) enum Fault {
     Sqlite(rusqlite::Error),
     Postgres(PostgresError),
     /// This replica leads no more.
-    Deposed,
+    NotLeading,
     /// A column does not hold what it should.
     Misread(String),
 }
@@ -35,7 +35,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Sqlite(error) => error.fmt(f),
             Self::Postgres(error) => error.fmt(f),
-            Self::Deposed => f.write_str("this replica does not lead"),
+            Self::NotLeading => f.write_str("this replica does not lead"),
             Self::Misread(why) => f.write_str(why),
         }
     }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::Place;
-use super::postgres::{Candidate, StateServer, Tenure};
+use super::postgres::{Candidate, StateServer};
 use super::tables::Tables;
 use crate::postgres::Address;
 
@@ -22,16 +21,12 @@ pub(super) fn on_each(test: impl Fn(&dyn Fn() -> Tables)) {
         address: Address::read(&server.url("postgres", &database)).unwrap(),
         schema: "own_schema".to_owned(),
     });
-    let place = Place::Server {
-        server: Arc::clone(&at),
-        path: folder.path().to_owned(),
-    };
     test(&|| {
         // The one before has ended.
         let _ = server.try_sql(&database, "UPDATE own_schema.leader SET expires_at = 'epoch'");
-        let tenure = Tenure::none();
-        Candidate::new(Arc::clone(&at), tenure.clone()).lead();
-        Tables::of(&place, tenure)
+        let candidate = Candidate::new(Arc::clone(&at));
+        candidate.lead();
+        Tables::on(&at, &candidate)
     });
 }
 

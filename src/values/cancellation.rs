@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use super::Trust;
+use super::Deadline;
 
 /// Why work is to end before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub(crate) enum CancelReason {
     Replaced,
     /// Somebody has cancelled this run.
     ByHand,
-    /// This replica leads no more.
-    Deposed,
+    /// This replica has lost its lease.
+    LeaseLost,
 }
 
 impl CancelReason {
@@ -34,7 +34,7 @@ pub(crate) struct CancellationToken(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// Until when the work may go on, whether anybody has asked for its end or not.
-    trust: Trust,
+    deadline: Deadline,
     reason: OnceLock<CancelReason>,
     /// Whether somebody has cancelled it, whatever else was the first reason.
     by_hand: OnceLock<()>,
@@ -48,10 +48,10 @@ struct Inner {
 }
 
 impl CancellationToken {
-    /// One of work that may go on only as long as there is trust.
-    pub(crate) fn within(trust: Trust) -> Self {
+    /// One of work that may go on only until then.
+    pub(crate) fn within(deadline: Deadline) -> Self {
         Self(Arc::new(Inner {
-            trust,
+            deadline,
             ..Inner::default()
         }))
     }
@@ -110,8 +110,8 @@ impl CancellationToken {
     /// The reason, once the end was asked for.
     pub(crate) fn reason(&self) -> Option<CancelReason> {
         let by_hand = self.0.by_hand.get().map(|()| CancelReason::ByHand);
-        let deposed = || self.0.trust.is_over().then_some(CancelReason::Deposed);
-        by_hand.or_else(|| self.0.reason.get().copied()).or_else(deposed)
+        let lost = || self.0.deadline.is_over().then_some(CancelReason::LeaseLost);
+        by_hand.or_else(|| self.0.reason.get().copied()).or_else(lost)
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -126,7 +126,7 @@ impl CancellationToken {
         if !self.is_cancelled() {
             tokio::select! {
                 () = told => {}
-                () = self.0.trust.over() => {}
+                () = self.0.deadline.over() => {}
             }
         }
     }

@@ -5,16 +5,17 @@
 //! service runs, and at the next start from where it was, the time in between as the wall clock tells it. It began with
 //! what the wall clock showed when the state was made, and may be far from that since.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::later;
+use super::{awake_and_asleep, later, lock};
 
-/// By so few milliseconds another clock that is heard may seem to differ.
-const NOT_WORTH_IT: i64 = 50;
+/// By so little another clock that is heard may seem to differ.
+const NOT_WORTH_IT: SignedDuration = SignedDuration::from_millis(50);
 /// What counts of a time in which the service was down, at most: that it was longer only a clock says which may be wrong.
 const LONGEST_DOWN: SignedDuration = SignedDuration::from_hours(24);
 
@@ -31,8 +32,9 @@ pub struct Clock {
 /// What shows the date.
 #[derive(Clone, Debug)]
 enum Wall {
-    /// The clock of this machine, put right by what another one shows that is heard, by so many milliseconds.
-    System(Arc<AtomicI64>),
+    /// The clock of this machine; or another one that is heard, by what that showed when this machine was started. Setting
+    /// this machine's changes nothing then.
+    System(Arc<Mutex<Option<Timestamp>>>),
     /// A clock that moves with tokio's, which tests and simulations can pause and move.
     Virtual {
         /// What it showed when it was made.
@@ -55,20 +57,19 @@ impl Clock {
         Self::new(Wall::System(Arc::default()))
     }
 
-    /// Goes by another clock from here on, which showed `heard` this long ago, at most; gives by how much this machine's is
-    /// behind it.
-    pub(crate) fn hear(&self, heard: Timestamp, age: std::time::Duration) -> SignedDuration {
-        let Wall::System(offset) = &self.wall else {
+    /// Goes by another clock from here on, which showed `heard` when this machine had been up for `uptime`; gives by how much
+    /// this machine's is behind it.
+    pub(crate) fn hear(&self, heard: Timestamp, uptime: Duration) -> SignedDuration {
+        let Wall::System(at_boot) = &self.wall else {
             return SignedDuration::ZERO;
         };
-        let age = SignedDuration::try_from(age).unwrap_or_default();
-        let behind = later(heard, age).duration_since(now_of_machine());
-        let millis = i64::try_from(behind.as_millis()).unwrap_or_default();
+        let shown = later(heard, -signed(uptime));
+        let mut at_boot = lock(at_boot);
         // What the way there and back may account for is not worth a jump.
-        if (millis - offset.load(Ordering::Relaxed)).abs() > NOT_WORTH_IT {
-            offset.store(millis, Ordering::Relaxed);
+        if at_boot.is_none_or(|known| shown.duration_since(known).abs() > NOT_WORTH_IT) {
+            *at_boot = Some(shown);
         }
-        behind
+        later(shown, signed(awake_and_asleep())).duration_since(now_of_machine())
     }
 
     /// A clock that shows `start` now, and moves with tokio's.
@@ -109,10 +110,10 @@ impl Clock {
     /// What the wall clock shows.
     pub fn now(&self) -> Timestamp {
         let now = match &self.wall {
-            Wall::System(offset) => {
-                let offset = SignedDuration::from_millis(offset.load(Ordering::Relaxed));
-                later(now_of_machine(), offset)
-            }
+            Wall::System(at_boot) => match *lock(at_boot) {
+                Some(at_boot) => later(at_boot, signed(awake_and_asleep())),
+                None => now_of_machine(),
+            },
             Wall::Virtual { start, put } => {
                 let put = SignedDuration::from_millis(put.load(Ordering::Relaxed));
                 later(*start, self.passed().saturating_add(put))
@@ -142,6 +143,10 @@ impl Clock {
     }
 }
 
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or_default()
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 fn now_of_machine() -> Timestamp {
     // One that shows more than there is in the calendar shows its last moment.
@@ -165,7 +170,7 @@ mod tests {
             }
         );
         clock.put(hours(96));
-        tokio::time::advance(std::time::Duration::from_mins(1)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         assert_eq!(clock.service_time(), start + SignedDuration::from_mins(1));
         // A day later, after a start with a clock that is right, one that is a year behind, and one that was.
         for (wall, service, expected) in [
@@ -177,7 +182,7 @@ mod tests {
             let next = Clock::starting_at(start + hours(24));
             next.resume(Moment { wall, service });
             assert_eq!(next.service_time(), expected);
-            tokio::time::advance(std::time::Duration::from_secs(5)).await;
+            tokio::time::advance(Duration::from_secs(5)).await;
             assert_eq!(next.service_time(), expected + SignedDuration::from_secs(5));
         }
     }

@@ -6,6 +6,7 @@ mod blocking;
 mod cancellation;
 mod clock;
 mod counters;
+mod deadline;
 mod duration;
 mod file;
 mod host;
@@ -29,7 +30,6 @@ mod table_name;
 mod template;
 mod threads;
 mod time_zone;
-mod trust;
 mod version;
 
 pub(crate) use blocking::blocking;
@@ -37,6 +37,7 @@ pub(crate) use cancellation::{CancelReason, CancellationToken};
 pub use clock::Clock;
 pub(crate) use clock::Moment;
 pub(crate) use counters::{Histogram, counters};
+pub(crate) use deadline::{Deadline, awake_and_asleep};
 pub(crate) use duration::{Duration, spread};
 pub(crate) use file::{
     beside, identity, read_file, read_json, read_text, read_text_in_time, within_patience, within_patience_of,
@@ -64,7 +65,6 @@ pub(crate) use table_name::TableName;
 pub(crate) use template::Template;
 pub(crate) use threads::Threads;
 pub use time_zone::TimeZone;
-pub(crate) use trust::{Trust, awake_and_asleep};
 pub(crate) use version::{COMMIT, VERSION, VERSION_AND_COMMIT};
 
 /// Implements `Deserialize` from text by `FromStr`, so that a bad value is refused with its own words.

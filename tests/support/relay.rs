@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 const WHOLE: u8 = 0;
@@ -18,6 +18,8 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct State {
     cut: AtomicU8,
+    /// How long an answer about the lease is under way, in milliseconds.
+    delay: AtomicU32,
     /// After so many commits, the connection breaks before the answer to the next one arrives; never, where it is 0.
     commits: AtomicU32,
     seen: AtomicU32,
@@ -39,8 +41,10 @@ impl Relay {
                 };
                 let [one, other] = [&client, &server].map(|stream| stream.try_clone().unwrap());
                 let (of_client, of_server) = (Arc::clone(&state), Arc::clone(&state));
-                std::thread::spawn(move || ask(one, other, &of_client));
-                std::thread::spawn(move || answer(server, client, &of_server));
+                let is_lease = Arc::new(AtomicBool::new(false));
+                let told = Arc::clone(&is_lease);
+                std::thread::spawn(move || ask((one, other), &of_client, &told));
+                std::thread::spawn(move || answer((server, client), &of_server, &is_lease));
             }
         });
         relay
@@ -56,6 +60,11 @@ impl Relay {
         self.state.cut.store(ONE_WAY, Ordering::Relaxed);
     }
 
+    /// Has each answer about the lease be under way for so long.
+    pub(crate) fn delay_lease(&self, millis: u32) {
+        self.state.delay.store(millis, Ordering::Relaxed);
+    }
+
     /// Has everything get through again.
     pub(crate) fn heal(&self) {
         self.state.cut.store(WHOLE, Ordering::Relaxed);
@@ -66,17 +75,20 @@ impl Relay {
         self.state.commits.store(every, Ordering::Relaxed);
     }
 
-    /// How many commits went through it.
+    /// How many commits went through it while it was to break some.
     pub(crate) fn commits(&self) -> u32 {
         self.state.seen.load(Ordering::Relaxed)
     }
 }
 
-fn ask(mut from: TcpStream, mut to: TcpStream, state: &State) {
+fn ask((mut from, mut to): (TcpStream, TcpStream), state: &State, is_lease: &AtomicBool) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(read) = from.read(&mut bytes) {
         wait_while(state, |cut| cut == CUT);
-        let is_commit = bytes[..read].windows(7).any(|text| text == b"COMMIT\0");
+        let has = |what: &[u8]| bytes[..read].windows(what.len()).any(|text| text == what);
+        // A session says at its start what it is for.
+        is_lease.fetch_or(has(b"duplistatus-cron/lease"), Ordering::Relaxed);
+        let is_commit = has(b"COMMIT\0");
         let every = state.commits.load(Ordering::Relaxed);
         let breaks = is_commit && every > 0 && state.seen.fetch_add(1, Ordering::Relaxed) % every == every - 1;
         if breaks {
@@ -89,11 +101,14 @@ fn ask(mut from: TcpStream, mut to: TcpStream, state: &State) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-fn answer(mut from: TcpStream, mut to: TcpStream, state: &State) {
+fn answer((mut from, mut to): (TcpStream, TcpStream), state: &State, is_lease: &AtomicBool) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(read) = from.read(&mut bytes) {
         // What was sent meanwhile arrives late, as over a network.
         wait_while(state, |cut| cut != WHOLE);
+        if is_lease.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(state.delay.load(Ordering::Relaxed).into()));
+        }
         if read == 0 || to.write_all(&bytes[..read]).is_err() {
             break;
         }

@@ -468,8 +468,8 @@ const showService = async () => {
   lines($("problems"), problems.length ? problems : ["None."])
   const found = databases.map(({ name, path, trouble }) => `${name}: ${path} — ${trouble ?? "ok"}`)
   lines($("databases"), found.length ? found : ["No job uses one."])
-  const standing = replica => [replica.isThis && "this one", replica.isLeading ? "leads" : "stands by", replica.hasAnotherPlan && "has another declaration"]
-  const seen = (replicas ?? []).map(replica => `${replica.id}: ${standing(replica).filter(Boolean).join(", ")}; ${replica.version}, since ${absolute(new Date(replica.startedAt), zoneOf())}`)
+  const standing = replica => [replica.isThis && "this one", replica.isLeading ? "leads" : "stands by", replica.hasAnotherPlan && "its declaration differs"]
+  const seen = (replicas ?? []).map(replica => `${replica.id}: ${standing(replica).filter(Boolean).join(", ")}; ${replica.version}, started ${absolute(new Date(replica.startedAt), zoneOf())}`)
   lines($("replicas"), replicas ? seen : ["There is only this one."])
   const { messages } = await read("api/outbox")
   keyed($("outbox").tBodies[0], messages, message => message.id, () => make("tr"), (row, message) =>

@@ -21,7 +21,7 @@ pub(in crate::kinds) fn rows(
         declared.sql,
         most + 1
     );
-    let found = session.reading(|session| session.query(&sql, &[]));
+    let found = session.read(&sql);
     let found = found.map_err(|error| session.explain(&error))?;
     Ok(found.iter().map(|row| columns(row.get(0))).collect())
 }

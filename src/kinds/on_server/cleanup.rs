@@ -64,7 +64,7 @@ impl Found {
             .max_rows
             .map_or_else(String::new, |most| format!(" LIMIT {}", most.saturating_add(1)));
         let count = format!("SELECT count(*) FROM (SELECT 1 FROM \"{table}\" WHERE ({condition}\n){most}) AS found");
-        let counted = session.query(&count, &[]).map_err(|error| session.explain(&error))?;
+        let counted = session.read(&count).map_err(|error| session.explain(&error))?;
         let mut found = Self {
             target,
             rows: counted.first().map_or(0, |row| row.get(0)),
@@ -152,9 +152,10 @@ fn misfit(deleting: Deleting<'_>, comparison: &Comparison<'_>, session: &mut Ser
     let read = |session: &mut ServerSession, what: &str, rest: &str| -> Option<Vec<Value>> {
         let sql = format!("SELECT ({what})::text FROM \"{table}\" WHERE ({held}) IS NOT NULL {rest}");
         // One that is not of this table alone is not looked at.
-        let rows = session.query(&sql, &[]).ok()?;
-        let value = |text: String| match text.parse() {
-            Ok(whole) if number => Value::Integer(whole),
+        let rows = session.read(&sql).ok()?;
+        let value = |text: String| match (text.parse(), text.parse()) {
+            (Ok(whole), _) if number => Value::Integer(whole),
+            (_, Ok(real)) if number => Value::Real(real),
             _ => Value::Text(text),
         };
         Some(

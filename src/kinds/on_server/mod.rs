@@ -89,10 +89,31 @@ impl Declared<'_> {
         let record = self.record?;
         let tables = self.tables_of_record(record);
         let parameters = [("row", Parameter::Text("{}".to_owned()))].into();
-        record
+        let compiled = record
             .statements_on_server()
             .iter()
-            .find_map(|sql| compile_on_server("record", (sql, 0..sql.len()), &tables, (WRITING, &parameters), server))
+            .find_map(|sql| compile_on_server("record", (sql, 0..sql.len()), &tables, (WRITING, &parameters), server));
+        compiled.or_else(|| self.check_values_on_server(record, server))
+    }
+
+    /// What is wrong with the values of that row, for the columns that they are for.
+    fn check_values_on_server(&self, record: &Record, server: &CheckedServer) -> Option<Issue> {
+        let mut parameters = self.sample_on_server(server.zone());
+        parameters.insert("rows", Parameter::Integer(1));
+        parameters.insert("error", Parameter::Text(String::new()));
+        let sql = format!(
+            "SELECT json_populate_record(NULL::\"{}\", :row::json) IS NULL",
+            record.table()
+        );
+        record.rows().find_map(|columns| {
+            let row = [("row", Parameter::Text(super::record::row(&columns, &parameters)))];
+            let read = server.ask(|session| session.reading(|session| session.query(&sql, &row)))?;
+            let error = read.err().filter(|error| error.code.is_some())?;
+            Some(Issue::error(
+                "record",
+                format!("a row of it cannot be written: the database {error}"),
+            ))
+        })
     }
 
     /// What the keys around the statement say that only a file understands.
@@ -177,11 +198,7 @@ impl Record {
     }
 
     fn insert_on(&self, columns: &super::record::Columns, session: &mut ServerSession) -> Result<(), Failure> {
-        let row: serde_json::Map<_, _> = columns
-            .iter()
-            .map(|(column, value)| (column.to_string(), super::record::fill(value, &session.parameters)))
-            .collect();
-        let row = Parameter::Text(serde_json::Value::Object(row).to_string());
+        let row = Parameter::Text(super::record::row(columns, &session.parameters));
         let sql = self.statement_on_server(columns.keys());
         let inserted = session.execute(&sql, &[("row", row)]);
         inserted.map(drop).map_err(|error| session.explain(&error).into())

@@ -56,7 +56,7 @@ fn run_in_rounds(
 /// A statement whose connection broke may have been done: it is not tried again.
 fn done_or_not(session: &ServerSession, error: &PostgresError) -> Failure {
     let failure = Failure::from(session.explain(error));
-    if error.code.is_some() || error.is_cut_off {
+    if error.is_rolled_back() {
         return failure;
     }
     Failure {

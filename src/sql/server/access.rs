@@ -1,10 +1,10 @@
-//! How a server would run a statement, by EXPLAIN: which tables it touches how, and whether an index finds the rows.
-//! That also checks the rights of the role, and refuses whatever is not a query or a change of rows.
+//! What a server says of a statement by EXPLAIN: which tables it touches, and whether an index finds the rows. That also
+//! checks the rights of the role, and refuses whatever is not a query or a change of rows.
 
 use serde_json::Value;
 
 use super::session::ServerSession;
-use crate::postgres::{PostgresError, Raw};
+use crate::postgres::{PostgresError, Raw, Row};
 
 /// What a statement does to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,6 @@ pub(crate) struct Access {
     pub by_index: bool,
     /// The index, and the condition it answers, where one index finds them.
     pub index: Option<(String, String)>,
-    pub touched: Vec<Touched>,
     /// Whether the statement itself changes rows, and not only a part of it.
     pub is_write: bool,
 }
@@ -39,18 +38,14 @@ pub(crate) struct Access {
 /// How the server would run `sql`, within a transaction that changes nothing.
 pub(crate) fn access(session: &mut ServerSession, sql: &str) -> Result<Access, PostgresError> {
     let explain = format!("EXPLAIN (VERBOSE, FORMAT JSON) {sql}");
-    let rows = session.reading(|session| session.query(&explain, &[]))?;
-    let text: Raw = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default();
-    let plans: Value = serde_json::from_str(&text.0).unwrap_or_default();
-    let plan = &plans[0]["Plan"];
+    let rows = session.read(&explain)?;
+    let plan = plan_of(&rows);
     let mut found = Access {
         is_write: plan["Node Type"] == "ModifyTable",
         ..Access::default()
     };
     let mut scans = Vec::new();
-    walk(plan, &mut found.touched, &mut scans);
-    found.touched.sort();
-    found.touched.dedup();
+    walk(&plan, &mut Vec::new(), &mut scans);
     let is_scan = |scan: &&Scan| scan.index.is_none();
     match (scans.iter().find(is_scan), scans.first()) {
         (Some(scan), _) => found.words = format!("full scan: {}", scan.table),
@@ -69,6 +64,26 @@ pub(crate) fn access(session: &mut ServerSession, sql: &str) -> Result<Access, P
         found.index.clone_from(&scan.index);
     }
     Ok(found)
+}
+
+/// Every table that `sql` touches, whatever its parameters are.
+pub(super) fn touched(session: &mut ServerSession, sql: &str) -> Result<Vec<Touched>, PostgresError> {
+    let rows = session.reading(|session| {
+        // What depends on a parameter is left out otherwise, where the one it is explained with decides against it.
+        session.run("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_partition_pruning = off")?;
+        session.explain_prepared(sql)
+    })?;
+    let mut touched = Vec::new();
+    walk(&plan_of(&rows), &mut touched, &mut Vec::new());
+    touched.sort();
+    touched.dedup();
+    Ok(touched)
+}
+
+fn plan_of(rows: &[Row]) -> Value {
+    let text: Raw = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default();
+    let mut plans: Value = serde_json::from_str(&text.0).unwrap_or_default();
+    plans[0]["Plan"].take()
 }
 
 /// A search of a table, and the index that serves it with its condition.

@@ -1,5 +1,6 @@
 //! What the server's catalog says of a table: what it is, who refers to it, and how large it is by its statistics.
 
+use super::access::Touched;
 use super::session::ServerSession;
 use super::statement::Functions;
 use crate::postgres::PostgresError;
@@ -77,17 +78,22 @@ impl Target {
         }))
     }
 
-    /// The first column of an index of `table` that keeps its values in their order, with its type.
+    /// The first column of an index of `table` that keeps its values in their order, with its type; none where many rows have
+    /// the same value there, among which the order is of no use.
     pub(super) fn leading_column(
         session: &mut ServerSession,
         table: &str,
         index: &str,
     ) -> Result<Option<(String, String)>, PostgresError> {
-        let [table, index] = [table, index].map(|name| Parameter::Text(format!("\"{name}\"")));
+        let [table, index] = [table, index].map(|name| Parameter::Text(name.to_owned()));
         let rows = session.query(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-             WHERE i.indrelid = to_regclass(:table) AND i.indexrelid = to_regclass(:index) AND m.amname = 'btree' AND i.indpred IS NULL",
+             WHERE i.indrelid = to_regclass(quote_ident(:table)) AND i.indexrelid = to_regclass(quote_ident(:index)) AND m.amname = 'btree' AND i.indpred IS NULL
+                 AND coalesce((SELECT CASE WHEN s.n_distinct > 0 THEN t.reltuples / s.n_distinct ELSE -1 / s.n_distinct END
+                     FROM pg_stats s JOIN pg_namespace n ON n.nspname = s.schemaname
+                     JOIN pg_class t ON t.relname = s.tablename AND t.relnamespace = n.oid
+                     WHERE t.oid = i.indrelid AND s.attname = a.attname AND s.n_distinct <> 0), 1) <= 1000",
             &[("table", table), ("index", index)],
         )?;
         Ok(rows.first().map(|row| (row.get(0), row.get(1))))
@@ -137,20 +143,30 @@ pub(super) fn tables(session: &mut ServerSession) -> Result<Vec<String>, Postgre
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The partitioned table that each of `tables` is a part of, or itself.
-pub(super) fn roots(session: &mut ServerSession, tables: &[(String, String)]) -> Result<Vec<String>, PostgresError> {
-    let mut roots = Vec::new();
-    for (schema, table) in tables {
-        let name = Parameter::Text(format!("\"{schema}\".\"{table}\""));
+/// The first of the tables that are `touched` which is not among the `named` ones, is no part of one and stands behind no
+/// view among them.
+pub(super) fn unnamed(
+    session: &mut ServerSession,
+    touched: &[Touched],
+    named: &[&str],
+) -> Result<Option<String>, PostgresError> {
+    let named = Parameter::Text(named.join("\u{1f}"));
+    for Touched { schema, table, .. } in touched {
+        let table = Parameter::Text(format!("\"{schema}\".\"{table}\""));
         let rows = session.query(
             "WITH RECURSIVE up AS (SELECT to_regclass(:table)::oid AS oid, 0 AS n
-                 UNION ALL SELECT h.inhparent, n + 1 FROM pg_inherits h JOIN up ON h.inhrelid = up.oid WHERE n < 20)
-             SELECT c.relname::text FROM up JOIN pg_class c ON c.oid = up.oid ORDER BY n DESC LIMIT 1",
-            &[("table", name)],
+                 UNION ALL SELECT h.inhparent, n + 1 FROM pg_inherits h JOIN up ON h.inhrelid = up.oid WHERE n < 20),
+             named AS (SELECT to_regclass(quote_ident(name))::oid AS oid FROM unnest(string_to_array(:named, chr(31))) AS name
+                 UNION SELECT d.refobjid FROM named JOIN pg_rewrite w ON w.ev_class = named.oid
+                     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass)
+             SELECT oid::regclass::text FROM up WHERE NOT EXISTS (SELECT 1 FROM up JOIN named USING (oid)) ORDER BY n DESC LIMIT 1",
+            &[("table", table), ("named", named.clone())],
         )?;
-        roots.push(rows.first().map_or_else(|| table.clone(), |row| row.get(0)));
+        if let Some(row) = rows.first() {
+            return Ok(Some(row.get(0)));
+        }
     }
-    Ok(roots)
+    Ok(None)
 }
 
 /// How many rows `table` has: by the statistics where they are there and the table is large, else counted.

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::access::{Access, Operation, access};
-use super::catalog::{roots, tables, without_zone};
+use super::access::{Operation, Touched, access, touched};
+use super::catalog::{tables, unnamed, without_zone};
 use super::session::{CHECK, ServerSession};
 use super::statement::{Statement, names_of_parameters, refuse_semicolon, word_at, words};
 use super::{Server, role};
@@ -114,24 +114,21 @@ pub(crate) fn compile_on_server(
         session.parameters.clone_from(parameters);
         let statement = Statement::of(sql);
         session.describe(&statement)?;
-        access(session, sql)
+        Ok((access(session, sql)?.is_write, touched(session, sql)?))
     })?;
     match read {
-        Ok(access) if !is_query && !access.is_write && names_of_parameters(sql).contains(&"batch") => {
+        Ok((false, _)) if !is_query && names_of_parameters(sql).contains(&"batch") => {
             let why = "it ends with a query, which always gives a row: rounds of `:batch` would never end";
             Some(Issue::error(key, why))
         }
-        Ok(access) => of_access(key, &access, tables, is_query, server),
+        Ok((_, touched)) => of_tables(key, &touched, tables, is_query, server),
         Err(error) => Some(of_error(key, &error, (sql, declared), server)),
     }
 }
 
 /// What is wrong with what a statement touches.
-fn of_access(key: &str, access: &Access, tables: &[&str], is_query: bool, server: &CheckedServer) -> Option<Issue> {
-    let writes = access
-        .touched
-        .iter()
-        .any(|touched| touched.operation != Operation::Read);
+fn of_tables(key: &str, touched: &[Touched], tables: &[&str], is_query: bool, server: &CheckedServer) -> Option<Issue> {
+    let writes = touched.iter().any(|touched| touched.operation != Operation::Read);
     if writes == is_query {
         let why = if is_query {
             "it changes something"
@@ -140,21 +137,9 @@ fn of_access(key: &str, access: &Access, tables: &[&str], is_query: bool, server
         };
         return Some(Issue::error(key, format!("the SQL does not compile: {why}")));
     }
-    let touched: Vec<(String, String)> = access
-        .touched
-        .iter()
-        .map(|touched| (touched.schema.clone(), touched.table.clone()))
-        .collect();
-    let roots = server.ask(|session| roots(session, &touched))?.ok()?;
-    let is_named = |name: &String| tables.iter().any(|table| table.eq_ignore_ascii_case(name));
-    let unnamed = touched
-        .iter()
-        .zip(&roots)
-        .find(|((_, table), root)| !is_named(table) && !is_named(root));
-    unnamed.map(|(_, root)| {
-        let message = format!("the SQL is refused: it touches the table `{root}`, which `tables` does not name");
-        Issue::error(key, message)
-    })
+    let unnamed = server.ask(|session| unnamed(session, touched, tables))?.ok()??;
+    let message = format!("the SQL is refused: it touches the table `{unnamed}`, which `tables` does not name");
+    Some(Issue::error(key, message))
 }
 
 fn of_error(key: &str, error: &PostgresError, (sql, declared): (&str, Range<usize>), server: &CheckedServer) -> Issue {
@@ -184,16 +169,21 @@ fn of_error(key: &str, error: &PostgresError, (sql, declared): (&str, Range<usiz
 /// What a role lacks, and the statement that gives it.
 fn lacks(key: &str, why: &str, role: &str) -> String {
     let sentence = format!("the role `{role}` lacks a right: {why}");
+    let Some(table) = why.strip_prefix("permission denied for table ") else {
+        return sentence;
+    };
     let rights = match key {
         "where" => "SELECT, DELETE",
         "query" => "SELECT",
         "record" => "INSERT",
-        _ => "SELECT, INSERT, UPDATE, DELETE, as far as the statement needs them,",
+        // A statement may read one table and change another.
+        _ => {
+            return format!(
+                "{sentence}; the owner of the table gives it with GRANT SELECT, INSERT, UPDATE or DELETE ON \"{table}\" TO \"{role}\", whichever the statement needs"
+            );
+        }
     };
-    match why.strip_prefix("permission denied for table ") {
-        Some(table) => format!("{sentence}; the owner of the table gives it with: GRANT {rights} ON {table} TO {role}"),
-        None => sentence,
-    }
+    format!("{sentence}; the owner of the table gives it with: GRANT {rights} ON \"{table}\" TO \"{role}\"")
 }
 
 /// What to say of a comparison of two types that cannot be compared.

@@ -18,6 +18,8 @@ const LITTLE: i64 = 200;
 const MOST_KEYS: i64 = 1_000_000;
 /// An index is of use where at most one row of so many goes.
 const FEW: i64 = 5;
+/// So often a table is gone through, at most.
+const MOST_PASSES: usize = 3;
 /// How long a batch waits for a row that somebody has locked.
 const LOCKED: &str = "200ms";
 /// The longest pause: the server ends a session that is idle for longer.
@@ -147,19 +149,35 @@ impl<'a> ServerDeletion<'a> {
                 self.count(changed);
             }
             Way::ByKeys => self.by_keys()?,
-            Way::ByPages => self.by_pages()?,
-            Way::ByIndex(column, kind) => self.by_index(column, kind)?,
+            Way::ByPages | Way::ByIndex(..) => self.in_passes(way, found)?,
         }
         self.ours(|session| session.run("RESET lock_timeout; RESET synchronous_commit"))
     }
 
-    fn by_pages(&mut self) -> Result<(), SqlError> {
+    /// Deletes in several passes, should rows have been changed meanwhile: a new version of a row may stand in a place that
+    /// the pass has left already.
+    fn in_passes(&mut self, way: &Way, found: i64) -> Result<(), SqlError> {
+        let mut pages = self.target.pages;
+        for _ in 0..MOST_PASSES {
+            self.locked = 0;
+            match way {
+                Way::ByIndex(column, kind) => self.by_index(column, kind)?,
+                _ => self.by_pages(pages)?,
+            }
+            if i64::try_from(self.rows + self.locked).is_ok_and(|done| done >= found) {
+                break;
+            }
+            let table = self.table;
+            let target = self.ours(|session| Target::of(session, table))?;
+            pages = target.map_or(0, |target| target.pages);
+        }
+        Ok(())
+    }
+
+    fn by_pages(&mut self, pages: i64) -> Result<(), SqlError> {
         let mut page = 0;
-        // What comes later was not there when the run began.
-        while page < self.target.pages {
-            let window = i64::try_from(self.pace.rows())
-                .unwrap_or(1)
-                .min(self.target.pages - page);
+        while page < pages {
+            let window = i64::try_from(self.pace.rows()).unwrap_or(1).min(pages - page);
             let until = page + window;
             let place = format!("ctid >= '({page},0)' AND ctid < '({until},0)'");
             match self.delete(&place)? {
@@ -196,10 +214,12 @@ impl<'a> ServerDeletion<'a> {
         }
     }
 
+    /// A bare name would have the rows in the order of the texts.
     fn keys_of_index(&mut self, column: &str, after: &str, most: usize) -> Result<Vec<(String, String)>, SqlError> {
         let (table, condition) = (self.table, self.condition);
         let sql = format!(
-            "SELECT \"{column}\"::text, ctid::text FROM \"{table}\" WHERE {after}({condition}\n) ORDER BY \"{column}\", ctid LIMIT {most}"
+            "SELECT \"{column}\"::text, ctid::text FROM \"{table}\" WHERE {after}({condition}\n)
+             ORDER BY \"{table}\".\"{column}\", \"{table}\".ctid LIMIT {most}"
         );
         let rows = self.ours(|session| session.query(&sql, &[]))?;
         let key = |row: &crate::postgres::Row| Some((row.get::<_, Option<String>>(0)?, row.get(1)));

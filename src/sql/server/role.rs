@@ -36,8 +36,8 @@ pub(crate) type Rights = BTreeMap<String, BTreeSet<Right>>;
 pub(crate) fn excess(session: &mut ServerSession, needed: &Rights) -> Result<Option<String>, PostgresError> {
     let rows = session.query(
         "SELECT current_user::text, array_remove(ARRAY[CASE WHEN rolsuper THEN 'is a superuser' END,
-             CASE WHEN rolbypassrls THEN 'bypasses row security' END, CASE WHEN rolcreaterole THEN 'creates roles' END,
-             CASE WHEN rolcreatedb THEN 'creates databases' END, CASE WHEN rolreplication THEN 'replicates' END], NULL)
+             CASE WHEN rolbypassrls THEN 'may bypass row security' END, CASE WHEN rolcreaterole THEN 'may create roles' END,
+             CASE WHEN rolcreatedb THEN 'may create databases' END, CASE WHEN rolreplication THEN 'may replicate' END], NULL)
          FROM pg_roles WHERE rolname = current_user",
         &[],
     )?;
@@ -61,14 +61,17 @@ pub(crate) fn excess(session: &mut ServerSession, needed: &Rights) -> Result<Opt
         }
     }
     let grants: Vec<String> = there.into_iter().map(grant).collect();
+    let enough = match grants.as_slice() {
+        [] => String::new(),
+        grants => format!("; these rights are enough: {}", grants.join("; ")),
+    };
     Ok(Some(format!(
-        "its role `{role}` {}, which no job needs; a role of its own, such as duplistatus_cron, would do with: {}",
-        excess.join(", "),
-        grants.join("; ")
+        "its role `{role}` {}; no job needs that{enough}",
+        excess.join(", ")
     )))
 }
 
-/// The tables it may write that no job does.
+/// The tables it may write in a way that no job does.
 fn writes(session: &mut ServerSession, needed: &Rights) -> Result<Option<String>, PostgresError> {
     let rows = session.query(
         "SELECT c.relname::text, has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE'),
@@ -95,8 +98,8 @@ fn writes(session: &mut ServerSession, needed: &Rights) -> Result<Option<String>
     let count = tables.len();
     Ok((count > 0).then(|| {
         format!(
-            "may write {} ({})",
-            plural(count as u64, "other table"),
+            "may do more than is declared to {} ({})",
+            plural(count as u64, "table"),
             first_of(&tables, 5)
         )
     }))

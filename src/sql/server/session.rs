@@ -14,6 +14,8 @@ const IDLE: &str = "8s";
 pub(super) const CHECK: &str = "validate";
 /// The same within a transaction.
 const IDLE_IN_TRANSACTION: &str = "10s";
+/// Has the server end a statement soon whose client is gone.
+const NOTICED: &str = "SET client_connection_check_interval = '2s'";
 /// How much longer we wait than the server may take.
 const MARGIN: Duration = Duration::from_secs(2);
 /// How long it may take where nothing is said.
@@ -43,6 +45,8 @@ impl ServerSession {
             ),
             ("TimeZone", server.zone().to_string()),
             ("DateStyle", "ISO".to_owned()),
+            // How a backslash in a text is read.
+            ("standard_conforming_strings", "on".to_owned()),
             // Rows that a policy hides would go unseen.
             ("row_security", "off".to_owned()),
         ];
@@ -51,7 +55,9 @@ impl ServerSession {
             settings,
         };
         let place = server.address.place().to_owned();
-        let connection = Connection::open(&server.address, &session).map_err(|error| of_place(&place, &error))?;
+        let mut connection = Connection::open(&server.address, &session).map_err(|error| of_place(&place, &error))?;
+        // Not every server can do that.
+        let _ = connection.batch(NOTICED, PATIENCE);
         Ok(Self {
             connection,
             place,
@@ -106,7 +112,12 @@ impl ServerSession {
         if !self.connection.is_broken() {
             self.run("ROLLBACK")?;
         }
-        done
+        done.map_err(PostgresError::while_reading)
+    }
+
+    /// Runs one query in such a transaction.
+    pub(crate) fn read(&mut self, sql: &str) -> Result<Vec<Row>, PostgresError> {
+        self.reading(|session| session.query(sql, &[]))
     }
 
     /// The columns that a statement returns.
@@ -119,6 +130,26 @@ impl ServerSession {
         let types = self.types_of(statement);
         let columns = self.connection.describe(&statement.sql, &types, PATIENCE)?;
         Ok(columns.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Has the server tell how it would run one statement, whatever its parameters are.
+    pub(super) fn explain_prepared(&mut self, sql: &str) -> Result<Vec<Row>, PostgresError> {
+        let statement = Statement::of(sql);
+        let types = self.types_of(&statement);
+        let in_brackets = |items: Vec<&str>| match items.as_slice() {
+            [] => String::new(),
+            items => format!("({})", items.join(", ")),
+        };
+        let values = in_brackets(types.iter().map(|_| "NULL").collect());
+        let types = in_brackets(types.iter().map(Type::name).collect());
+        let prepare = format!("PREPARE explained {types} AS {}", statement.sql);
+        self.connection.execute(&prepare, &Vec::new(), PATIENCE)?;
+        let explain = format!("EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE explained {values}");
+        let explained = self.connection.query(&explain, &Vec::new(), PATIENCE);
+        if explained.is_ok() {
+            self.run("DEALLOCATE explained")?;
+        }
+        explained
     }
 
     fn types_of(&self, statement: &Statement) -> Vec<Type> {

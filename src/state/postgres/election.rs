@@ -1,5 +1,5 @@
 //! Who of the replicas leads: one row is the lease. It is taken where it has run out, by the server's clock, and renewed by
-//! its holder. The holder trusts in it for less time than it lasts.
+//! its holder, who goes by it for less time than it lasts.
 //!
 //! Here is what is asked of the server; when, and what follows from it, is left to the engine.
 
@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{StateError, StateServer, Tenure, Term};
+use super::lease::{Lease, Term};
+use super::{Postgres, StateError, StateServer};
 use crate::postgres::{Connection, Parameters, Row, Type};
-use crate::values::{Threads, VERSION, awake_and_asleep, lock};
+use crate::values::{Deadline, Threads, VERSION, awake_and_asleep, lock};
 
 /// How long a lease lasts.
 const LEASE: &str = "10 seconds";
-/// How long its holder trusts in it, from when it asked for it.
-const TRUST: Duration = Duration::from_secs(8);
+/// How long its holder goes by it, from when it asked for it.
+const HELD: Duration = Duration::from_secs(8);
 /// How long the server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a standby waits for the leader's answer.
-const REQUEST: &str = "9 seconds";
+/// How often a replica says that it is there.
+const BETWEEN_SIGNS: Duration = Duration::from_secs(3);
 
 /// A replica that may lead.
 #[derive(Clone, Debug)]
@@ -27,22 +28,19 @@ pub(crate) struct Candidate {
     inner: Arc<Mutex<Inner>>,
     /// The one thread that asks, so that nothing else holds it up.
     thread: Threads,
-    tenure: Tenure,
-    /// Its name among the replicas, new at every start.
-    pub id: String,
+    lease: Lease,
 }
 
 #[derive(Debug)]
 struct Inner {
     server: Arc<StateServer>,
     connection: Option<Connection>,
-    tenure: Tenure,
-    id: String,
+    lease: Lease,
     name: String,
     /// The renewals that the server has confirmed last.
     confirmed: i64,
-    /// A lease that was taken, until that could be told.
-    untold: Option<Taken>,
+    /// When this replica has said that it is there, and with which plan.
+    seen: Option<(Duration, String)>,
 }
 
 /// A leader.
@@ -70,21 +68,10 @@ pub(crate) struct Request {
     pub question: String,
 }
 
-/// A lease that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    pub term: i64,
-    /// Whether this replica was there already when the leader before handled what was due: then nothing has started.
-    pub is_handover: bool,
-    /// Up to when earlier leaders have handled what was due.
-    pub handled_until: Option<Timestamp>,
-}
-
 /// What a look at the lease has shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Tick {
-    pub taken: Option<Taken>,
-    /// Whether the lease was renewed that this replica holds.
+    /// Whether the lease was taken or renewed.
     pub is_renewed: bool,
     /// Whether changes are gone that were confirmed: the server is not the one it was.
     pub has_lost: bool,
@@ -97,7 +84,7 @@ pub(crate) struct Tick {
 
 /// What a replica does about the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stand {
+pub(crate) enum LeaseAction {
     /// Takes it, where it has run out.
     Take,
     /// Renews it, having handled what was due up to then.
@@ -108,48 +95,75 @@ pub(crate) enum Stand {
 
 impl Candidate {
     /// A candidate for leading where the state is on `server`.
-    pub(in crate::state) fn new(server: Arc<StateServer>, tenure: Tenure) -> Self {
+    pub(in crate::state) fn new(server: Arc<StateServer>) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host = host.replace(|c: char| !(c.is_ascii_alphanumeric() || "-._".contains(c)), "_");
         // No two starts on one host have both in common.
-        let id = format!("{host}-{}-{}", std::process::id(), awake_and_asleep().as_millis());
+        let lease = Lease::of(&format!(
+            "{host}-{}-{}",
+            std::process::id(),
+            awake_and_asleep().as_millis()
+        ));
         let inner = Inner {
             server,
             connection: None,
-            tenure: tenure.clone(),
-            id: id.clone(),
+            lease: lease.clone(),
             name: host,
             confirmed: 0,
-            untold: None,
+            seen: None,
         };
         Self {
             inner: Arc::new(Mutex::new(inner)),
             thread: Threads::new(1),
-            tenure,
-            id,
+            lease,
         }
+    }
+
+    /// The state on `server`, which may be changed while this replica leads.
+    pub(in crate::state) fn state(&self, server: &Arc<StateServer>) -> Postgres {
+        Postgres::new(Arc::clone(server), self.lease.clone())
+    }
+
+    /// Its name among the replicas, new at every start.
+    pub(crate) fn id(&self) -> &str {
+        &self.lease.holder
+    }
+
+    /// Until when it may lead.
+    pub(in crate::state) fn deadline(&self) -> Deadline {
+        self.lease.deadline.clone()
     }
 
     /// Takes the lease, which nobody else has.
     #[cfg(test)]
     pub(in crate::state) fn lead(&self) {
-        let tick = lock(&self.inner).tick(Stand::Take, "").unwrap();
-        assert!(tick.taken.is_some(), "{tick:?}");
+        let tick = lock(&self.inner).tick(LeaseAction::Take, "").unwrap();
+        assert!(self.term().is_some(), "{tick:?}");
     }
 
-    /// Whether this replica leads, as far as it may trust in that.
-    pub(crate) fn is_trusted(&self) -> bool {
-        self.tenure.current().is_some()
+    /// Holds the first lease, without a server.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) {
+        let term = Term {
+            number: 1,
+            ..Term::default()
+        };
+        self.lease.take(term, awake_and_asleep() + HELD);
     }
 
-    /// Leads no more.
-    pub(crate) fn step_down(&self) {
-        self.tenure.end();
+    /// The term in which this replica leads, if it does.
+    pub(crate) fn term(&self) -> Option<Term> {
+        self.lease.term()
+    }
+
+    /// Leads no more in the term of that number.
+    pub(crate) fn step_down(&self, term: i64) {
+        self.lease.end(term);
     }
 
     /// Takes or renews the lease, says that this replica is there, with `plan` in force, and looks who else is.
-    pub(crate) async fn tick(&self, stand: Stand, plan: String) -> Result<Tick, StateError> {
-        self.ask(move |inner| inner.tick(stand, &plan)).await
+    pub(crate) async fn tick(&self, action: LeaseAction, plan: String) -> Result<Tick, StateError> {
+        self.ask(move |inner| inner.tick(action, &plan)).await
     }
 
     /// Gives the lease back, at an orderly end.
@@ -157,9 +171,9 @@ impl Candidate {
         self.ask(move |inner| inner.resign(handled_until)).await
     }
 
-    /// Asks the leader; gives the number of the request.
-    pub(crate) async fn request(&self, question: String) -> Result<i64, StateError> {
-        self.ask(move |inner| inner.request(&question)).await
+    /// Asks the leader, who may take that up for as long as `patience`; gives the number of the request.
+    pub(crate) async fn request(&self, question: String, patience: Duration) -> Result<i64, StateError> {
+        self.ask(move |inner| inner.request(&question, patience)).await
     }
 
     /// What the leader has answered, if it has.
@@ -187,79 +201,80 @@ impl Candidate {
 }
 
 impl Inner {
-    fn tick(&mut self, stand: Stand, plan: &str) -> Result<Tick, StateError> {
-        let asked_at = awake_and_asleep();
-        let mut taken = None;
-        let mut is_renewed = false;
-        match stand {
-            Stand::Take if self.tenure.current().is_some() && self.untold.is_some() => taken = self.untold,
-            Stand::Take => taken = self.take()?,
-            Stand::Renew(handled_until) => is_renewed = self.renew(handled_until)?,
-            Stand::Look => {}
-        }
-        if let Some(taken) = taken.filter(|_| self.untold.is_none()) {
-            self.untold = Some(taken);
-            self.tenure.trust.extend(asked_at + TRUST);
-            *self.tenure.lock() = Some(Term {
-                holder: self.id.clone(),
-                number: taken.term,
-            });
-        }
-        if is_renewed {
-            self.tenure.trust.extend(asked_at + TRUST);
-        } else if matches!(stand, Stand::Renew(_)) {
-            self.tenure.end();
-        }
+    fn tick(&mut self, action: LeaseAction, plan: &str) -> Result<Tick, StateError> {
+        let led = self.lease.term().is_some();
+        let is_renewed = match action {
+            // It was taken by a tick that nobody waited for any more.
+            LeaseAction::Take if led => false,
+            LeaseAction::Take => self.take()?,
+            LeaseAction::Renew(handled_until) => self.renew(handled_until)?,
+            LeaseAction::Look => false,
+        };
         self.be_seen(plan)?;
-        let tick = self.look(taken, is_renewed)?;
-        self.untold = None;
-        Ok(tick)
+        self.look(is_renewed, led)
     }
 
-    fn take(&mut self) -> Result<Option<Taken>, StateError> {
-        let id = self.id.clone();
+    /// Takes the lease where it has run out; whether it had.
+    fn take(&mut self) -> Result<bool, StateError> {
+        let asked_at = awake_and_asleep();
+        let id = Arc::clone(&self.lease.holder);
         let version = i64::try_from(super::schema::VERSION).unwrap_or(0);
         let rows = self.query(
             "WITH free AS (SELECT handled_until AS handled FROM {schema}.leader WHERE name = 'main' AND expires_at < now()
                  AND (SELECT version FROM {schema}.version) <= $3 FOR UPDATE)
-             UPDATE {schema}.leader SET holder = $1, term = term + 1, since = now(), expires_at = now() + $2::interval FROM free
+             UPDATE {schema}.leader SET holder = $1, term = term + 1, since = now(), expires_at = now() + $2::interval, renewals = renewals + 1 FROM free
              WHERE name = 'main' RETURNING term, handled_until, EXISTS (SELECT 1 FROM {schema}.replicas
                  WHERE id = $1 AND extract(epoch FROM started_at) * 1000 <= free.handled)",
-            &vec![(&id, Type::TEXT), (&LEASE, Type::TEXT), (&version, Type::INT8)],
+            &vec![(&&*id, Type::TEXT), (&LEASE, Type::TEXT), (&version, Type::INT8)],
         )?;
-        Ok(rows.first().map(|row| Taken {
-            term: row.get(0),
+        let term = rows.first().map(|row| Term {
+            number: row.get(0),
             handled_until: row.get::<_, Option<i64>>(1).map(instant),
             is_handover: row.get(2),
-        }))
+        });
+        let is_taken = term.is_some();
+        if let Some(term) = term {
+            self.lease.take(term, asked_at + HELD);
+            self.tidy()?;
+        }
+        Ok(is_taken)
     }
 
+    /// Renews the lease; whether this replica still has it.
     fn renew(&mut self, handled_until: Timestamp) -> Result<bool, StateError> {
-        let Some(Term { holder, number }) = self.tenure.lock().clone() else {
+        let asked_at = awake_and_asleep();
+        let Some(Term { number, .. }) = self.lease.term() else {
             return Ok(false);
         };
+        let id = Arc::clone(&self.lease.holder);
         let rows = self.query(
             "UPDATE {schema}.leader SET expires_at = now() + $3::interval, handled_until = greatest(handled_until, $4), renewals = renewals + 1
              WHERE name = 'main' AND holder = $1 AND term = $2 AND expires_at >= now() RETURNING term",
             &vec![
-                (&holder, Type::TEXT),
+                (&&*id, Type::TEXT),
                 (&number, Type::INT8),
                 (&LEASE, Type::TEXT),
                 (&handled_until.as_millisecond(), Type::INT8),
             ],
         )?;
-        Ok(!rows.is_empty())
+        let is_renewed = !rows.is_empty();
+        if is_renewed {
+            self.lease.extend(number, asked_at + HELD);
+        } else {
+            self.lease.end(number);
+        }
+        Ok(is_renewed)
     }
 
     fn resign(&mut self, handled_until: Timestamp) -> Result<(), StateError> {
-        let (term, id) = (self.tenure.lock().take(), self.id.clone());
-        self.tenure.trust.end();
-        if let Some(Term { holder, number }) = term {
+        let id = Arc::clone(&self.lease.holder);
+        if let Some(Term { number, .. }) = self.lease.term() {
+            self.lease.end(number);
             self.query(
                 "UPDATE {schema}.leader SET expires_at = 'epoch', handled_until = greatest(handled_until, $3)
                  WHERE name = 'main' AND holder = $1 AND term = $2",
                 &vec![
-                    (&holder, Type::TEXT),
+                    (&&*id, Type::TEXT),
                     (&number, Type::INT8),
                     (&handled_until.as_millisecond(), Type::INT8),
                 ],
@@ -267,24 +282,30 @@ impl Inner {
         }
         let gone = "DELETE FROM {schema}.replicas WHERE id = $1";
         // Whoever looks sees that it is there no more.
-        let _ = self.query(gone, &vec![(&id, Type::TEXT)]);
+        let _ = self.query(gone, &vec![(&&*id, Type::TEXT)]);
         Ok(())
     }
 
     /// Says that this replica is there.
     fn be_seen(&mut self, plan: &str) -> Result<(), StateError> {
-        let (id, name) = (self.id.clone(), self.name.clone());
+        let now = awake_and_asleep();
+        let is_fresh = |(at, known): &(Duration, String)| known == plan && now < *at + BETWEEN_SIGNS;
+        if self.seen.as_ref().is_some_and(is_fresh) {
+            return Ok(());
+        }
+        let (id, name) = (Arc::clone(&self.lease.holder), self.name.clone());
         self.query(
             "INSERT INTO {schema}.replicas (id, name, version, plan, started_at, seen_at) VALUES ($1, $2, $3, $4, now(), now())
              ON CONFLICT (id) DO UPDATE SET plan = excluded.plan, seen_at = excluded.seen_at",
             &vec![
-                (&id, Type::TEXT),
+                (&&*id, Type::TEXT),
                 (&name, Type::TEXT),
                 (&VERSION, Type::TEXT),
                 (&plan, Type::TEXT),
             ],
-        )
-        .map(drop)
+        )?;
+        self.seen = Some((now, plan.to_owned()));
+        Ok(())
     }
 
     /// Forgets replicas that are gone, and requests that nobody waits for.
@@ -295,7 +316,9 @@ impl Inner {
         self.query(old, &Vec::new()).map(drop)
     }
 
-    fn look(&mut self, taken: Option<Taken>, is_renewed: bool) -> Result<Tick, StateError> {
+    /// Looks who leads and who is there. What was asked of standbys is taken up by one that `led` already: whoever has just
+    /// begun is not told yet that it leads.
+    fn look(&mut self, is_renewed: bool, led: bool) -> Result<Tick, StateError> {
         let asked_at = awake_and_asleep();
         let rows = self.query(
             "SELECT clock_timestamp(), holder, since, expires_at > now(), renewals FROM {schema}.leader WHERE name = 'main'",
@@ -305,26 +328,30 @@ impl Inner {
         let gone = || StateError {
             message: format!("state database {} has lost the row of the lease", self.server.shown()),
             is_transient: false,
-            is_deposed: false,
+            is_not_leading: false,
         };
         let row = rows.first().ok_or_else(gone)?;
         let (clock, renewals): (Timestamp, i64) = (row.get(0), row.get(4));
         let leader = row.get::<_, bool>(3).then(|| Leader {
             id: row.get::<_, Option<String>>(1).unwrap_or_default(),
-            since: row.get::<_, Option<Timestamp>>(2).unwrap_or_default(),
+            // There are dates that no calendar of ours has.
+            since: row
+                .try_get::<_, Option<Timestamp>>(2)
+                .ok()
+                .flatten()
+                .unwrap_or_default(),
         });
         let has_lost = renewals - i64::from(is_renewed) < self.confirmed;
         self.confirmed = renewals;
-        if taken.is_some() || (is_renewed && renewals % 1000 == 0) {
+        if is_renewed && renewals % 1000 == 0 {
             self.tidy()?;
         }
         Ok(Tick {
-            taken,
             is_renewed,
             has_lost,
             leader,
             replicas: self.replicas()?,
-            requests: if self.tenure.current().is_some() {
+            requests: if led && self.lease.term().is_some() {
                 self.requests()?
             } else {
                 Vec::new()
@@ -343,7 +370,7 @@ impl Inner {
             name: row.get(1),
             version: row.get(2),
             plan: row.get(3),
-            started_at: row.get(4),
+            started_at: row.try_get(4).unwrap_or_default(),
         };
         Ok(rows.iter().map(replica).collect())
     }
@@ -361,10 +388,11 @@ impl Inner {
         Ok(rows.iter().map(request).collect())
     }
 
-    fn request(&mut self, question: &str) -> Result<i64, StateError> {
+    fn request(&mut self, question: &str, patience: Duration) -> Result<i64, StateError> {
+        let seconds = patience.as_secs_f64();
         let rows = self.query(
-            "INSERT INTO {schema}.requests (question, expires_at) VALUES ($1, now() + $2::interval) RETURNING id",
-            &vec![(&question, Type::TEXT), (&REQUEST, Type::TEXT)],
+            "INSERT INTO {schema}.requests (question, expires_at) VALUES ($1, now() + $2 * interval '1 s') RETURNING id",
+            &vec![(&question, Type::TEXT), (&seconds, Type::FLOAT8)],
         )?;
         Ok(rows.first().map_or(0, |row| row.get(0)))
     }

@@ -5,17 +5,20 @@
 //! Nothing is kept in a session, so that all of it works through a connection pooler.
 
 mod election;
+mod lease;
 mod schema;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::StateError;
 use super::statements::{self, Cell, Durability, Fault, Row, Value};
 use crate::postgres::{self, Address, Connection, PostgresError, Session, ToSql, Type, apart};
-use crate::values::{Trust, lock};
-pub(crate) use election::{Candidate, Leader, Replica, Request, Stand, Tick};
+pub(crate) use election::{Candidate, Leader, LeaseAction, Replica, Request, Tick};
+pub(crate) use lease::Term;
+
+use lease::Lease;
 use schema::SchemaError;
 
 /// How long the server may take for an answer.
@@ -66,7 +69,7 @@ impl StateServer {
                     self.shown()
                 ),
                 is_transient: false,
-                is_deposed: false,
+                is_not_leading: false,
             },
             SchemaError::Newer(version) => StateError {
                 message: format!(
@@ -74,7 +77,7 @@ impl StateServer {
                     self.shown()
                 ),
                 is_transient: false,
-                is_deposed: false,
+                is_not_leading: false,
             },
         })?;
         Ok(connection)
@@ -84,44 +87,8 @@ impl StateServer {
         StateError {
             message: format!("state database {} {}", self.shown(), error.why),
             is_transient: error.is_transient(),
-            is_deposed: false,
+            is_not_leading: false,
         }
-    }
-}
-
-/// The term in which this process leads, if it does.
-#[derive(Clone, Debug)]
-pub(in crate::state) struct Tenure {
-    term: Arc<Mutex<Option<Term>>>,
-    pub trust: Trust,
-}
-
-/// A term of a leader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Term {
-    pub holder: String,
-    pub number: i64,
-}
-
-impl Tenure {
-    pub(in crate::state) fn none() -> Self {
-        Self {
-            term: Arc::default(),
-            trust: Trust::none(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Term>> {
-        lock(&self.term)
-    }
-
-    fn current(&self) -> Option<Term> {
-        self.lock().clone().filter(|_| !self.trust.is_over())
-    }
-
-    fn end(&self) {
-        self.trust.end();
-        *self.lock() = None;
     }
 }
 
@@ -130,15 +97,15 @@ impl Tenure {
 pub(super) struct Postgres {
     server: Arc<StateServer>,
     connection: Option<Connection>,
-    tenure: Tenure,
+    lease: Lease,
 }
 
 impl Postgres {
-    pub(super) fn new(server: Arc<StateServer>, tenure: Tenure) -> Self {
+    fn new(server: Arc<StateServer>, lease: Lease) -> Self {
         Self {
             server,
             connection: None,
-            tenure,
+            lease,
         }
     }
 
@@ -170,14 +137,14 @@ impl Postgres {
         durability: Durability,
         work: impl FnOnce(&mut dyn statements::Connection) -> Result<T, Fault>,
     ) -> Result<T, StateError> {
-        let Some(term) = self.tenure.current() else {
-            return Err(StateError::deposed());
+        let Some(Term { number, .. }) = self.lease.term() else {
+            return Err(StateError::not_leading());
         };
-        let begin = begin(&self.server.schema, &term, durability);
-        let tenure = self.tenure.clone();
+        let begin = begin(&self.server.schema, (&self.lease.holder, number), durability);
+        let lease = self.lease.clone();
         self.with(|connection, server| {
             connection.batch(&begin, PATIENCE)?;
-            let done = fence(connection, &term).and_then(|transaction| {
+            let done = fence(connection, (&lease.holder, number)).and_then(|transaction| {
                 let done = work(&mut Statements(connection))?;
                 Ok((done, transaction))
             });
@@ -193,12 +160,12 @@ impl Postgres {
             match connection.batch("COMMIT", PATIENCE) {
                 Ok(()) => Ok(done),
                 Err(error) if !error.is_broken => Err(error.into()),
-                Err(error) => find_out(server, &tenure, &transaction, error).map(|()| done),
+                Err(error) => find_out(server, (&lease, number), &transaction, error).map(|()| done),
             }
         })
         .inspect_err(|error| {
-            if error.is_deposed {
-                self.tenure.end();
+            if error.is_not_leading {
+                self.lease.end(number);
             }
         })
     }
@@ -216,50 +183,54 @@ impl Postgres {
         self.connection = Some(connection).filter(|connection| !connection.is_broken());
         done.map_err(|fault| match fault {
             Fault::Postgres(error) => self.server.error(&error),
-            Fault::Deposed => StateError::deposed(),
+            Fault::NotLeading => StateError::not_leading(),
             other => StateError {
                 message: format!("state database {} cannot be read: {other}", self.server.shown()),
                 is_transient: false,
-                is_deposed: false,
+                is_not_leading: false,
             },
         })
     }
 }
 
-fn begin(schema: &str, term: &Term, durability: Durability) -> String {
+fn begin(schema: &str, (holder, term): (&str, i64), durability: Durability) -> String {
     let commit = match durability {
         Durability::Disk => "on",
         Durability::Process => "off",
     };
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = \"{schema}\"; {BOUNDS}; SET LOCAL synchronous_commit = {commit};
-         SET LOCAL duplistatus_cron.term = '{}'; SET LOCAL duplistatus_cron.holder = '{}'",
-        term.number, term.holder
+         SET LOCAL duplistatus_cron.term = '{term}'; SET LOCAL duplistatus_cron.holder = '{holder}'"
     )
 }
 
 /// Makes sure of the lease until the transaction ends; gives the transaction's number.
-fn fence(connection: &mut Connection, term: &Term) -> Result<String, Fault> {
+fn fence(connection: &mut Connection, (holder, term): (&str, i64)) -> Result<String, Fault> {
     let version = i64::try_from(schema::VERSION).unwrap_or(0);
     // A weaker lock does not keep another one from taking the lease.
     let held = connection.query(
         "SELECT pg_current_xact_id()::text FROM leader WHERE name = 'main' AND holder = $1 AND term = $2 AND expires_at > now()
          AND (SELECT version FROM version) <= $3 FOR SHARE",
         &vec![
-            (&term.holder, Type::TEXT),
-            (&term.number, Type::INT8),
+            (&holder, Type::TEXT),
+            (&term, Type::INT8),
             (&version, Type::INT8),
         ],
         PATIENCE,
     )?;
-    held.first().map(|row| row.get(0)).ok_or(Fault::Deposed)
+    held.first().map(|row| row.get(0)).ok_or(Fault::NotLeading)
 }
 
 /// Finds out whether a transaction was committed whose connection broke at its end. Nothing may go on before that is known,
 /// or this process leads no more: then the next leader sees to what is there.
-fn find_out(server: &StateServer, tenure: &Tenure, transaction: &String, error: PostgresError) -> Result<(), Fault> {
+fn find_out(
+    server: &StateServer,
+    (lease, number): (&Lease, i64),
+    transaction: &String,
+    error: PostgresError,
+) -> Result<(), Fault> {
     tracing::warn!("the connection to the state broke while a change was being made; finding out whether it was");
-    while tenure.current().is_some() {
+    while lease.term().is_some_and(|term| term.number == number) {
         if let Some(status) = status_of(server, transaction) {
             return match status.as_str() {
                 "committed" => Ok(()),
@@ -268,7 +239,7 @@ fn find_out(server: &StateServer, tenure: &Tenure, transaction: &String, error: 
         }
         std::thread::sleep(SOON);
     }
-    Err(Fault::Deposed)
+    Err(Fault::NotLeading)
 }
 
 /// What became of a transaction; `None` as long as that is not known.

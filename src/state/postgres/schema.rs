@@ -42,7 +42,8 @@ pub(super) fn is_there(connection: &mut Connection, schema: &str) -> Result<bool
 pub(super) fn may_be_made(connection: &mut Connection, schema: &str) -> Result<Option<String>, PostgresError> {
     let found = connection.query(
         "SELECT CASE WHEN to_regnamespace(quote_ident($1)) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
-             ELSE has_schema_privilege(quote_ident($1), 'USAGE') END, current_database()::text, current_user::text,
+             ELSE has_schema_privilege(quote_ident($1), 'USAGE') AND (has_schema_privilege(quote_ident($1), 'CREATE')
+                 OR to_regclass(quote_ident($1) || '.version') IS NOT NULL) END, current_database()::text, current_user::text,
              to_regnamespace(quote_ident($1)) IS NULL",
         &vec![(&schema, Type::TEXT)],
         PATIENCE,
@@ -112,11 +113,11 @@ fn take_steps(connection: &mut Connection, schema: &str) -> Result<(), SchemaErr
 
 /// The steps that the schema has not taken.
 fn missing(connection: &mut Connection, schema: &str) -> Result<&'static [&'static str], SchemaError> {
-    let found = connection.query(
-        &format!("SELECT version FROM \"{schema}\".version"),
-        &Vec::new(),
-        PATIENCE,
-    )?;
+    let version = format!("SELECT version FROM \"{schema}\".version");
+    let found = match connection.query(&version, &Vec::new(), PATIENCE) {
+        Err(error) if error.has_code("42703") => return Err(SchemaError::Foreign),
+        found => found?,
+    };
     let version = found.first().and_then(|row| row.try_get::<_, i64>(0).ok());
     let version = version.filter(|_| found.len() == 1).ok_or(SchemaError::Foreign)?;
     let taken = usize::try_from(version).ok();

@@ -38,7 +38,7 @@ impl From<SqlError> for StateError {
         Self {
             message: format!("state {}", error.message),
             is_transient: error.is_transient,
-            is_deposed: false,
+            is_not_leading: false,
         }
     }
 }

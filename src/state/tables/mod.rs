@@ -9,10 +9,14 @@ mod ledger;
 mod outbox;
 mod outputs;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use super::engine::{Engine, Place};
-use super::postgres::Tenure;
+use super::engine::Engine;
+use super::postgres::{Candidate, StateServer};
+use super::sqlite::Sqlite;
 use super::statements::{Connection, Durability, Fault, Row, query_one, values};
 use super::{LeftBehind, StateError};
 use crate::values::{JobId, Moment};
@@ -27,18 +31,21 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Those of the state at `place`, which `tenure` says may be changed.
-    pub(super) fn of(place: &Place, tenure: Tenure) -> Self {
-        Self {
-            engine: Engine::of(place, tenure),
-            claimed: Claimed::new(),
-        }
+    /// Those in the file at `path`.
+    pub(super) fn at(path: &Path) -> Self {
+        Self::of(Engine::Sqlite(Sqlite::new(path)))
     }
 
-    /// Those in the file at `path`.
-    #[cfg(test)]
-    pub(super) fn at(path: &std::path::Path) -> Self {
-        Self::of(&Place::File(path.to_owned()), Tenure::none())
+    /// Those on `server`, which may be changed while `candidate` leads.
+    pub(super) fn on(server: &Arc<StateServer>, candidate: &Candidate) -> Self {
+        Self::of(Engine::Postgres(Box::new(candidate.state(server))))
+    }
+
+    fn of(engine: Engine) -> Self {
+        Self {
+            engine,
+            claimed: Claimed::new(),
+        }
     }
 
     /// Changes the state: all or nothing, and on the disk.

@@ -1,25 +1,14 @@
-//! How this replica stands: whether it leads, in which term, and who else is there. A service whose state is a file leads
-//! always.
+//! The replicas as this one has seen them last: which of them leads, and who else is there.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use crate::state::{Leader, Replica};
 use crate::values::lock;
 
-/// A term in which this replica leads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Term {
-    pub number: i64,
-    /// Up to when earlier leaders have handled what was due.
-    pub handled_until: Option<Timestamp>,
-    /// Whether other replicas were there when it began, so that it goes on where another one was.
-    pub is_handover: bool,
-}
-
-/// How the replicas stand, as this one has seen it last.
+/// The replicas, for whoever shows them.
 #[derive(Clone, Debug)]
 pub(crate) struct Replicas(Arc<Mutex<Seen>>);
 
@@ -32,9 +21,13 @@ pub(crate) struct Seen {
     /// The term of this replica, once it has led.
     pub term: i64,
     pub leader: Option<Leader>,
+    /// Who has led when somebody was last seen to.
+    pub last_leader: Option<String>,
     pub replicas: Vec<Replica>,
     /// What tells the plan of this replica from others.
     pub plan: String,
+    /// When that was.
+    pub looked_at: Instant,
     /// Since when nobody has led.
     pub leaderless_since: Option<Instant>,
     /// By how much this machine's clock is behind the database's.
@@ -53,8 +46,10 @@ impl Replicas {
             is_leading: false,
             term: 0,
             leader: None,
+            last_leader: None,
             replicas: Vec::new(),
             plan: String::new(),
+            looked_at: Instant::now(),
             leaderless_since: Some(Instant::now()),
             behind: SignedDuration::ZERO,
             has_lost: false,

@@ -1,5 +1,5 @@
-//! Until when this process may act: of several replicas only one may, and for as long as it is sure of that. Time counts
-//! that the machine spends asleep.
+//! Until when this process may act: of several replicas only one may, and for as long as it is sure of its lease. Time
+//! counts that the machine spends asleep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,16 +16,16 @@ pub(crate) fn awake_and_asleep() -> Duration {
 
 /// Until when this process may act, shared by all who do.
 #[derive(Clone, Debug)]
-pub(crate) struct Trust(Arc<AtomicI64>);
+pub(crate) struct Deadline(Arc<AtomicI64>);
 
-impl Trust {
-    /// For ever.
-    pub(crate) fn for_ever() -> Self {
+impl Deadline {
+    /// It may act for ever.
+    pub(crate) fn never() -> Self {
         Self(Arc::new(AtomicI64::new(i64::MAX)))
     }
 
-    /// Not yet.
-    pub(crate) fn none() -> Self {
+    /// It may not act yet.
+    pub(crate) fn passed() -> Self {
         Self(Arc::new(AtomicI64::new(i64::MIN)))
     }
 
@@ -53,7 +53,7 @@ impl Trust {
     }
 
     /// Lets it act until then, as [`awake_and_asleep`] counts.
-    pub(crate) fn extend(&self, until: Duration) {
+    pub(crate) fn set(&self, until: Duration) {
         self.0.store(millis(until), Ordering::Relaxed);
     }
 
@@ -63,9 +63,9 @@ impl Trust {
     }
 }
 
-impl Default for Trust {
+impl Default for Deadline {
     fn default() -> Self {
-        Self::for_ever()
+        Self::never()
     }
 }
 

@@ -13,15 +13,15 @@ use crate::values::Moment;
 /// How long what was seen counts.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What is under way elsewhere.
+/// What is under way at the leader.
 #[derive(Debug, Default)]
-pub(super) struct Elsewhere {
+pub(super) struct LeadersRuns {
     seen_at: Option<Instant>,
     running: BTreeMap<String, RunId>,
     waiting: BTreeMap<String, u32>,
 }
 
-impl Elsewhere {
+impl LeadersRuns {
     /// The report of a job, with what the leader does of it.
     pub(super) fn complete(&self, report: JobReport) -> JobReport {
         let id = report.id.as_str();
@@ -36,8 +36,8 @@ impl Elsewhere {
 
 impl Engine {
     /// Looks what the leader has written of the jobs.
-    pub(super) async fn look_on(&mut self, at: Moment) {
-        if self.elsewhere.seen_at.is_some_and(|seen| seen.elapsed() < FRESH) {
+    pub(super) async fn read_leaders_runs(&mut self, at: Moment) {
+        if self.leaders_runs.seen_at.is_some_and(|seen| seen.elapsed() < FRESH) {
             return;
         }
         // What cannot be read is told by the store.
@@ -66,18 +66,18 @@ impl Engine {
         }
         // Times that have come are the leader's.
         self.scheduler.recompute(at.wall);
-        self.elsewhere = Elsewhere {
+        self.leaders_runs = LeadersRuns {
             seen_at: Some(Instant::now()),
             running: unfinished.into_iter().map(|run| (run.job, run.run)).collect(),
             waiting: BTreeMap::new(),
         };
         for run in queued {
-            *self.elsewhere.waiting.entry(run.job).or_default() += 1;
+            *self.leaders_runs.waiting.entry(run.job).or_default() += 1;
         }
     }
 
     /// Forgets what the leader does.
-    pub(super) fn look_away(&mut self) {
-        self.elsewhere = Elsewhere::default();
+    pub(super) fn forget_leaders_runs(&mut self) {
+        self.leaders_runs = LeadersRuns::default();
     }
 }
