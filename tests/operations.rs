@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::postgres::Server;
 use crate::support::workplace::{BINARY, printed};
 use crate::support::{Service, Workplace, eventually};
 
@@ -131,9 +132,16 @@ fn the_alert_rules_are_good_and_name_figures_that_are_there() {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/alerts.yml");
     let (is_good, said) = promtool(&["check", "rules", rules], "");
     assert!(is_good && said.contains("SUCCESS: 6 rules found"), "{said}");
+    // Of replicas, a service tells that may have others.
+    let server = Server::shared();
+    let url = server.url("postgres", &server.database());
     let place = place();
+    place.write("jobs.toml", &format!("[state]\nurl = \"{url}\"\n{JOBS}"));
     let service = place.start();
-    let known = metrics(&service, "*/*");
+    let known = eventually("it to lead", || {
+        let known = metrics(&service, "*/*");
+        known.contains("duplistatus_cron_leader 1").then_some(known)
+    });
     let rules = std::fs::read_to_string(rules).unwrap();
     let named: Vec<&str> = rules
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

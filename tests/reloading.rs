@@ -117,6 +117,8 @@ fn a_changed_file_applies_by_itself_however_it_is_changed() {
             .filter(|line| line.contains("configuration reloaded"))
             .count()
     };
+    eventually("the last of them to be told", || (reloads() >= 3).then_some(()));
+    std::thread::sleep(std::time::Duration::from_millis(700));
     let before = reloads();
     place.write("other.txt", "a file beside it");
     std::thread::sleep(std::time::Duration::from_millis(700));

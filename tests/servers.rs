@@ -187,7 +187,10 @@ fn what_cannot_work_is_told_with_its_place() {
     }
     server.sql(&database, "CREATE TABLE plain (at timestamp)");
     let (_, said) = validate(&url, &with("plain", "at < :cutoff"));
-    assert!(said.contains("`at` has no time zone and is taken for UTC"), "{said}");
+    assert!(
+        said.contains("`at` has no time zone, and its values are read as UTC"),
+        "{said}"
+    );
     let (code, said) = validate(&url, &with("metrics", "at < :cutoff"));
     assert_eq!(code, 0, "{said}");
     assert!(!said.contains("no time zone"), "{said}");

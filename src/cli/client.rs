@@ -167,6 +167,7 @@ impl Client {
     fn unreachable(&self, error: &ureq::Error) -> Exit {
         let why = match error {
             ureq::Error::Io(error) => error.to_string(),
+            ureq::Error::Timeout(_) => "it did not answer in time".to_owned(),
             other => other.to_string(),
         };
         let hint = if self.is_guess {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::replicas::Replicas;
+use super::replicas::{Replicas, Seen};
 use super::{Command, Heartbeat, requests};
 use crate::config::Plan;
 use crate::state::{Candidate, LeaseAction, StateError, Store, Term, Tick};
@@ -107,40 +107,11 @@ impl Election {
             self.renewed = Some(asked);
         }
         let mut seen = self.replicas.lock();
-        let was_right = seen.behind.as_secs_f64().abs() < MUCH;
-        if was_right && behind.as_secs_f64().abs() >= MUCH {
-            tracing::warn!(
-                "this machine's clock differs from the database's by {:.1} s; jobs go by the database's",
-                behind.as_secs_f64().abs()
-            );
-        }
+        let before = seen.clone();
+        seen.note(tick);
         seen.behind = behind;
-        if tick.has_lost && !seen.has_lost {
-            tracing::error!("the state database has lost changes that it had confirmed");
-        }
-        seen.has_lost |= tick.has_lost;
-        if let Some(leader) = &tick.leader {
-            let is_another = seen.last_leader.as_ref().is_some_and(|last| *last != leader.id);
-            seen.changes += u64::from(is_another);
-            seen.last_leader = Some(leader.id.clone());
-        }
-        if matches!(action, LeaseAction::Renew(_)) && !tick.is_renewed {
-            seen.failed_renewals += 1;
-        }
-        let differed = seen.leader_with_other_plan().map(str::to_owned);
-        seen.leader.clone_from(&tick.leader);
-        seen.leaderless_since = match tick.leader {
-            Some(_) => None,
-            None => seen.leaderless_since.or_else(|| Some(Instant::now())),
-        };
-        seen.replicas.clone_from(&tick.replicas);
-        if let Some(leader) = seen
-            .leader_with_other_plan()
-            .filter(|leader| differed.as_deref() != Some(leader))
-        {
-            tracing::warn!("the declaration of this replica differs from that of the leader {leader}, which applies");
-        }
-        seen.looked_at = Instant::now();
+        seen.failed_renewals += u64::from(matches!(action, LeaseAction::Renew(_)) && !tick.is_renewed);
+        tell_changes(&before, &seen);
         drop(seen);
         for request in &tick.requests {
             let (candidate, engine) = (self.candidate.clone(), self.engine.clone());
@@ -151,12 +122,8 @@ impl Election {
     fn fail(&self, error: &StateError, action: LeaseAction) {
         self.store.note_reached(Err(error));
         let mut seen = self.replicas.lock();
-        if matches!(action, LeaseAction::Renew(_)) {
-            seen.failed_renewals += 1;
-        }
-        seen.looked_at = Instant::now();
-        seen.leader = None;
-        seen.leaderless_since = seen.leaderless_since.or_else(|| Some(Instant::now()));
+        seen.failed_renewals += u64::from(matches!(action, LeaseAction::Renew(_)));
+        seen.note_leader(None);
     }
 
     /// Has the engine know whether this replica leads.
@@ -174,6 +141,21 @@ impl Election {
             }
             self.leadership.send_replace(term);
         }
+    }
+}
+
+/// Logs what was not so at the last look.
+fn tell_changes(before: &Seen, seen: &Seen) {
+    let wrong = |seen: &Seen| Some(seen.behind.as_secs_f64().abs()).filter(|seconds| *seconds >= MUCH);
+    if let (None, Some(seconds)) = (wrong(before), wrong(seen)) {
+        tracing::warn!("this machine's clock differs from the database's by {seconds:.1} s; jobs go by the database's");
+    }
+    if seen.has_lost && !before.has_lost {
+        tracing::error!("the state database has lost changes that it had confirmed");
+    }
+    let leader = seen.leader_with_another_plan();
+    if let Some(leader) = leader.filter(|_| leader != before.leader_with_another_plan()) {
+        tracing::warn!("the declaration of this replica differs from that of the leader {leader}, which applies");
     }
 }
 

@@ -32,8 +32,6 @@ pub(crate) struct Active {
     pub next: Option<Timestamp>,
     /// Whether the service was down when the next time came.
     pub was_down: bool,
-    /// After a hand-over, up to when the replica before has handled what was due.
-    pub handled_until: Option<Timestamp>,
     /// How many were activated before it: the order that `activeTasks` shows.
     pub rank: u64,
 }

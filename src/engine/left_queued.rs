@@ -39,7 +39,7 @@ impl Scheduler {
                 job,
                 earlier: None,
                 was_down: true,
-                handled_until: None,
+                late_since: None,
             };
             let dispositions = missed::decide_each(&due, now);
             for (run, disposition) in of_schedule.into_iter().zip(dispositions) {

@@ -10,8 +10,8 @@ use crate::values::iso;
 
 /// A run that begins so late is still on time.
 const ON_TIME: SignedDuration = SignedDuration::from_secs(30);
-/// A time that came so long ago, while one replica took over from another, was not missed.
-const HANDED_OVER: SignedDuration = SignedDuration::from_secs(60);
+/// A time that came so long ago, while nobody could begin anything, was not missed.
+const NOT_MISSED: SignedDuration = SignedDuration::from_secs(60);
 /// How many skipped times are recorded one by one.
 const MOST_RECORDED: usize = 100;
 
@@ -25,15 +25,15 @@ pub(super) struct Due {
     pub earlier: Option<(usize, Timestamp)>,
     /// Whether the service was down when they came.
     pub was_down: bool,
-    /// After a hand-over, up to when the replica before has handled what was due.
-    pub handled_until: Option<Timestamp>,
+    /// Since when nobody could begin anything for a moment, after a hand-over or while the state was away.
+    pub late_since: Option<Timestamp>,
 }
 
 /// What becomes of one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
     Run(Trigger),
-    /// It is run as on time: it came while one replica took over from another.
+    /// It is run as on time: it came while nobody could begin anything.
     Late,
     Skip(Skip),
 }
@@ -61,7 +61,7 @@ pub(super) fn decide_each(due: &Due, now: Timestamp) -> Vec<Disposition> {
     let has_missed = due.was_down || due.times.len() > 1 || due.times.first().is_some_and(is_late);
     let disposition = |at: Timestamp| {
         let late = now.duration_since(at);
-        if late <= HANDED_OVER && due.handled_until.is_some_and(|handled| at > handled) {
+        if late <= NOT_MISSED && due.late_since.is_some_and(|since| at > since) {
             return Disposition::Late;
         }
         let waits_for_others = match policy.catch_up {

@@ -216,7 +216,7 @@ impl Engine {
         if is_handled && !self.journal.store.deadline().is_over() && self.journal.is_recovered && self.journal.is_well()
         {
             self.heartbeat.handled(now);
-            self.scheduler.be_late_since(None);
+            self.scheduler.late_since = None;
         }
     }
 

@@ -75,7 +75,7 @@ impl Engine {
         self.journal.finish(closed).await;
         self.read_last_runs(self.plan().jobs.keys().cloned().collect()).await;
         self.resume(&activations, moment).await;
-        self.scheduler.be_late_since(term.handled_until);
+        self.scheduler.late_since = term.handled_until;
         self.resume_queued(queued, now).await;
         self.run_at_start(&activations, now, term.is_handover).await;
         Ok(())
@@ -103,7 +103,10 @@ impl Engine {
 
     /// Closes a run that an earlier process did not finish, and has that told.
     fn close_interrupted(&mut self, unfinished: &Unfinished, now: Moment) -> EndedRun {
-        const WHY: &str = "the service ended during this run";
+        let why = match self.replicas {
+            None => "the service ended during this run",
+            Some(_) => "the replica that did this run was lost, or lost its lease",
+        };
         let (job, run) = (unfinished.job.as_str(), unfinished.run);
         if unfinished.was_cancelled {
             tracing::info!(job, run = run.0, "{CANCELLED_BY_HAND}");
@@ -113,16 +116,16 @@ impl Engine {
                 now,
             );
         }
-        tracing::warn!(job, run = run.0, "interrupted: {WHY}");
+        tracing::warn!(job, run = run.0, "interrupted: {why}");
         let plan = self.plan();
         // The job may be gone from the declaration.
         let telling = self.declared(job).ok().and_then(|job| {
             let state = self.scheduler.get_mut(&job.id);
-            tell(&job, state, &plan, (run, Turn::Failed(WHY)), now)
+            tell(&job, state, &plan, (run, Turn::Failed(why)), now)
         });
         EndedRun {
             telling,
-            ..row_of(run, &RunResult::without_work(Status::Interrupted, WHY), now)
+            ..row_of(run, &RunResult::without_work(Status::Interrupted, why), now)
         }
     }
 

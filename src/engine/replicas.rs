@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::state::{Leader, Replica};
+use crate::state::{Leader, Replica, Tick};
 use crate::values::lock;
 
 /// The replicas, for whoever shows them.
@@ -26,7 +26,7 @@ pub(crate) struct Seen {
     pub replicas: Vec<Replica>,
     /// What tells the plan of this replica from others.
     pub plan: String,
-    /// When that was.
+    /// When the lease was last looked at, or when that was last tried.
     pub looked_at: Instant,
     /// Since when nobody has led.
     pub leaderless_since: Option<Instant>,
@@ -69,20 +69,42 @@ impl Replicas {
 }
 
 impl Seen {
+    /// Notes what a look at the lease has shown.
+    pub(super) fn note(&mut self, tick: &Tick) {
+        self.note_leader(tick.leader.clone());
+        self.has_lost |= tick.has_lost;
+        self.replicas.clone_from(&tick.replicas);
+    }
+
+    /// Notes who leads, as far as that could be seen.
+    pub(super) fn note_leader(&mut self, leader: Option<Leader>) {
+        let now = Instant::now();
+        self.looked_at = now;
+        self.leaderless_since = match leader {
+            Some(_) => None,
+            None => self.leaderless_since.or(Some(now)),
+        };
+        if let Some(Leader { id, .. }) = &leader {
+            let last = self.last_leader.replace(id.clone());
+            self.changes += u64::from(last.is_some_and(|last| last != *id));
+        }
+        self.leader = leader;
+    }
+
     /// The names of replicas that have another plan than this one.
-    pub(crate) fn with_other_plan(&self) -> Vec<&str> {
-        let others = self.replicas.iter().filter(|replica| self.has_other_plan(replica));
+    pub(crate) fn with_another_plan(&self) -> Vec<&str> {
+        let others = self.replicas.iter().filter(|replica| self.has_another_plan(replica));
         others.map(|replica| replica.id.as_str()).collect()
     }
 
     /// The leader, where it is another replica with another plan.
-    pub(crate) fn leader_with_other_plan(&self) -> Option<&str> {
+    pub(crate) fn leader_with_another_plan(&self) -> Option<&str> {
         let leader = self.leader.as_ref()?;
-        self.with_other_plan().into_iter().find(|id| *id == leader.id)
+        self.with_another_plan().into_iter().find(|id| *id == leader.id)
     }
 
     /// Whether a replica has another plan than this one.
-    pub(crate) fn has_other_plan(&self, replica: &Replica) -> bool {
+    pub(crate) fn has_another_plan(&self, replica: &Replica) -> bool {
         replica.id != self.id && replica.plan != self.plan
     }
 }

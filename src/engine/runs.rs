@@ -117,7 +117,7 @@ impl Engine {
     /// Has the times that come while a shared state cannot be used be run late, as those that come while nobody leads are.
     fn wait_for_the_state(&mut self) {
         if self.replicas.is_some() && self.journal.is_recovered {
-            self.scheduler.be_late_since(Some(self.heartbeat.handled_until()));
+            self.scheduler.late_since = Some(self.heartbeat.handled_until());
         }
     }
 

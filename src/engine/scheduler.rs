@@ -35,6 +35,8 @@ pub(crate) struct Scheduler {
     pub(super) has_unrecorded: bool,
     max_running: u32,
     groups: BTreeMap<GroupId, u32>,
+    /// Times since then are late, where they are not long past: nobody could begin anything for a moment.
+    pub(super) late_since: Option<Timestamp>,
 }
 
 /// A run that is to take place.
@@ -158,7 +160,6 @@ impl Scheduler {
             since: now,
             next: None,
             was_down: false,
-            handled_until: None,
             rank,
         });
         let next = state.job.next_after(now);
@@ -235,7 +236,7 @@ impl Scheduler {
                 job,
                 times: times.into(),
                 earlier: (earlier > 0).then_some((earlier, first)),
-                handled_until: active.as_ref().and_then(|active| active.handled_until),
+                late_since: self.late_since,
                 was_down: active.is_some_and(|active| std::mem::take(&mut active.was_down)),
             });
         }
@@ -313,13 +314,6 @@ impl Scheduler {
     pub(super) fn note_downtime(&mut self, now: Timestamp) {
         for active in self.jobs.values_mut().filter_map(|state| state.active.as_mut()) {
             active.was_down = active.next.is_some_and(|at| at <= now);
-        }
-    }
-
-    /// Has times since `handled_until` count as late, where they are not long past: nobody could begin anything for a moment.
-    pub(super) fn be_late_since(&mut self, handled_until: Option<Timestamp>) {
-        for active in self.jobs.values_mut().filter_map(|state| state.active.as_mut()) {
-            active.handled_until = handled_until;
         }
     }
 

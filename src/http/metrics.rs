@@ -149,7 +149,7 @@ fn of_the_service(page: &mut Page, report: &Report, context: &Context) {
 }
 
 fn of_replicas(page: &mut Page, seen: &Seen) {
-    let others = seen.with_other_plan().len();
+    let others = seen.with_another_plan().len();
     page.gauge("leader_term", "The last term in which it has led", seen.term);
     page.gauge("replicas", "How many replicas are running", seen.replicas.len());
     page.gauge(

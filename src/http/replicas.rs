@@ -36,7 +36,7 @@ pub(super) fn list(seen: &Seen) -> Vec<Replica> {
         started_at: iso(replica.started_at),
         is_this: replica.id == seen.id,
         is_leading: leader == Some(replica.id.as_str()),
-        has_another_plan: seen.has_other_plan(replica),
+        has_another_plan: seen.has_another_plan(replica),
     };
     seen.replicas.iter().map(replica).collect()
 }
@@ -81,8 +81,8 @@ pub(super) fn degradations(seen: &Seen) -> Vec<String> {
             "the state database has lost changes that it had confirmed: a standby that was not up to date may have taken its place".to_owned(),
         );
     }
-    let others = seen.with_other_plan();
-    if let Some(leader) = seen.leader_with_other_plan() {
+    let others = seen.with_another_plan();
+    if let Some(leader) = seen.leader_with_another_plan() {
         reasons.push(format!(
             "the declaration of this replica differs from that of the leader {leader}, which applies"
         ));

@@ -9,11 +9,11 @@ use super::super::guards::{Limits, TINY, far_too_much, is_worth_a_look, percenta
 use super::super::statement::Declared;
 use crate::run::{DryRun, Failure, Report, RunContext};
 use crate::sql::server::{
-    Access, CheckedServer, Kind, Right, Rights, Server, ServerDeletion, ServerSession, Target, access, count_up_to,
-    estimate,
+    Access, CheckedServer, Kind, Right, Rights, Server, ServerDeletion, ServerSession, Target, WRITING_ON_SERVER,
+    access, count_up_to, estimate,
 };
 use crate::sql::sqlite::types::Value;
-use crate::sql::{Comparison, Held, LONG_UNWRITTEN, WRITING, comparisons};
+use crate::sql::{Comparison, Held, LONG_UNWRITTEN, comparisons};
 use crate::values::{Issue, Parameter, first_of, iso, plural};
 
 /// A table of so few pages is read in a moment.
@@ -225,8 +225,8 @@ pub(in crate::kinds) fn check(declared: &Declared<'_>, deleting: Deleting<'_>, s
     let start = bare.sql.len() - condition.len() - 1;
     let around = declared.sql.len() - condition.len() - 2;
     let compiled = bare
-        .compile_on_server(start..start + condition.len(), WRITING, server)
-        .or_else(|| declared.compile_on_server(around..around + condition.len(), WRITING, server));
+        .compile_on_server(start..start + condition.len(), WRITING_ON_SERVER, server)
+        .or_else(|| declared.compile_on_server(around..around + condition.len(), WRITING_ON_SERVER, server));
     if compiled.is_none() {
         issues.extend(declared.check_zone(server));
     }

@@ -10,9 +10,10 @@ use super::record::Record;
 use super::statement::Declared;
 use crate::run::{Failure, Report, RunContext};
 use crate::sql::server::{
-    Access, CheckedServer, Right, Rights, Server, ServerSession, access, compile_on_server, names_of_parameters,
+    Access, CheckedServer, Right, Rights, Server, ServerSession, WRITING_ON_SERVER, access, compile_on_server,
+    names_of_parameters,
 };
-use crate::sql::{Dialect, Parameters, WRITING};
+use crate::sql::{Dialect, Parameters};
 use crate::values::{Issue, Parameter, TimeZone};
 
 impl Declared<'_> {
@@ -77,7 +78,7 @@ impl Declared<'_> {
         let columns = server.columns_without_zone(&self.sql, &self.tables);
         (!columns.is_empty()).then(|| {
             let why = format!(
-                "{} has no time zone and is taken for UTC; `time_zone` of the database declares another one, or that it is UTC",
+                "{} has no time zone, and its values are read as UTC; `time_zone` of the database confirms that, or names another one",
                 columns.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ")
             );
             Issue::warning(self.key, why)
@@ -89,10 +90,15 @@ impl Declared<'_> {
         let record = self.record?;
         let tables = self.tables_of_record(record);
         let parameters = [("row", Parameter::Text("{}".to_owned()))].into();
-        let compiled = record
-            .statements_on_server()
-            .iter()
-            .find_map(|sql| compile_on_server("record", (sql, 0..sql.len()), &tables, (WRITING, &parameters), server));
+        let compiled = record.statements_on_server().iter().find_map(|sql| {
+            compile_on_server(
+                "record",
+                (sql, 0..sql.len()),
+                &tables,
+                (WRITING_ON_SERVER, &parameters),
+                server,
+            )
+        });
         compiled.or_else(|| self.check_values_on_server(record, server))
     }
 

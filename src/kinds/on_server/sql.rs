@@ -4,8 +4,8 @@ use super::super::dry_run::of_access;
 use super::super::statement::Declared;
 use crate::postgres::PostgresError;
 use crate::run::{DryRun, Failure, Report, RunContext};
-use crate::sql::server::{CheckedServer, Right, Rights, Server, ServerSession};
-use crate::sql::{Pace, WRITING};
+use crate::sql::Pace;
+use crate::sql::server::{CheckedServer, Right, Rights, Server, ServerSession, WRITING_ON_SERVER};
 use crate::values::{Issue, Parameter};
 
 /// What is wrong with the statement.
@@ -13,7 +13,7 @@ pub(in crate::kinds) fn check(declared: &Declared<'_>, server: &CheckedServer) -
     if declared.has_wrong_parameters() {
         return Vec::new();
     }
-    let compiled = declared.compile_on_server(0..declared.sql.len(), WRITING, server);
+    let compiled = declared.compile_on_server(0..declared.sql.len(), WRITING_ON_SERVER, server);
     let around = declared.check_window_on_server();
     let zone = declared.check_zone(server).filter(|_| compiled.is_none());
     let record = declared.check_record_on_server(server);

@@ -14,6 +14,8 @@ use crate::sql::tokens::refuse_start;
 use crate::sql::{Parameters, SqlError};
 use crate::values::{Issue, TimeZone, lock, with_suggestion};
 
+/// The words a statement that writes can begin with.
+pub(crate) const WRITING_ON_SERVER: &[&str] = &["DELETE", "UPDATE", "INSERT", "MERGE", "WITH"];
 /// How long the server may take for each question.
 const PATIENCE: Duration = Duration::from_secs(5);
 

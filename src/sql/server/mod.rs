@@ -11,7 +11,7 @@ mod statement;
 
 pub(crate) use access::{Access, access};
 pub(crate) use catalog::{Kind, Target, count_up_to, estimate};
-pub(crate) use check::{CheckedServer, compile_on_server};
+pub(crate) use check::{CheckedServer, WRITING_ON_SERVER, compile_on_server};
 pub(crate) use deletion::ServerDeletion;
 pub(crate) use role::{Right, Rights};
 pub(crate) use session::ServerSession;
