@@ -21,8 +21,6 @@ const BETWEEN_RENEWALS: Duration = Duration::from_millis(2500);
 const STUCK: Duration = Duration::from_secs(3);
 /// How long a look may take before it counts as failed.
 const LONGEST_LOOK: Duration = Duration::from_secs(4);
-/// A clock that differs by so much is worth a warning.
-const MUCH: f64 = 1.0;
 
 /// The part of a replica that stands for election.
 #[derive(Debug)]
@@ -146,8 +144,8 @@ impl Election {
 
 /// Logs what was not so at the last look.
 fn tell_changes(before: &Seen, seen: &Seen) {
-    let wrong = |seen: &Seen| Some(seen.behind.as_secs_f64().abs()).filter(|seconds| *seconds >= MUCH);
-    if let (None, Some(seconds)) = (wrong(before), wrong(seen)) {
+    if let (None, Some(behind)) = (before.clock_error(), seen.clock_error()) {
+        let seconds = behind.abs();
         tracing::warn!("this machine's clock differs from the database's by {seconds:.1} s; jobs go by the database's");
     }
     if seen.has_lost && !before.has_lost {

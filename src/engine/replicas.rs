@@ -8,6 +8,9 @@ use tokio::time::Instant;
 use crate::state::{Leader, Replica, Tick};
 use crate::values::lock;
 
+/// A clock that differs by so many seconds is wrong.
+const WRONG: f64 = 1.0;
+
 /// The replicas, for whoever shows them.
 #[derive(Clone, Debug)]
 pub(crate) struct Replicas(Arc<Mutex<Seen>>);
@@ -89,6 +92,12 @@ impl Seen {
             self.changes += u64::from(last.is_some_and(|last| last != *id));
         }
         self.leader = leader;
+    }
+
+    /// By how many seconds this machine's clock is behind the database's, or ahead of it where that is negative; none where
+    /// it is right.
+    pub(crate) fn clock_error(&self) -> Option<f64> {
+        Some(self.behind.as_secs_f64()).filter(|seconds| seconds.abs() >= WRONG)
     }
 
     /// The names of replicas that have another plan than this one.

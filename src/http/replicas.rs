@@ -10,8 +10,6 @@ use crate::values::iso;
 
 /// A service that nobody has led for so long fails at what it is for.
 const LEADERLESS: Duration = Duration::from_secs(30);
-/// A clock that differs by so many seconds is told.
-const MUCH: f64 = 1.0;
 
 /// A replica, as the page shows it.
 #[derive(Serialize)]
@@ -68,8 +66,7 @@ pub(super) fn leaderless(seen: &Seen) -> Option<String> {
 /// What is not as it should be with them.
 pub(super) fn degradations(seen: &Seen) -> Vec<String> {
     let mut reasons = Vec::new();
-    let behind = seen.behind.as_secs_f64();
-    if behind.abs() >= MUCH {
+    if let Some(behind) = seen.clock_error() {
         let how = if behind > 0.0 { "behind" } else { "ahead of" };
         reasons.push(format!(
             "this machine's clock is {:.1} s {how} the database's, which the jobs go by",
