@@ -135,12 +135,7 @@ impl<'a> ServerDeletion<'a> {
         let settings = format!("SET lock_timeout = '{locks}'; SET synchronous_commit = off");
         self.ours(|session| session.run(&settings))?;
         let is_little = found <= LITTLE && *way != Way::AtOnce;
-        if is_little
-            && matches!(
-                self.batch(&super::super::plain(self.table, self.condition))?,
-                Batch::Done
-            )
-        {
+        if is_little && self.all_at_once()? {
             return self.ours(|session| session.run("RESET lock_timeout; RESET synchronous_commit"));
         }
         match way {
@@ -164,7 +159,8 @@ impl<'a> ServerDeletion<'a> {
                 Way::ByIndex(column, kind) => self.by_index(column, kind)?,
                 _ => self.by_pages(pages)?,
             }
-            if i64::try_from(self.rows + self.locked).is_ok_and(|done| done >= found) {
+            let rest = found.saturating_sub_unsigned(self.rows + self.locked);
+            if rest <= 0 || (rest <= LITTLE && self.all_at_once()?) {
                 break;
             }
             let table = self.table;
@@ -172,6 +168,12 @@ impl<'a> ServerDeletion<'a> {
             pages = target.map_or(0, |target| target.pages);
         }
         Ok(())
+    }
+
+    /// Deletes what the condition selects by one statement, unless somebody has some of it locked; whether it did.
+    fn all_at_once(&mut self) -> Result<bool, SqlError> {
+        let done = self.batch(&super::super::plain(self.table, self.condition))?;
+        Ok(matches!(done, Batch::Done))
     }
 
     fn by_pages(&mut self, pages: i64) -> Result<(), SqlError> {
